@@ -1,0 +1,1 @@
+//! The command line: part of the binary, sees only the public API.

@@ -1,0 +1,14 @@
+//! chargemesh: a peer-to-peer EV roaming node.
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod config;
+pub mod engine;
+pub mod facade;
+pub mod identity;
+pub mod mesh;
+pub mod node;
+pub mod oicp;
+pub mod outbound;
+pub mod protocol;
+pub mod roaming;
+pub mod storage;

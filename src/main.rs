@@ -1,0 +1,3 @@
+//! The `chargemesh` binary.
+
+fn main() {}
