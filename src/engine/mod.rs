@@ -1,1 +1,5 @@
-//! (being built)
+//! Joins core and IO: collect, handle, commit, perform.
+
+mod handle;
+
+pub use handle::{ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome};

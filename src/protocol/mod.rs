@@ -1,1 +1,87 @@
-//! (being built)
+//! What nodes say to each other: feeds and their signed heads, announcements, repair questions and
+//! answers, and the limits of all of them. Pure: bytes in, values out.
+//!
+//! Everything that travels is CBOR (RFC 8949). What must be provable is a COSE object of
+//! [`crate::identity`]; the rest is covered by a digest inside such an object.
+
+mod announcement;
+mod codec;
+mod exchange;
+mod feed;
+mod node_id;
+mod sync;
+
+pub use announcement::{Announcement, Change, ChangeSet};
+pub use codec::{ProtocolError, compress, decompress};
+pub use exchange::{Answer, ConflictNotice, HeadMark, Question};
+pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
+pub use node_id::NodeId;
+pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
+
+/// Version of the mesh protocol; part of every signed object's protected header, of every stream
+/// name and of every topic.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest gossip message in bytes: gossipsub's own default limit is 64 KiB with its frame.
+pub const GOSSIP_BYTES_MAX: usize = 60 * 1024;
+
+/// Largest frame on an exchange stream in bytes.
+pub const EXCHANGE_FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest frame on a sync stream in bytes, as sent (compressed).
+pub const SYNC_FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest sync chunk in bytes after decompression; one chunk is one slice of the engine's time.
+pub const SYNC_CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Number of buckets of a feed's hash tree.
+pub const BUCKETS: usize = 256;
+
+/// Largest record value in bytes. The largest real EVSE record has less than 16 KiB.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest key of a record in bytes; the OICP grammar allows 41 characters.
+pub const KEY_BYTES_MAX: usize = 64;
+
+/// Most changes in one announcement.
+pub const CHANGES_MAX: usize = 4096;
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// The gossip topics, one per network and kind (`decisions.md` 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// Announcements of EVSE data feeds.
+    Data,
+    /// Announcements of EVSE status feeds.
+    Status,
+    /// Heartbeats: the heads of a party's feeds, unchanged.
+    Heads,
+}
+
+impl Topic {
+    /// All topics.
+    pub const ALL: [Topic; 3] = [Topic::Data, Topic::Status, Topic::Heads];
+
+    /// The name on the wire: network, version and kind.
+    pub fn name(self, network: &str) -> String {
+        let kind = match self {
+            Topic::Data => "data",
+            Topic::Status => "status",
+            Topic::Heads => "heads",
+        };
+        format!("chargemesh/{network}/{PROTOCOL_VERSION}/{kind}")
+    }
+}
+
+/// The judgement on a gossip message (`decisions.md` 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Verified and stored: pass it on.
+    Accept,
+    /// Not wrong, but of no use here: do not pass it on, no penalty.
+    Ignore,
+    /// Wrong for everybody: the peer that passed it on loses score.
+    Reject,
+}

@@ -1,0 +1,205 @@
+//! The engine as its callers see it: a cheap clone with async methods in front of one task.
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::identity::PartyId;
+use crate::oicp::push::{PushEvseData, PushEvseStatus};
+use crate::oicp::status_code::StatusCode;
+
+/// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
+#[derive(Clone, Debug)]
+pub struct PushOutcome {
+    /// OICP `Result`.
+    pub result: bool,
+    /// OICP `StatusCode`.
+    pub status: StatusCode,
+}
+
+/// Why the engine did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Its queue is full: try again later (HTTP 503).
+    #[error("the node is busy: try again later")]
+    Busy,
+    /// Storage refused; nothing was changed.
+    #[error("the node could not store the change, nothing was changed: {0}")]
+    Storage(String),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    Stopped,
+}
+
+/// What callers can tell the engine.
+pub(crate) enum Command {
+    PushData {
+        party: PartyId,
+        push: PushEvseData,
+        /// The body as received: kept if the push is held.
+        body: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    PushStatus {
+        party: PartyId,
+        push: PushEvseStatus,
+        body: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    Confirm {
+        held: u64,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    View {
+        reply: oneshot::Sender<NodeView>,
+    },
+}
+
+/// A handle to the engine.
+#[derive(Clone)]
+pub struct Engine {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Engine {
+    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Engine {
+        Engine { commands }
+    }
+
+    /// Publishes EVSE data of a party of this node. Returns after the durable commit.
+    pub async fn push_data(
+        &self,
+        party: PartyId,
+        push: PushEvseData,
+        body: Bytes,
+    ) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::PushData { party, push, body, reply }).await?
+    }
+
+    /// Publishes EVSE statuses of a party of this node. Returns after the durable commit.
+    pub async fn push_status(
+        &self,
+        party: PartyId,
+        push: PushEvseStatus,
+        body: Bytes,
+    ) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
+    }
+
+    /// Confirms a push that the guard rail held.
+    pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::Confirm { held, reply }).await?
+    }
+
+    /// What the node knows right now.
+    pub async fn view(&self) -> Result<NodeView, EngineError> {
+        self.ask(|reply| Command::View { reply }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Busy,
+            mpsc::error::TrySendError::Closed(_) => EngineError::Stopped,
+        })?;
+        answer.await.map_err(|_| EngineError::Stopped)
+    }
+}
+
+/// A snapshot of the node for people, metrics and tests.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct NodeView {
+    /// The node's mesh name (base58 peer id).
+    pub node: String,
+    /// Our parties, as `ROLE:ID`.
+    pub parties: Vec<String>,
+    /// All feeds that the node knows.
+    pub feeds: Vec<FeedView>,
+    /// Conflicts that concern the view, or of which we were told.
+    pub conflicts: Vec<ConflictView>,
+    /// Peers with an open connection.
+    pub peers: Vec<PeerView>,
+    /// Pushes that wait for confirmation.
+    pub held: Vec<HeldView>,
+    /// EVSEs in the view (data records that are shown).
+    pub view_evses: u64,
+    /// Statuses in the view.
+    pub view_statuses: u64,
+    /// Records received and accepted into others' feeds since the start.
+    pub records_accepted: u64,
+    /// Records received and refused since the start.
+    pub records_refused: u64,
+}
+
+/// One feed.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct FeedView {
+    /// The party, as `ROLE:ID`.
+    pub party: String,
+    /// `data` or `status`.
+    pub kind: &'static str,
+    /// OperatorID as the party spells it.
+    pub operator_id: String,
+    /// OperatorName.
+    pub operator_name: String,
+    /// Records.
+    pub count: u64,
+    /// Records that are not in the view because another feed has precedence.
+    pub shadowed: u64,
+    /// Number of the last change.
+    pub seq: u64,
+    /// Incarnation of the writer.
+    pub incarnation: u64,
+    /// Root hash in hex.
+    pub root: String,
+    /// Whether what we hold is what the newest head that we know was signed over.
+    pub in_sync: bool,
+    /// `ok`, `repairing`, `inconsistent`, `equivocated` or `stale`.
+    pub state: &'static str,
+    /// When the writer signed the head, in unix milliseconds.
+    pub confirmed_at_unix_ms: u64,
+    /// Whether a party of this node writes it.
+    pub own: bool,
+}
+
+/// One EVSE claimed by several parties.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ConflictView {
+    /// Canonical key of the EVSE.
+    pub key: String,
+    /// `data` or `status`.
+    pub kind: &'static str,
+    /// The party that is shown; `None` in a tie.
+    pub shown: Option<String>,
+    /// All parties that claim it.
+    pub claimed_by: Vec<String>,
+    /// Whether a peer told us (we do not hold the feeds ourselves).
+    pub reported_by_peer: bool,
+}
+
+/// One connected peer.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PeerView {
+    /// Peer id (base58).
+    pub node: String,
+    /// Address of the connection.
+    pub address: String,
+    /// Round trip in milliseconds, if measured.
+    pub rtt_ms: Option<f64>,
+    /// Why the connection is kept.
+    pub purpose: String,
+}
+
+/// One held push.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HeldView {
+    /// Number for `chargemesh push confirm`.
+    pub id: u64,
+    /// The feed.
+    pub feed: String,
+    /// How many records it would remove.
+    pub removes: u64,
+    /// Of how many.
+    pub of: u64,
+    /// When it came, in unix milliseconds.
+    pub at_unix_ms: u64,
+}

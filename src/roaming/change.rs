@@ -1,0 +1,137 @@
+//! What the core wants to be remembered: the changes that storage commits before anything is done.
+
+use bytes::Bytes;
+
+use crate::identity::{Chain, PartyId};
+use crate::oicp::EvseKey;
+use crate::oicp::record::Summary;
+use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
+
+/// A new version of one record, or its end.
+#[derive(Clone, Debug)]
+pub struct RecordChange {
+    /// The EVSE.
+    pub key: EvseKey,
+    /// Number of the change within its feed.
+    pub seq: u64,
+    /// When the writer took the change, in unix milliseconds.
+    pub at_unix_ms: u64,
+    /// The value as the writer signed it: JSON text of a data record, status text; `None` deletes.
+    pub value: Option<Bytes>,
+    /// SHA-256 of the value; zero for a delete.
+    pub hash: Digest,
+    /// What pulls filter by; only for data records.
+    pub summary: Option<Box<Summary>>,
+    /// Whether the record is in the view, or shadowed by another feed's.
+    pub visible: bool,
+}
+
+/// A change of the directory: what others publish, and our own feeds as they see them. Rebuildable.
+#[derive(Clone, Debug)]
+pub enum DirectoryChange {
+    /// A credential chain that was verified, by the hash of its delegation.
+    Chain {
+        /// SHA-256 of the delegation.
+        delegation: Digest,
+        /// The chain as received.
+        chain: Chain,
+    },
+    /// Records of one feed.
+    Records {
+        /// The feed.
+        feed: FeedId,
+        /// New versions and deletes; at most one per key.
+        records: Vec<RecordChange>,
+    },
+    /// Records that enter or leave the view because another feed changed.
+    Visibility {
+        /// The feed whose record it is.
+        feed: FeedId,
+        /// The EVSE.
+        key: EvseKey,
+        /// Whether it is in the view from now on.
+        visible: bool,
+    },
+    /// A feed's head that was applied: the records are those it was signed over.
+    Head {
+        /// The head.
+        head: Head,
+        /// As signed.
+        signed: SignedHead,
+        /// When this node heard it, in unix milliseconds.
+        received_unix_ms: u64,
+    },
+    /// Everything of a feed is dropped: it was stale for too long.
+    Dropped {
+        /// The feed.
+        feed: FeedId,
+    },
+    /// Two heads of one feed, epoch, incarnation and seq with different roots: kept as proof.
+    Equivocation {
+        /// The feed.
+        feed: FeedId,
+        /// The head that was known first.
+        first: SignedHead,
+        /// The other one.
+        second: SignedHead,
+    },
+    /// A claim conflict began or changed.
+    Conflict {
+        /// The EVSE.
+        key: EvseKey,
+        /// Kind of the feeds.
+        kind: Kind,
+        /// The party that is shown; `None` in a tie.
+        shown: Option<PartyId>,
+        /// All parties that claim the EVSE; fewer than two: the conflict is over.
+        claimed_by: Vec<PartyId>,
+    },
+}
+
+/// A change of the ledger: what this node promised. Committed durably before anybody hears of it.
+#[derive(Clone, Debug)]
+pub enum LedgerChange {
+    /// Records of a feed of our own.
+    Records {
+        /// The feed.
+        feed: FeedId,
+        /// New versions and deletes; at most one per key. `summary` and `visible` are not kept.
+        records: Vec<RecordChange>,
+    },
+    /// The head of a feed of our own.
+    Head {
+        /// The head.
+        head: Head,
+        /// As signed.
+        signed: SignedHead,
+    },
+    /// A destructive push that waits for confirmation (`decisions.md` 12).
+    Held {
+        /// The push.
+        push: HeldPush,
+    },
+    /// A held push was confirmed, replaced or given up.
+    HeldDone {
+        /// Its number.
+        id: u64,
+    },
+}
+
+/// A push that would remove more than the guard rail allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPush {
+    /// Number for the confirm command.
+    pub id: u64,
+    /// The feed it would change.
+    pub feed: FeedId,
+    /// SHA-256 of the body, so that identical repeats join it.
+    pub digest: Digest,
+    /// The body as received.
+    pub body: Bytes,
+    /// When it came, in unix milliseconds.
+    pub at_unix_ms: u64,
+    /// How many records it would remove.
+    pub removes: u64,
+    /// How many records the feed has.
+    pub of: u64,
+}
