@@ -10,6 +10,8 @@ mod exchange;
 mod feed;
 mod node_id;
 mod sync;
+pub mod tree;
+mod wire;
 
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
