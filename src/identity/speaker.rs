@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::delegation::Operation;
 use super::id::{CanonicalId, PartyId};
 use super::key::PublicKey;
-use super::sealed::{Hash, Purpose, SealError, Verdict, open};
+use super::purpose::Purpose;
+use super::sealed::{Hash, SealError, Verdict, open};
 
 /// On what ground a prefix is granted; the order is the precedence for an EvseID (decisions.md 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
