@@ -160,7 +160,9 @@ fn time_network_and_purpose_are_checked() {
     let early = judge_at(&chain, &trust, NETWORK, NOW - 2 * 3_600).unwrap_err();
     assert!(matches!(early, ChainError::NotYetValid { .. }));
     assert_eq!(early.verdict(), Verdict::Ignore);
-    assert!(judge_at(&chain, &trust, NETWORK, NOW - 3_600 - 60).is_ok(), "clocks differ");
+    let speaker = judge_at(&chain, &trust, NETWORK, NOW - 3_600 - 60).unwrap();
+    assert!(speaker.may_at(NOW - 3_600 - 60).is_ok(), "clocks differ");
+    assert!(speaker.may_at(NOW - 3_600 - 61).is_err());
 
     let elsewhere = judge_at(&chain, &trust, "other", NOW).unwrap_err();
     assert_eq!(elsewhere, ChainError::Credential(SealError::Network));
