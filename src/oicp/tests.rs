@@ -85,3 +85,66 @@ fn the_examples_records_are_conforming() {
     let node: Node<'_> = json::parse(&page, Reading::Strict).unwrap();
     assert_eq!(page::Page::read(&node).unwrap().total_pages, 8);
 }
+
+/// Values that real files put where something else belongs.
+const ODD_VALUES: &[&str] = &[
+    "null",
+    "true",
+    "1",
+    "1.50",
+    "\"1\"",
+    "\"22.0\"",
+    "\"\"",
+    "\"  \"",
+    "\"true\"",
+    "\"None None\"",
+    "\"46.12345678 6.1\"",
+    "\"Type 2 Outlet\"",
+    "[]",
+    "[null]",
+    "[1]",
+    "[\"1\"]",
+    "[[]]",
+    "[{}]",
+    "{}",
+    "{\"lang\":\"de\",\"value\":7}",
+    "{\"power\":\"7\",\"Power\":null,\"POWER\":1}",
+    "{\"begin\":\"1\",\"Begin\":\"2\"}",
+    "[{\"Period\":{\"begin\":\"00:00\"},\"On\":true}]",
+    "{\"Google\":\"46.1 6.1\"}",
+    "{\"google\":\"46.1 6.1\"}",
+    "{\"Google\":null,\"google\":\"46.1 6.1\",\"GOOGLE\":\"46.1 6.1\"}",
+    "{\"Google\":\"None None\"}",
+    "{\"Google\":{\"Coordinatea\":\"46.1 6.1\"}}",
+    "{\"Google\":{\"Coordinates\":\"46.1234567 6.1\"},\"DecimalDegree\":{\"Latitude\":46.1,\"Longitude\":6}}",
+    "{\"Google\":\"x\",\"DecimalDegree\":{\"Latitude\":46.1,\"Longitude\":6}}",
+    "{\"DegreeMinuteSeconds\":{\"Latitude\":\"46°1'2.5''\",\"Longitude\":\"6° 1′ 2.5″\"}}",
+];
+
+#[test]
+fn every_odd_value_in_every_field_is_repaired_for_good_or_left_to_the_owner() {
+    let names: Vec<&str> = schema::DATA_RECORD.fields.iter().map(|field| field.name).collect();
+    for name in names {
+        let lower = name.to_ascii_lowercase();
+        for (spelling, value) in
+            [name, &lower].into_iter().flat_map(|s| ODD_VALUES.iter().map(move |v| (s, v)))
+        {
+            let raw = format!("{{\"EvseID\":\"CH*SCH*E1\",\"x{spelling}\":1.0,\"{spelling}\":{value}}}")
+                .replacen(
+                    "\"EvseID\":\"CH*SCH*E1\",",
+                    if lower == "evseid" { "" } else { "\"EvseID\":\"CH*SCH*E1\"," },
+                    1,
+                );
+            let before = conform::validate_record(&json::parse_text(&raw).unwrap());
+            let (fixed, after) = conform::fix(&raw).unwrap();
+            let worst: Vec<_> = after.iter().filter(|finding| finding.severity == Severity::Error).collect();
+            assert!(worst.is_empty(), "{raw} became {fixed}: {worst:?}");
+            assert_eq!(conform::fix(&fixed).unwrap().0, fixed);
+            assert!(fixed.contains(&format!("\"x{spelling}\":1.0")), "{raw} became {fixed}");
+            let repairable = |finding: &finding::Finding| {
+                finding.severity == Severity::Error || finding.rule.as_str().ends_with("-variant")
+            };
+            assert!(fixed == raw || before.iter().any(repairable), "{raw} became {fixed} without a finding");
+        }
+    }
+}
