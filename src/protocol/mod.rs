@@ -11,6 +11,10 @@ mod feed;
 mod node_id;
 mod sync;
 mod tree;
+<<<<<<< HEAD
+=======
+mod wire;
+>>>>>>> main
 
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
