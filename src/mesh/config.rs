@@ -65,7 +65,7 @@ pub struct Config {
     pub exchange_idle_ms: u64,
     /// Questions that may wait for an answer of one partner: 64 in flight are the largest benchmark.
     pub asks_in_flight_max: usize,
-    /// Questions of one peer that may wait for our answer.
+    /// Questions on one stream that may wait for our answer; then nothing more is read from it.
     pub asks_inbound_max: usize,
     /// Bytes of all questions that wait for our answer, in KiB.
     pub asks_inbound_kib_max: usize,
