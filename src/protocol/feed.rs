@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{ProtocolError, decode, encode};
+use super::wire::Hash;
 use super::{Digest, KEY_BYTES_MAX};
 use crate::identity::{CanonicalId, PartyId, PublicKey, Purpose, Role, SecretKey, open, seal};
 
@@ -123,7 +124,7 @@ pub struct SignedHead {
 const HEAD_BYTES_MAX: usize = 1024;
 
 #[derive(Serialize, Deserialize)]
-struct HeadWire(u8, String, u8, u64, u64, u64, u64, Digest, u64, u64, Digest, String, String);
+struct HeadWire(u8, String, u8, u64, u64, u64, u64, Hash, u64, u64, Hash, String, String);
 
 impl SignedHead {
     /// Signs a head with the message key that `delegation` names.
@@ -136,10 +137,10 @@ impl SignedHead {
             head.incarnation,
             head.seq,
             head.count,
-            head.root,
+            Hash(head.root),
             head.created_unix_ms,
             head.base_seq,
-            head.body,
+            Hash(head.body),
             head.operator_id.clone(),
             head.operator_name.clone(),
         );
@@ -191,10 +192,10 @@ fn read(payload: &[u8]) -> Result<Head, ProtocolError> {
         incarnation: wire.4,
         seq: wire.5,
         count: wire.6,
-        root: wire.7,
+        root: wire.7.0,
         created_unix_ms: wire.8,
         base_seq: wire.9,
-        body: wire.10,
+        body: wire.10.0,
         operator_id: wire.11,
         operator_name: wire.12,
     };
