@@ -1,1 +1,0 @@
-//! Attacks on the whole chain, each with its refusal.
