@@ -11,10 +11,7 @@ mod feed;
 mod node_id;
 mod sync;
 mod tree;
-<<<<<<< HEAD
-=======
 mod wire;
->>>>>>> main
 
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
