@@ -92,7 +92,11 @@ fn page_request(query: &str) -> Result<PageRequest, Answer> {
     let number = |name: &str| -> Result<Option<u64>, Answer> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let Some((_, text)) = pairs.into_iter().find(|(key, _)| *key == name) else { return Ok(None) };
-        let wrong = |_| Answer::malformed(Fault::single(&format!("/{name}"), "must be a whole number, 0 or more").to_json());
+        let wrong = |_| {
+            Answer::malformed(
+                Fault::single(&format!("/{name}"), "must be a whole number, 0 or more").to_json(),
+            )
+        };
         text.parse().map(Some).map_err(wrong)
     };
     Ok(PageRequest::new(number("page")?, number("size")?))

@@ -3,8 +3,8 @@
 use super::answer::Answer;
 use super::call::Call;
 use super::shared::Shared;
-use crate::identity::{PartyId, Role};
 use crate::engine::PushOutcome;
+use crate::identity::{PartyId, Role};
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::id::OperatorId;
 use crate::oicp::push;
@@ -47,6 +47,7 @@ fn report(call: &Call, findings: usize, records: usize) {
 }
 
 fn acknowledge(outcome: PushOutcome) -> Answer {
-    let answer = Acknowledgement { result: outcome.result, status: outcome.status, ..Acknowledgement::success() };
+    let answer =
+        Acknowledgement { result: outcome.result, status: outcome.status, ..Acknowledgement::success() };
     Answer::ok(answer.to_json())
 }

@@ -43,7 +43,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/v1/evse/{id}", get(admin::evse))
         .route("/admin/v1/held/{id}/confirm", post(admin::confirm));
     for (path, service) in SERVICES {
-        router = router.route(path, of_service(service)).route(&format!("/k/{{key}}{path}"), of_service(service));
+        router =
+            router.route(path, of_service(service)).route(&format!("/k/{{key}}{path}"), of_service(service));
     }
     router
         .fallback(|| async { Answer::no_such_service() })

@@ -154,7 +154,11 @@ impl HubClient {
     ///
     /// # Errors
     /// As [`HubClient::pull_evse_data`].
-    pub async fn status_by_id(&self, provider_id: &str, evse_ids: &[&str]) -> Result<Received, OutboundError> {
+    pub async fn status_by_id(
+        &self,
+        provider_id: &str,
+        evse_ids: &[&str],
+    ) -> Result<Received, OutboundError> {
         let mut writer = Writer::new();
         writer.begin_object().key("ProviderID").string(provider_id).key("EvseID").begin_array();
         for id in evse_ids {
@@ -198,12 +202,7 @@ impl HubClient {
     ///
     /// # Errors
     /// [`OutboundError`] if nothing came back; any HTTP status is an `Ok`.
-    pub async fn post(
-        &self,
-        path: &str,
-        content_type: &str,
-        body: Bytes,
-    ) -> Result<Received, OutboundError> {
+    pub async fn post(&self, path: &str, content_type: &str, body: Bytes) -> Result<Received, OutboundError> {
         let request = self.request(Method::POST, path)?.header("content-type", content_type).body(body);
         self.send(self.with_key(request), path).await
     }
@@ -223,7 +222,11 @@ impl HubClient {
     async fn pulled(&self, path: &str, body: Bytes) -> Result<Received, OutboundError> {
         let answer = self.post(path, "application/json", body).await?;
         self.try_again(&answer)?;
-        if answer.http_status == 200 { Ok(answer) } else { Err(self.unexpected("the answer to a pull", &answer)) }
+        if answer.http_status == 200 {
+            Ok(answer)
+        } else {
+            Err(self.unexpected("the answer to a pull", &answer))
+        }
     }
 
     fn try_again(&self, answer: &Received) -> Result<(), OutboundError> {

@@ -23,7 +23,9 @@ pub enum OutboundError {
         why: String,
     },
     /// No answer in time.
-    #[error("{url} did not answer within {seconds} s: look at the load of that node, or raise the time limit")]
+    #[error(
+        "{url} did not answer within {seconds} s: look at the load of that node, or raise the time limit"
+    )]
     TimedOut {
         /// The URL, the key removed.
         url: String,
@@ -31,7 +33,9 @@ pub enum OutboundError {
         seconds: u64,
     },
     /// The answer is larger than we take.
-    #[error("the answer of {url} is larger than {limit_bytes} bytes: ask for smaller pages or fewer operators")]
+    #[error(
+        "the answer of {url} is larger than {limit_bytes} bytes: ask for smaller pages or fewer operators"
+    )]
     TooLarge {
         /// The URL, the key removed.
         url: String,
