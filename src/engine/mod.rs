@@ -2,4 +2,6 @@
 
 mod handle;
 
+#[cfg(test)]
+pub(crate) use handle::Command;
 pub use handle::{ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome};
