@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -300,13 +299,27 @@ async fn a_slow_client_is_cut_and_every_answer_has_a_process_id() {
         "POST /{PUSH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
     );
     for (sent, expected) in [(head.as_str(), "HTTP/1.1 408"), ("POST /slow HTTP/1.1\r\nho", "")] {
-        let mut stream = TcpStream::connect(node.facade.address()).await.unwrap();
-        stream.write_all(sent.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let end = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
-        end.await.expect("the connection is closed").unwrap();
+        let stream = TcpStream::connect(node.facade.address()).await.unwrap();
+        stream.writable().await.unwrap();
+        assert_eq!(stream.try_write(sent.as_bytes()).unwrap(), sent.len());
+        let end = tokio::time::timeout(Duration::from_secs(5), read_to_end(&stream));
+        let answer = end.await.expect("the connection is closed");
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with(expected), "{answer}");
         assert!(expected.is_empty() || answer.contains("process-id: "), "{answer}");
+    }
+}
+
+async fn read_to_end(stream: &TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    loop {
+        stream.readable().await.unwrap();
+        let mut piece = [0; 4096];
+        match stream.try_read(&mut piece) {
+            Ok(0) => return answer,
+            Ok(length) => answer.extend_from_slice(&piece[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => (),
+            Err(error) => panic!("{error}"),
+        }
     }
 }
