@@ -75,7 +75,7 @@ impl Node {
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (applied, _) = broadcast::channel(APPLIED_CHANGES_MAX);
         let engine = Engine::new(commands, applied.clone());
-        let reader = store.reader.clone();
+        let reader = store.0.reader.clone();
         let parts = Parts {
             core,
             parties: identity.parties.iter().map(|party| party.party.to_text()).collect(),
@@ -157,15 +157,8 @@ fn open_store(config: &storage::Config, deps: &Deps) -> Result<Store, NodeError>
         None => storage::Place::directory(&config.data_dir).map_err(NodeError::Storage)?,
     };
     let runner = deps.storage_runner();
-    let ledger = storage::Ledger::open(&place, config).map_err(NodeError::Storage)?;
-    let directory = storage::Directory::open(&place, config).map_err(NodeError::Storage)?;
-    let reader = storage::Reader::start(&ledger, &directory, config, &runner).map_err(NodeError::Storage)?;
-    let queue = config.write_queue_max;
-    Ok(Store {
-        ledger: storage::Writer::start(ledger, &runner, queue).map_err(NodeError::Storage)?,
-        directory: storage::Writer::start(directory, &runner, queue).map_err(NodeError::Storage)?,
-        reader,
-    })
+    let (storage, _) = storage::Storage::open(&place, config, &runner).map_err(NodeError::Storage)?;
+    Ok(Store(storage))
 }
 
 fn start_mesh(
