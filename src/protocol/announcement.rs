@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
+use super::wire::Buf;
 use super::{CHANGES_MAX, Digest, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX, SignedHead};
 
 /// Largest body of an announcement in bytes after decompression.
@@ -22,7 +23,7 @@ pub struct Change {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ChangeWire(String, u64, Option<serde_bytes_shim::Buf>);
+struct ChangeWire(String, u64, Option<Buf>);
 
 /// Changes in the order of their numbers, as they travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl ChangeSet {
     pub fn encode(changes: &[Change]) -> ChangeSet {
         let wire: Vec<ChangeWire> = changes
             .iter()
-            .map(|c| ChangeWire(c.key.clone(), c.at_unix_ms, c.value.clone().map(serde_bytes_shim::Buf)))
+            .map(|c| ChangeWire(c.key.clone(), c.at_unix_ms, c.value.clone().map(Buf)))
             .collect();
         ChangeSet { bytes: compress(&encode(&wire)).into() }
     }
@@ -102,13 +103,13 @@ pub struct Announcement {
 const HEADS_MAX: usize = 16;
 
 #[derive(Serialize, Deserialize)]
-struct AnnouncementWire(Vec<serde_bytes_shim::Buf>, Option<serde_bytes_shim::Buf>);
+struct AnnouncementWire(Vec<Buf>, Option<Buf>);
 
 impl Announcement {
     /// Encodes for gossip.
     pub fn encode(&self) -> Bytes {
-        let heads = self.heads.iter().map(|h| serde_bytes_shim::Buf(h.as_bytes().clone())).collect();
-        let changes = self.changes.as_ref().map(|c| serde_bytes_shim::Buf(c.bytes.clone()));
+        let heads = self.heads.iter().map(|h| Buf(h.as_bytes().clone())).collect();
+        let changes = self.changes.as_ref().map(|c| Buf(c.bytes.clone()));
         encode(&AnnouncementWire(heads, changes)).into()
     }
 
@@ -123,44 +124,5 @@ impl Announcement {
         }
         let heads = wire.0.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?;
         Ok(Announcement { heads, changes: wire.1.map(|buf| ChangeSet { bytes: buf.0 }) })
-    }
-}
-
-/// CBOR byte strings for [`Bytes`]: without this, serde would write a list of numbers.
-pub(super) mod serde_bytes_shim {
-    use bytes::Bytes;
-    use serde::de::{Error, Visitor};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(in crate::protocol) struct Buf(pub(in crate::protocol) Bytes);
-
-    impl Serialize for Buf {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.serialize_bytes(&self.0)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Buf {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Buf, D::Error> {
-            deserializer.deserialize_byte_buf(BufVisitor)
-        }
-    }
-
-    struct BufVisitor;
-
-    impl Visitor<'_> for BufVisitor {
-        type Value = Buf;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a byte string")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Buf, E> {
-            Ok(Buf(Bytes::copy_from_slice(bytes)))
-        }
-
-        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Buf, E> {
-            Ok(Buf(bytes.into()))
-        }
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::announcement::serde_bytes_shim::Buf;
 use super::codec::{ProtocolError, decode, encode};
+use super::wire::{Buf, Hash};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, KEY_BYTES_MAX, SignedHead};
 use crate::identity::Chain;
 
@@ -26,10 +26,8 @@ pub enum Question {
 /// A head in short form: enough to see who is behind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HeadMark {
-    /// Role of the party.
-    pub role: u8,
-    /// Canonical id of the party.
-    pub id: String,
+    /// The party, as `ROLE:ID`.
+    pub party: String,
     /// Kind of the feed.
     pub kind: u8,
     /// Delegation epoch.
@@ -39,6 +37,7 @@ pub struct HeadMark {
     /// Last change.
     pub seq: u64,
     /// Root hash.
+    #[serde(with = "super::wire::digest")]
     pub root: Digest,
 }
 
@@ -75,7 +74,7 @@ enum QuestionWire {
     #[serde(rename = "h")]
     Heads(Vec<HeadMark>),
     #[serde(rename = "c")]
-    Chain(Digest),
+    Chain(Hash),
     #[serde(rename = "x")]
     Conflict(ConflictNotice),
 }
@@ -99,7 +98,7 @@ impl Question {
     pub fn encode(&self) -> Bytes {
         let wire = match self {
             Question::Heads(marks) => QuestionWire::Heads(marks.clone()),
-            Question::Chain(hash) => QuestionWire::Chain(*hash),
+            Question::Chain(hash) => QuestionWire::Chain(Hash(*hash)),
             Question::Conflict(notice) => QuestionWire::Conflict(notice.clone()),
         };
         encode(&wire).into()
@@ -111,7 +110,7 @@ impl Question {
         match decode("question", bytes, EXCHANGE_FRAME_BYTES_MAX)? {
             QuestionWire::Heads(marks) if marks.len() > HEADS_MAX => Err(invalid("too many heads")),
             QuestionWire::Heads(marks) => Ok(Question::Heads(marks)),
-            QuestionWire::Chain(hash) => Ok(Question::Chain(hash)),
+            QuestionWire::Chain(hash) => Ok(Question::Chain(hash.0)),
             QuestionWire::Conflict(notice) => {
                 let texts = notice.claimed_by.iter().chain(&notice.shown).chain([&notice.key]);
                 if notice.claimed_by.len() > 16 || texts.into_iter().any(|t| t.len() > KEY_BYTES_MAX) {

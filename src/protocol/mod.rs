@@ -10,6 +10,8 @@ mod exchange;
 mod feed;
 mod node_id;
 mod sync;
+mod tree;
+mod wire;
 
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
@@ -17,6 +19,7 @@ pub use exchange::{Answer, ConflictNotice, HeadMark, Question};
 pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
+pub use tree::{EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
 
 /// Version of the mesh protocol; part of every signed object's protected header, of every stream
 /// name and of every topic.
