@@ -86,7 +86,8 @@ impl Actor {
         let routes = info.protocols.contains(&self.names.kad);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !answers && !routes {
-            tracing::debug!(peer = %id, version = %info.protocol_version.escape_debug(), "a peer of another network");
+            let version = info.protocol_version.escape_debug();
+            tracing::debug!(peer = %id, %version, "a peer of another network");
             let jitter = self.jitter();
             self.book.failed(&id, Instant::now(), &self.config, jitter);
             // An error means that it has gone already.
