@@ -140,3 +140,10 @@ impl StorageError {
         }
     }
 }
+
+/// Most statements are the directory's; the ledger names itself.
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> StorageError {
+        StorageError::of(Database::Directory, error)
+    }
+}
