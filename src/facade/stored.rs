@@ -1,8 +1,11 @@
-//! Storage's read handle as the facade's directory: OICP's filters in, OICP's rows out.
+//! Storage's read handle as the facade's directory: OICP's questions in storage's words, and back.
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
+use super::directory::{
+    DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version,
+};
 use crate::identity::CanonicalId;
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
@@ -18,10 +21,16 @@ impl Directory for Reader {
         page: PageRequest,
         as_of: Option<Version>,
     ) -> BoxFuture<'_, Result<DataPage, DirectoryError>> {
-        Box::pin(async move {
-            let Some(query) = data_query(&pull, page, as_of) else { return Ok(DataPage::default()) };
-            Reader::data_page(self, query).await.map(data_page).map_err(failed)
-        })
+        async move {
+            let query = query(pull, page, as_of)?;
+            let now = DataQuery { as_of: None, ..query.clone() };
+            match Reader::data_page(self, query).await {
+                // The pages before are older than the history; the state of now is the best there is.
+                Err(StorageError::VersionGone { .. }) => Ok(of_page(Reader::data_page(self, now).await?)),
+                answer => Ok(of_page(answer?)),
+            }
+        }
+        .boxed()
     }
 
     fn data_delta(
@@ -31,79 +40,81 @@ impl Directory for Reader {
         page: PageRequest,
         as_of: Option<Version>,
     ) -> BoxFuture<'_, Result<Option<DataPage>, DirectoryError>> {
-        Box::pin(async move {
-            let Some(query) = data_query(&pull, page, as_of) else { return Ok(Some(DataPage::default())) };
-            let found = Reader::data_delta(self, since_unix_ms, query).await;
-            found.map(|page| page.map(data_page)).map_err(failed)
-        })
+        async move {
+            let query = query(pull, page, as_of)?;
+            let now = DataQuery { as_of: None, ..query.clone() };
+            let answer = match Reader::data_delta(self, since_unix_ms, query).await {
+                Err(StorageError::VersionGone { .. }) => Reader::data_delta(self, since_unix_ms, now).await?,
+                answer => answer?,
+            };
+            Ok(answer.map(of_page))
+        }
+        .boxed()
     }
 
     fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
-        Box::pin(async move {
-            let rows = match question {
+        async move {
+            match question {
                 StatusQuestion::Keys(keys) => {
-                    let found = self.statuses_by_key(keys).await.map_err(failed)?;
-                    found.into_iter().filter_map(|(key, row)| status_row(Some(key), row)).collect()
+                    let rows = self.statuses_by_key(keys).await?;
+                    Ok(rows.into_iter().map(|(key, row)| of_status(key, row)).collect())
                 }
                 StatusQuestion::Matching { status, center, operators } => {
-                    let asked = operators.len();
-                    let operators = canonical(operators.iter().map(String::as_str));
-                    if asked > 0 && operators.is_empty() {
-                        return Ok(Vec::new());
-                    }
-                    let status = status.map(|status| status.as_str().to_owned());
-                    let query = StatusQuery { status, operators, center: center.as_ref().map(area) };
-                    let found = Reader::statuses(self, query).await.map_err(failed)?;
-                    found.into_iter().filter_map(|row| status_row(None, row)).collect()
+                    let query = StatusQuery {
+                        status: status.map(|status| status.as_str().to_owned()),
+                        operators: canonical(operators.iter().map(String::as_str))?,
+                        center: center.map(area),
+                    };
+                    let rows = Reader::statuses(self, query).await?;
+                    Ok(rows.into_iter().filter_map(with_key).collect())
                 }
-            };
-            Ok(rows)
-        })
+            }
+        }
+        .boxed()
     }
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
-        Box::pin(async move { self.data_record(key).await.map(|row| row.map(data_row)).map_err(failed) })
+        async move { Ok(self.data_record(key).await?.map(of_row)) }.boxed()
     }
 }
 
-/// `None` if the pull names operators and none of them can exist: then nothing matches.
-fn data_query(pull: &PullEvseData, page: PageRequest, as_of: Option<Version>) -> Option<DataQuery> {
-    let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect::<Vec<String>>();
-    let operators = canonical(pull.operator_ids.iter().map(|id| id.as_str()));
-    if operators.is_empty() && !pull.operator_ids.is_empty() {
-        return None;
-    }
-    Some(DataQuery {
+fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Result<DataQuery, DirectoryError> {
+    let texts = |list: Vec<Box<str>>| list.into_iter().map(String::from).collect();
+    let operators: Vec<String> = pull.operator_ids.iter().map(|id| id.canonical()).collect();
+    Ok(DataQuery {
         filter: DataFilter {
-            authentication_modes: texts(&pull.authentication_modes),
-            accessibility: texts(&pull.accessibility),
-            calibration_law: texts(&pull.calibration_law),
+            authentication_modes: texts(pull.authentication_modes),
+            accessibility: texts(pull.accessibility),
+            calibration_law: texts(pull.calibration_law),
             renewable_energy: pull.renewable_energy,
             hubject_compatible: pull.hubject_compatible,
             open_24_hours: pull.open_24_hours,
         },
-        center: pull.search_center.as_ref().map(area),
-        operators,
-        countries: texts(&pull.country_codes),
+        center: pull.search_center.map(area),
+        operators: canonical(operators.iter().map(String::as_str))?,
+        countries: texts(pull.country_codes),
+        // A page number beyond 32 bits lies behind every end, as the largest one does.
         page: u32::try_from(page.number()).unwrap_or(u32::MAX),
         size: u32::try_from(page.size()).unwrap_or(u32::MAX),
         as_of: as_of.map(CommitVersion),
     })
 }
 
-fn canonical<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<CanonicalId> {
-    ids.filter_map(|id| CanonicalId::parse(id).ok()).collect()
+fn canonical<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<CanonicalId>, DirectoryError> {
+    let read = |id| CanonicalId::parse(id).map_err(|error| DirectoryError::Failed(error.to_string()));
+    ids.map(read).collect()
 }
 
-fn area(center: &SearchCenter) -> Area {
+fn area(center: SearchCenter) -> Area {
     Area { lat: center.position.lat, lon: center.position.lon, radius_km: center.radius_km }
 }
 
-fn data_page(page: storage::DataPage) -> DataPage {
-    DataPage { rows: page.rows.into_iter().map(data_row).collect(), total: page.total, version: page.version.0 }
+fn of_page(page: storage::DataPage) -> DataPage {
+    let rows = page.rows.into_iter().map(of_row).collect();
+    DataPage { rows, total: page.total, version: page.version.0 }
 }
 
-fn data_row(row: storage::DataRow) -> DataRow {
+fn of_row(row: storage::DataRow) -> DataRow {
     DataRow {
         payload: row.payload,
         operator_id: row.operator_id.to_string(),
@@ -117,24 +128,36 @@ fn data_row(row: storage::DataRow) -> DataRow {
     }
 }
 
-/// A status whose id or text cannot be read was checked when it came, so there is none.
-fn status_row(key: Option<EvseKey>, row: storage::StatusRow) -> Option<StatusRow> {
-    let key = key.or_else(|| EvseId::parse(&row.evse_id).ok().map(|id| id.key().clone()))?;
-    Some(StatusRow {
+fn with_key(row: storage::StatusRow) -> Option<StatusRow> {
+    let key = EvseId::parse(&row.evse_id)
+        .inspect_err(|error| tracing::error!(%error, "a stored EvseID cannot be read and is left out"))
+        .ok()?
+        .key()
+        .clone();
+    Some(of_status(key, row))
+}
+
+fn of_status(key: EvseKey, row: storage::StatusRow) -> StatusRow {
+    let status = EvseStatus::parse(&row.status).unwrap_or(EvseStatus::Unknown);
+    StatusRow {
         key,
         evse_id: row.evse_id.into(),
         operator_id: row.operator_id.to_string(),
         operator_name: row.operator_name.to_string(),
-        status: EvseStatus::parse(&row.status)?,
+        status,
         observed_at_unix_ms: row.observed_at_unix_ms,
         confirmed_at_unix_ms: row.confirmed_at_unix_ms,
-    })
+    }
 }
 
-fn failed(error: StorageError) -> DirectoryError {
-    match error {
-        StorageError::Busy => DirectoryError::Busy,
-        StorageError::TooCostly | StorageError::TooLarge { .. } => DirectoryError::TooLarge(error.to_string()),
-        other => DirectoryError::Failed(other.to_string()),
+impl From<StorageError> for DirectoryError {
+    fn from(error: StorageError) -> DirectoryError {
+        match error {
+            StorageError::Busy => DirectoryError::Busy,
+            StorageError::TooCostly | StorageError::TooLarge { .. } => {
+                DirectoryError::TooLarge(error.to_string())
+            }
+            _ => DirectoryError::Failed(error.to_string()),
+        }
     }
 }
