@@ -37,10 +37,10 @@ pub(super) fn record(number: u32, seq: u64, value: &str, place: Option<(f64, f64
         authentication_modes: vec!["REMOTE".into(), "NFC RFID Classic".into()],
         accessibility: Some("Restricted access".into()),
         calibration_law: None,
-        renewable_energy: Some(number % 2 == 0),
+        renewable_energy: Some(number.is_multiple_of(2)),
         hubject_compatible: Some(true),
         open_24_hours: None,
-        country: Some(if number % 3 == 0 { "CHE" } else { "DEU" }.into()),
+        country: Some(if number.is_multiple_of(3) { "CHE" } else { "DEU" }.into()),
         dynamic_info: None,
     };
     RecordChange {

@@ -59,7 +59,7 @@ pub(crate) fn feed_answer(
             if *seq > stored.seq {
                 return Ok(None);
             }
-            (*seq < stored.horizon_seq).then(|| every_bucket())
+            (*seq < stored.horizon_seq).then(every_bucket)
         }
         Have::Buckets(theirs) => Some(differing(&buckets, theirs)),
         Have::Since { .. } | Have::Nothing => Some(every_bucket()),

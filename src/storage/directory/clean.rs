@@ -26,10 +26,8 @@ pub(super) fn prune(tx: &Transaction<'_>, horizon_unix_ms: u64, rows_max: u32) -
         )?;
         rows += tx
             .execute(&format!("DELETE FROM data WHERE id IN ({dead})"), params![Number(version), rows_max])?;
-        rows += tx.execute(
-            "DELETE FROM commits WHERE version IN (SELECT version FROM commits WHERE version < ? LIMIT ?)",
-            params![Number(version), rows_max],
-        )?;
+        // All of them at once: a version must not be named any more when its rows begin to go.
+        rows += tx.execute("DELETE FROM commits WHERE version < ?", [Number(version)])?;
     }
     Ok(rows + prune_tombstones(tx, horizon_unix_ms, rows_max)?)
 }

@@ -30,6 +30,10 @@ fn deltas(opened: &Opened, since_unix_ms: u64) -> Vec<(String, Delta, String)> {
     page.rows.iter().zip(texts).map(|(row, (key, text))| (key, row.delta.unwrap(), text)).collect()
 }
 
+/// Name, the batch before the last call, the batches after it, the difference.
+type DeltaCase =
+    (&'static str, Vec<DirectoryChange>, Vec<Vec<DirectoryChange>>, Option<(Delta, &'static str)>);
+
 /// Everything below happens to record 1 of one feed, an hour apart; the difference is taken from after
 /// the first batch.
 #[test]
@@ -39,7 +43,7 @@ fn a_delta_is_the_net_difference() {
     let put = |seq, text| records(feed, vec![record(1, seq, text, None)]);
     let end = |seq| records(feed, vec![gone(1, seq)]);
     let taken_over = vec![visibility(feed, 1, false), records(other, vec![record(1, 1, "b", None)])];
-    let cases: Vec<(&str, Vec<DirectoryChange>, Vec<Vec<DirectoryChange>>, Option<(Delta, &str)>)> = vec![
+    let cases: Vec<DeltaCase> = vec![
         ("nothing happened", vec![put(1, "a")], vec![], None),
         ("inserted", vec![], vec![vec![put(1, "a")]], Some((Delta::Insert, "a"))),
         ("updated", vec![put(1, "a")], vec![vec![put(2, "b")]], Some((Delta::Update, "b"))),
@@ -223,7 +227,10 @@ fn a_radius_finds_what_brute_force_finds() {
     });
 }
 
-fn answer(opened: &Opened, feed: &FeedId, have: Have) -> Option<(Option<usize>, Vec<(String, bool)>)> {
+/// How many buckets, and the keys with whether they are alive.
+type Answered = (Option<usize>, Vec<(String, bool)>);
+
+fn answer(opened: &Opened, feed: &FeedId, have: Have) -> Option<Answered> {
     let request = SyncRequest { feed: feed.clone(), have };
     let answer = wait(opened.reader.feed_answer(request)).unwrap()?;
     let entries = answer.chunks.iter().flat_map(|chunk| chunk.decode().unwrap());

@@ -153,7 +153,7 @@ impl<'c> Commit<'c> {
         let id = Number(self.last_row);
         let summary = record.summary.as_deref();
         let position = summary.and_then(|summary| summary.position);
-        let modes = summary.map(|summary| modes_text(summary));
+        let modes = summary.map(modes_text);
         self.run(
             "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, country,
                 accessibility, calibration, renewable, hubject, open_24_hours, auth_modes)
