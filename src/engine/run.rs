@@ -289,14 +289,16 @@ impl Runner {
                     tracing::debug!("a repair found no room; it is tried again");
                 }
             }
-            Action::CancelSync { sync } => drop(mesh.cancel_sync(mesh::SyncId(sync.0))),
+            Action::CancelSync { sync } => {
+                let _busy = mesh.cancel_sync(mesh::SyncId(sync.0));
+            }
             Action::Penalise { node, why } => {
                 let penalty = match why {
                     Misdeed::FalseAnswer => mesh::Penalty::SyncMismatch,
                     Misdeed::Malformed => mesh::Penalty::Malformed,
                 };
                 tracing::warn!(%node, ?why, "a peer is penalised");
-                drop(mesh.penalise(node, penalty));
+                let _busy = mesh.penalise(node, penalty);
             }
             Action::Reply { call, result, status } => {
                 if let Some(reply) = self.calls.remove(&call) {

@@ -79,14 +79,14 @@ impl Actor {
         let mut review = ticker(self.config.review_interval_ms);
         let (stop, events) = (self.streams.stop.clone(), self.streams.events.clone());
         loop {
-            let quiet = self.outbox.is_empty();
+            let (quiet, has_room) = (self.outbox.is_empty(), self.outbox.len() < OUTBOX_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 permit = events.reserve(), if !quiet => if !self.deliver(permit) { break },
                 _ = tick.tick() => self.on_tick(),
                 _ = review.tick() => self.review(),
-                command = self.commands.recv(), if self.outbox.len() < OUTBOX_MAX => if !self.on_command(command) { break },
+                command = self.commands.recv(), if has_room => if !self.on_command(command) { break },
                 Some(notice) = self.notices.recv(), if quiet => self.on_notice(notice),
                 event = self.swarm.select_next_some(), if quiet => self.on_swarm_event(event),
             }

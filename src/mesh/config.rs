@@ -1,9 +1,9 @@
 //! Settings of the mesh: every limit with its unit and its reason.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Settings of the mesh of one node.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Name of the network: lower-case letters, digits and `-`, at most 32. Nodes of different
@@ -49,6 +49,9 @@ pub struct Config {
     /// Longest time between two polls of the swarm, in milliseconds. gossipsub 0.50.1 resets its
     /// heartbeat timer without polling it: on a quiet node it stalls without this tick (measured).
     pub tick_ms: u64,
+    /// Time between two heartbeats of gossipsub, in milliseconds: the library's own default. It is kept
+    /// only as well as `tick_ms` allows.
+    pub heartbeat_ms: u64,
     /// Time between two pings of one peer, in milliseconds.
     pub ping_interval_ms: u64,
     /// A ping that is late by more than this, in milliseconds, is reported as a gap (`decisions.md` 8).
@@ -62,7 +65,7 @@ pub struct Config {
     pub exchange_idle_ms: u64,
     /// Questions that may wait for an answer of one partner: 64 in flight are the largest benchmark.
     pub asks_in_flight_max: usize,
-    /// Questions of one peer that may wait for our answer.
+    /// Questions on one stream that may wait for our answer; then nothing more is read from it.
     pub asks_inbound_max: usize,
     /// Bytes of all questions that wait for our answer, in KiB.
     pub asks_inbound_kib_max: usize,
@@ -106,6 +109,7 @@ impl Default for Config {
             dial_backoff_max_ms: 60_000,
             review_interval_ms: 5_000,
             tick_ms: 500,
+            heartbeat_ms: 1_000,
             ping_interval_ms: 15_000,
             ping_gap_ms: 5_000,
             frame_deadline_ms: 10_000,
@@ -142,6 +146,9 @@ impl Config {
         }
         if self.tick_ms == 0 || self.tick_ms > 500 {
             return wrong("tick_ms", "must be 1 to 500: gossipsub stalls if it is polled less often");
+        }
+        if self.heartbeat_ms < self.tick_ms {
+            return wrong("heartbeat_ms", "must not be below tick_ms");
         }
         if self.review_interval_ms == 0 {
             return wrong("review_interval_ms", "must not be 0");

@@ -29,6 +29,9 @@ const DIALS_PER_REVIEW_MAX: usize = 4;
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
 const NO_CHURN: Duration = Duration::from_secs(120);
 
+/// Time in which a peer must have said what it speaks.
+const IDENTIFY_DEADLINE: Duration = Duration::from_secs(20);
+
 /// What decides over one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
@@ -56,6 +59,7 @@ impl Actor {
     /// Every few seconds: dial what is wanted, close what has no purpose.
     pub(super) fn review(&mut self) {
         self.put_own_cards();
+        self.drop_the_silent();
         let standings = self.standings();
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
@@ -75,6 +79,18 @@ impl Actor {
             self.book.hold_off(&peer, Instant::now() + NO_CHURN);
             // An error means that it is closed already.
             let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Closes connections to peers that never say what they speak.
+    fn drop_the_silent(&mut self) {
+        let silent = |peer: &super::actor::Peer| !peer.up && peer.since.elapsed() > IDENTIFY_DEADLINE;
+        let all: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| silent(peer)).map(|(id, _)| *id).collect();
+        for id in all {
+            tracing::debug!(peer = %id, "a peer does not say what it speaks: closed");
+            // An error means that it is closed already.
+            let _ = self.swarm.disconnect_peer_id(id);
         }
     }
 

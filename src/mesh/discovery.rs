@@ -186,12 +186,6 @@ impl Book {
         entry.next_dial = Some(now + wait + wait.mul_f64(jitter / 4.0));
     }
 
-    pub(super) fn forget(&mut self, peer: &PeerId) {
-        if self.entries.get(peer).is_some_and(|entry| !entry.fixed) {
-            self.entries.remove(peer);
-        }
-    }
-
     /// Nodes that may be dialled now, except those given.
     pub(super) fn candidates(&self, now: Instant, except: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
         self.entries.keys().filter(|peer| !except(peer) && self.is_due(peer, now)).copied().collect()

@@ -320,6 +320,8 @@ pub struct MeshCounts {
     pub published_to_nobody: u64,
     /// Messages that gossipsub refused (queues full).
     pub publish_failed: u64,
+    /// Verdicts that came after the message was forgotten; it was not passed on.
+    pub verdicts_late: u64,
     /// Cards refused: forged, malformed or too large.
     pub cards_refused: u64,
     /// Cards ignored because a newer one is held, or none fits.

@@ -57,6 +57,8 @@ pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> 
         .flood_publish(true)
         .max_transmit_size(GOSSIP_BYTES_MAX + ENVELOPE_BYTES)
         .duplicate_cache_time(DUPLICATE_CACHE)
+        .heartbeat_interval(Duration::from_millis(config.heartbeat_ms))
+        .heartbeat_initial_delay(Duration::from_millis(config.heartbeat_ms))
         .history_length(HISTORY_HEARTBEATS)
         .history_gossip(3)
         .connection_handler_queue_len(QUEUE_MESSAGES_MAX)
@@ -160,6 +162,7 @@ impl Actor {
         };
         let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return };
         if !gossip.report_message_validation_result(&token.id, &token.source, acceptance) {
+            self.counts.verdicts_late += 1;
             tracing::debug!(?verdict, "a verdict came after the message was forgotten");
         }
     }

@@ -86,11 +86,15 @@ pub struct Start {
 pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshError> {
     let config = start.config;
     config.check()?;
-    let bootstrap = parse_peers("bootstrap", &config.bootstrap)?;
-    let keep = parse_peers("keep", &config.keep)?;
     let names = behaviour::Names::of(&config.network)?;
     let key = transport::keypair(&start.node_seed)?;
     let me = key.public().to_peer_id();
+    let parse = |key, texts: &[String]| -> Result<Vec<(PeerId, Multiaddr)>, MeshError> {
+        // One list for all nodes of a network may name this one too.
+        Ok(parse_peers(key, texts)?.into_iter().filter(|(peer, _)| *peer != me).collect())
+    };
+    let bootstrap = parse("bootstrap", &config.bootstrap)?;
+    let keep = parse("keep", &config.keep)?;
     let kept: Vec<PeerId> = keep.iter().map(|(peer, _)| *peer).collect();
     let behaviour = behaviour::build(&config, &names, &key, &kept)?;
     let control = behaviour.streams.new_control();
@@ -117,9 +121,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         book.add(*peer, address.clone(), true);
         swarm.behaviour_mut().kad.add_address(peer, address.clone());
     }
-    let others = |list: &[(PeerId, Multiaddr)]| -> BTreeSet<PeerId> {
-        list.iter().map(|(peer, _)| *peer).filter(|peer| *peer != me).collect()
-    };
+    let bootstrap: BTreeSet<PeerId> = bootstrap.into_iter().map(|(peer, _)| peer).collect();
     let actor = Actor {
         swarm,
         names,
@@ -131,14 +133,17 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         lines: Default::default(),
         syncs: Default::default(),
         sync_places: Arc::new(Semaphore::new(config.syncs_max)),
-        exchange_gate: Gate::new(config.exchange_streams_max, config.connections_max as usize * 4),
+        exchange_gate: Gate::new(
+            config.exchange_streams_max,
+            config.connections_max as usize * config.exchange_streams_max,
+        ),
         sync_gate: Gate::new(config.sync_serves_per_peer_max, config.sync_serves_max),
         ask_memory: exchange::ask_memory(config.asks_inbound_kib_max),
         book,
         cards: discovery::Cards::new(start.card_check),
         offences: Default::default(),
-        bootstrap: others(&bootstrap),
-        keep: others(&keep),
+        bootstrap,
+        keep: kept.into_iter().collect(),
         published: Default::default(),
         counts: Default::default(),
         rng: ChaCha8Rng::seed_from_u64(start.rng_seed),

@@ -66,11 +66,11 @@ impl Offences {
     pub(super) fn pardon(&mut self, now: Instant) -> Vec<PeerId> {
         let free: Vec<PeerId> =
             self.blocked.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
-        free.iter().for_each(|peer| drop(self.blocked.remove(peer)));
+        self.blocked.retain(|_, until| *until > now);
         let old = |list: &Vec<(Instant, f64)>| list.iter().all(|(at, _)| *at + WINDOW <= now);
         let forgiven: Vec<PeerId> =
             self.offenders.iter().filter(|(_, list)| old(list)).map(|(peer, _)| *peer).collect();
-        forgiven.iter().for_each(|peer| drop(self.offenders.remove(peer)));
+        self.offenders.retain(|_, list| !old(list));
         free.into_iter().chain(forgiven).collect()
     }
 }

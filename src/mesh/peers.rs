@@ -60,7 +60,6 @@ impl Actor {
 
     fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
         let now = Instant::now();
-        self.book.succeeded(&id);
         self.peers.entry(id).or_insert_with(|| Peer {
             address,
             since: now,
@@ -87,12 +86,16 @@ impl Actor {
         let routes = info.protocols.contains(&self.names.kad);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !answers && !routes {
-            tracing::debug!(peer = %id, version = %info.protocol_version.escape_debug(), "a peer of another network");
-            self.book.forget(&id);
+            let version = info.protocol_version.escape_debug();
+            tracing::debug!(peer = %id, %version, "a peer of another network");
+            let jitter = self.jitter();
+            self.book.failed(&id, Instant::now(), &self.config, jitter);
             // An error means that it has gone already.
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
+        // Only now: a peer that blocks us lets us connect and closes at once, again and again.
+        self.book.succeeded(&id);
         let news = !std::mem::replace(&mut peer.up, true);
         let (address, came_over) = (peer.address.to_string(), peer.address.clone());
         let topics = peer.topics.clone();

@@ -64,7 +64,7 @@ impl Transport {
     }
 }
 
-/// The multiplexer's settings; public for transports of the simulation.
+/// The multiplexer's settings.
 fn yamux_config() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(YAMUX_STREAMS_MAX);

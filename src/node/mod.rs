@@ -1,1 +1,207 @@
-//! (being built)
+//! The composition root: opens, builds, joins, shuts down. Nothing is decided here.
+
+mod cards;
+mod deps;
+mod error;
+mod identity;
+mod restore;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub use deps::Deps;
+pub use error::NodeError;
+pub use identity::Identity;
+
+use crate::engine::{APPLIED_CHANGES_MAX, Command, Engine, Parts, Runner, Spawn, Store};
+use crate::facade::{self, Facade, FacadeDeps};
+use crate::mesh::{self, Mesh};
+use crate::protocol::Topic;
+use crate::roaming;
+use crate::storage;
+
+/// Calls of backends and people that may wait for the engine.
+const COMMANDS_MAX: usize = 1_024;
+
+/// How long the ends of a node get to finish when it stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The settings of a node, one section per module.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The network between nodes.
+    pub mesh: mesh::Config,
+    /// The databases.
+    pub storage: storage::Config,
+    /// Whose feeds are held, guard rails.
+    pub replication: roaming::Config,
+    /// The OICP face; a bootstrap node has none.
+    pub facade: Option<facade::Config>,
+}
+
+/// A running node.
+pub struct Node {
+    engine: Option<Engine>,
+    mesh: Mesh,
+    addresses: Vec<String>,
+    facade: Option<Facade>,
+    stop: CancellationToken,
+    stopped: tokio_util::task::TaskTracker,
+}
+
+impl Node {
+    /// Starts a node. It listens when this returns.
+    ///
+    /// # Errors
+    /// [`NodeError`] names the part and what to do.
+    pub async fn start(settings: Settings, identity: Identity, deps: Deps) -> Result<Node, NodeError> {
+        let stop = CancellationToken::new();
+        let stopped = tokio_util::task::TaskTracker::new();
+        if identity.parties.is_empty() && settings.mesh.bootstrap_only {
+            return Node::bootstrap(settings, &identity, &deps, stop, stopped).await;
+        }
+        let network = settings.mesh.network.clone();
+        let store = open_store(&settings.storage, &deps)?;
+        let restore = restore::restorer(&settings, &identity, &store, &deps);
+        let core = restore().await.map_err(NodeError::Restore)?;
+        let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { Vec::new() };
+        let (mesh, events) = start_mesh(&settings.mesh, &identity, &deps, topics)?;
+        let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
+        let (applied, _) = broadcast::channel(APPLIED_CHANGES_MAX);
+        let engine = Engine::new(commands, applied.clone());
+        let reader = store.0.reader.clone();
+        let parts = Parts {
+            core,
+            parties: identity.parties.iter().map(|party| party.party.to_text()).collect(),
+            restore,
+            store,
+            mesh: mesh.clone(),
+            events,
+            commands: commanded,
+            applied,
+            clock: deps.clock.clone(),
+            spawner: deps.spawner.clone(),
+            stop: stop.clone(),
+        };
+        deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
+        let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
+        cards::start(&network, &identity, &settings.mesh, &addresses, &mesh, &deps, &stop);
+        let facade = match settings.facade {
+            Some(config) => Some(start_facade(config, &engine, reader, &identity, &deps, &stopped).await?),
+            None => None,
+        };
+        Ok(Node { engine: Some(engine), mesh, addresses, facade, stop, stopped })
+    }
+
+    /// A node without a party: it helps others to find each other, and holds nothing.
+    async fn bootstrap(
+        settings: Settings,
+        identity: &Identity,
+        deps: &Deps,
+        stop: CancellationToken,
+        stopped: tokio_util::task::TaskTracker,
+    ) -> Result<Node, NodeError> {
+        let (mesh, mut events) = start_mesh(&settings.mesh, identity, deps, Vec::new())?;
+        let ended = stop.clone();
+        deps.spawner.task(Box::pin(stopped.track_future(async move {
+            // Nothing that happens on the mesh concerns a node without a party.
+            while ended.run_until_cancelled(events.recv()).await.flatten().is_some() {}
+        })));
+        let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
+        Ok(Node { engine: None, mesh, addresses, facade: None, stop, stopped })
+    }
+
+    /// The engine; a bootstrap node has none.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// Where the facade listens.
+    pub fn facade_address(&self) -> Option<SocketAddr> {
+        self.facade.as_ref().map(Facade::address)
+    }
+
+    /// Multiaddresses that other nodes can use as `mesh.bootstrap`, ending in `/p2p/<peer id>`.
+    pub fn mesh_addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The node's peer id in base58.
+    pub fn peer_id(&self) -> &str {
+        self.mesh.node_text()
+    }
+
+    /// Stops: the facade answers what is open, the engine commits what it has, the databases are closed.
+    pub async fn shutdown(self) {
+        if let Some(facade) = &self.facade {
+            facade.stop();
+        }
+        self.stop.cancel();
+        self.stopped.close();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.stopped.wait()).await.is_err() {
+            tracing::error!("the node did not stop in time; nothing acknowledged is lost");
+        }
+        self.mesh.shutdown().await;
+    }
+}
+
+fn open_store(config: &storage::Config, deps: &Deps) -> Result<Store, NodeError> {
+    let place = match &deps.place {
+        Some(place) => place.clone(),
+        None => storage::Place::directory(&config.data_dir).map_err(NodeError::Storage)?,
+    };
+    let runner = deps.storage_runner();
+    let (storage, _) = storage::Storage::open(&place, config, &runner).map_err(NodeError::Storage)?;
+    Ok(Store(storage))
+}
+
+fn start_mesh(
+    config: &mesh::Config,
+    identity: &Identity,
+    deps: &Deps,
+    subscribe: Vec<Topic>,
+) -> Result<(Mesh, mpsc::Receiver<mesh::MeshEvent>), NodeError> {
+    let transport = match deps.take_transport() {
+        Some(transport) => transport,
+        None => mesh::Transport::tcp(&identity.node_seed).map_err(NodeError::Mesh)?,
+    };
+    let spawner = deps.spawner.clone();
+    let start = mesh::Start {
+        config: config.clone(),
+        node_seed: *identity.node_seed,
+        transport,
+        executor: Arc::new(move |task| spawner.task(task)),
+        card_check: cards::check(&config.network, identity, deps.clock.clone()),
+        subscribe,
+        rng_seed: deps.seed,
+    };
+    mesh::start(start).map_err(NodeError::Mesh)
+}
+
+async fn start_facade(
+    config: facade::Config,
+    engine: &Engine,
+    reader: storage::Reader,
+    identity: &Identity,
+    deps: &Deps,
+    stopped: &tokio_util::task::TaskTracker,
+) -> Result<Facade, NodeError> {
+    let spawner: Arc<dyn Spawn> = deps.spawner.clone();
+    let clock = deps.clock.clone();
+    let facade_deps = FacadeDeps {
+        engine: engine.clone(),
+        directory: Arc::new(reader),
+        parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
+        threads: Arc::new(move |name, work| spawner.thread(name, work)),
+        now_unix_ms: Arc::new(move || clock.now().unix_ms),
+    };
+    let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
+    deps.spawner.task(Box::pin(stopped.track_future(serving)));
+    Ok(facade)
+}

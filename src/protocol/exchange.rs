@@ -148,9 +148,10 @@ impl Answer {
             AnswerWire::Heads(heads) => Ok(Answer::Heads(
                 heads.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?,
             )),
-            AnswerWire::Chain(credential, delegation) => {
-                Ok(Answer::Chain(Chain { credential: credential.0.to_vec(), delegation: delegation.0.to_vec() }))
-            }
+            AnswerWire::Chain(credential, delegation) => Ok(Answer::Chain(Chain {
+                credential: credential.0.to_vec(),
+                delegation: delegation.0.to_vec(),
+            })),
             AnswerWire::Noted => Ok(Answer::Noted),
             AnswerWire::Unsupported => Ok(Answer::Unsupported),
             AnswerWire::NotFound => Ok(Answer::NotFound),

@@ -207,9 +207,11 @@ fn read(payload: &[u8]) -> Result<Head, ProtocolError> {
         return Err(invalid("the operator's id or name is too long"));
     }
     // SQLite and OICP count in signed 64 bit.
-    if [head.epoch, head.incarnation, head.seq, head.count, head.created_unix_ms].iter().any(|n| *n > i64::MAX as u64) {
+    if [head.epoch, head.incarnation, head.seq, head.count, head.created_unix_ms]
+        .iter()
+        .any(|n| *n > i64::MAX as u64)
+    {
         return Err(invalid("a number is larger than 63 bits"));
     }
     Ok(head)
 }
-

@@ -63,11 +63,16 @@ impl<'de> Deserialize<'de> for Hash {
 pub(super) mod digest {
     use super::{Deserialize, Deserializer, Digest, Hash, Serialize, Serializer};
 
-    pub(in crate::protocol) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::protocol) fn serialize<S: Serializer>(
+        digest: &Digest,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         Hash(*digest).serialize(serializer)
     }
 
-    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Digest, D::Error> {
         Ok(Hash::deserialize(deserializer)?.0)
     }
 }

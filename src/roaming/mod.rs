@@ -138,6 +138,8 @@ pub struct Roaming {
     last_tick_ms: u64,
     all_in_sync: bool,
     rng: ChaCha8Rng,
+    /// What follows from what was restored; goes out with the first input.
+    pending: Effects,
     records_accepted: u64,
     records_refused: u64,
 }
@@ -174,6 +176,7 @@ impl Roaming {
             last_tick_ms: now.mono_ms,
             all_in_sync: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            pending: Effects::default(),
             records_accepted: 0,
             records_refused: 0,
             config,
@@ -235,11 +238,12 @@ impl Roaming {
         for (feed_id, key) in contested {
             self.contest(&feed_id, &key, &mut fx);
         }
+        self.pending = fx;
     }
 
     /// Something happened.
     pub fn handle(&mut self, input: Input, now: Now) -> Effects {
-        let mut fx = Effects::default();
+        let mut fx = std::mem::take(&mut self.pending);
         match input {
             Input::PushData { call, party, push, body } => self.push_data(call, party, push, body, now, &mut fx),
             Input::PushStatus { call, party, push, body } => self.push_status(call, party, push, body, now, &mut fx),

@@ -184,6 +184,12 @@ fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
     Ok(tx.last_insert_rowid())
 }
 
+/// Our own feeds and the held pushes, as committed last.
+pub(super) fn restore(connection: &Connection) -> std::result::Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
+    let failed = |error| StorageError::of(Database::Ledger, error);
+    Ok((feeds(connection).map_err(failed)?, held(connection).map_err(failed)?))
+}
+
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {
     let sql =
         format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind");

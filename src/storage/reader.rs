@@ -20,6 +20,7 @@ use super::writer::{Runner, start};
 use crate::identity::Chain;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SyncRequest};
+use crate::roaming::change::HeldPush;
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -87,6 +88,11 @@ impl Reader {
     pub async fn restore_directory(&self) -> Result<Vec<RestoredFeed>, StorageError> {
         // A start reads everything, whatever it costs.
         self.ask_without_limit(directory::restore).await
+    }
+
+    /// Our own feeds and the held pushes, from the ledger.
+    pub async fn restore_ledger(&self) -> Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
+        self.run(|connections| connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::restore)).await
     }
 
     /// All verified credential chains, with the hash of their delegation.

@@ -62,14 +62,14 @@ async fn a_thousand_streams_are_refused_and_the_peer_is_blocked() {
     let (peer, mut control) = stranger(&victim).await;
     let mut streams = Vec::new();
     for _ in 0..1000 {
-        let Ok(mut stream) = control.open_stream(peer, exchange()).await else { break };
+        // Refused streams are reset, and after the block there is no connection.
+        let Ok(mut stream) = control.open_stream(peer, exchange()).await else { continue };
         // The stream is negotiated with its first byte.
-        if stream.write_all(&[0]).await.is_err() || stream.flush().await.is_err() {
-            break;
+        if stream.write_all(&[0]).await.is_ok() && stream.flush().await.is_ok() {
+            streams.push(stream);
         }
-        streams.push(stream);
     }
-    assert!(streams.len() < 1000);
+    assert!(streams.len() < 20, "{} streams", streams.len());
     let counts = victim.mesh.counts().await.unwrap();
     assert!(counts.streams_refused >= 3, "{counts:?}");
     assert_eq!(counts.peers_blocked, 1);

@@ -112,3 +112,30 @@ async fn nodes_of_different_networks_do_not_meet() {
         .await;
     assert_ne!(failed, AskFailure::Busy);
 }
+
+#[tokio::test]
+async fn a_question_dials_a_node_whose_address_is_known() {
+    let (one, mut two) = (node(1, &[], &[]).await, node(2, &[], &[]).await);
+    let (id, address) = (one.id(), one.address.clone());
+    echo(one);
+    two.mesh.add_known_address(id.clone(), address).unwrap();
+    two.mesh.try_ask(id, RequestId(1), "are you there".into(), PATIENCE).unwrap();
+    let answer = |e| match e {
+        MeshEvent::Answered { body, .. } => Some(body),
+        MeshEvent::AskFailed { why, .. } => panic!("{why:?}"),
+        _ => None,
+    };
+    assert_eq!(two.until("the answer", answer).await, "are you there");
+}
+
+#[tokio::test]
+async fn the_third_penalty_disconnects_and_blocks() {
+    let (mut one, two) = pair().await;
+    for _ in 0..3 {
+        one.mesh.penalise(two.id(), Penalty::SyncMismatch).unwrap();
+    }
+    one.until("peer down", |e| matches!(e, MeshEvent::PeerDown { .. }).then_some(())).await;
+    assert_eq!(one.mesh.counts().await.unwrap().peers_blocked, 1);
+    one.mesh.try_ask(two.id(), RequestId(1), Bytes::new(), PATIENCE).unwrap();
+    assert_eq!(failure(&mut one).await, AskFailure::Unreachable);
+}

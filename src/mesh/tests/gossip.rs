@@ -73,3 +73,27 @@ async fn five_quiet_nodes_make_a_gossip_mesh_by_themselves() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_quiet_node_keeps_its_heartbeats() {
+    let quiet = |c: &mut Config| {
+        (c.heartbeat_ms, c.tick_ms) = (100, 50);
+        // Nothing but the tick wakes the swarm's task.
+        (c.review_interval_ms, c.ping_interval_ms, c.kad_client) = (3_600_000, 3_600_000, true);
+    };
+    let mut reader = node_with(1, &ALL, quiet).await;
+    let keep = vec![reader.address.clone()];
+    let mut writer = node_with(2, &[], |c| {
+        quiet(c);
+        c.keep = keep;
+    })
+    .await;
+    writer.subscribed(&reader.id(), Topic::Data).await;
+    writer.mesh.try_publish(Topic::Data, "hello".into()).unwrap();
+    let (_, token) = message(&mut reader).await;
+    // Twelve heartbeats forget a message: without them it would be passed on whenever it is judged.
+    let silence = timeout(Duration::from_secs(4), message(&mut reader)).await;
+    assert!(silence.is_err());
+    reader.mesh.judge(token, Verdict::Accept);
+    assert_eq!(reader.mesh.counts().await.unwrap().verdicts_late, 1);
+}

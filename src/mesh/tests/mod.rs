@@ -2,6 +2,7 @@
 
 mod abuse;
 mod cards;
+mod connections;
 mod exchange;
 mod gossip;
 mod sync;

@@ -1,0 +1,57 @@
+//! Storage as the engine uses it: two writers and the read pool.
+
+use std::pin::Pin;
+
+use super::handle::EngineError;
+use super::serve::Reading;
+use crate::protocol::SyncRequest;
+use crate::roaming::change::{DirectoryChange, LedgerChange};
+use crate::storage::{Storage, StorageError};
+
+/// A commit of the directory that is under way.
+pub(crate) type DirectoryCommit = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>;
+
+/// Both databases.
+#[derive(Clone)]
+pub(crate) struct Store(pub(crate) Storage);
+
+impl Store {
+    /// Commits promises durably.
+    pub(crate) async fn commit_ledger(&self, changes: Vec<LedgerChange>) -> Result<(), EngineError> {
+        // The ledger dates nothing: the time of its commit is of no interest.
+        self.0.ledger.commit(changes, 0).await.map(drop).map_err(refused)
+    }
+
+    /// Commits what can be rebuilt.
+    pub(crate) fn commit_directory(&self, changes: Vec<DirectoryChange>, now_unix_ms: u64) -> DirectoryCommit {
+        let writer = self.0.directory.clone();
+        // Queued here and now, so that commits keep their order; only the outcome is waited for.
+        match writer.try_commit(changes, now_unix_ms) {
+            Ok(committed) => Box::pin(async move {
+                match committed.await {
+                    Ok(outcome) => outcome.map(drop).map_err(refused),
+                    Err(_) => Err(EngineError::Stopped),
+                }
+            }),
+            Err(changes) => Box::pin(async move { writer.commit(changes, now_unix_ms).await.map(drop).map_err(refused) }),
+        }
+    }
+
+    /// Reads the answer to a repair question.
+    pub(crate) fn feed_answer(&self, request: SyncRequest) -> Reading {
+        let reader = self.0.reader.clone();
+        Box::pin(async move { reader.feed_answer(request).await.map_err(refused) })
+    }
+
+    /// Closes both databases in good order.
+    pub(crate) async fn close(&self) {
+        if let Err(error) = self.0.close().await {
+            tracing::error!(%error, "a database was not closed cleanly; nothing acknowledged is lost");
+        }
+    }
+}
+
+/// Storage refused.
+pub(crate) fn refused(error: StorageError) -> EngineError {
+    EngineError::Storage(error.to_string())
+}

@@ -1,0 +1,43 @@
+//! Why a node does not start.
+
+use crate::engine::EngineError;
+use crate::facade::FacadeError;
+use crate::identity::{ChainError, PartyId};
+use crate::mesh::MeshError;
+use crate::storage::StorageError;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The databases cannot be opened.
+    #[error("storage: {0}")]
+    Storage(#[source] StorageError),
+    /// What is stored cannot be read back.
+    #[error("storage: {0}")]
+    Restore(#[source] EngineError),
+    /// The mesh cannot be started.
+    #[error("mesh: {0}")]
+    Mesh(#[source] MeshError),
+    /// The mesh stopped while the node was starting.
+    #[error("mesh: it stopped while the node was starting")]
+    MeshStopped,
+    /// The facade cannot be started.
+    #[error("facade: {0}")]
+    Facade(#[source] FacadeError),
+    /// A party's own credential does not hold here.
+    #[error("the credential of {party} does not hold: {source}. Is its issuer in the trust list of this node?")]
+    Credential {
+        /// The party.
+        party: PartyId,
+        /// Why.
+        source: ChainError,
+    },
+    /// A party's delegation names another key or node than this one has.
+    #[error("the delegation of {party} {what}: issue a new one with the org key")]
+    Delegation {
+        /// The party.
+        party: PartyId,
+        /// What does not fit.
+        what: &'static str,
+    },
+}

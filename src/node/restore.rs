@@ -1,0 +1,97 @@
+//! The core as storage remembers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Deps, Identity, Settings};
+use crate::engine::{EngineError, Restore, Store};
+use crate::oicp::record::summarise;
+use crate::protocol::Kind;
+use crate::roaming::change::{DirectoryChange, RecordChange};
+use crate::roaming::{Entry, RestoredFeed, Roaming, Snapshot};
+use crate::storage::{self, StorageError};
+
+/// Records read and written at once while a directory is rebuilt.
+const RECORDS_PER_COMMIT: usize = 1_000;
+
+/// Makes the core anew from what is stored, at the start and after storage refused a change.
+pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, deps: &Deps) -> Restore {
+    let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
+    let (identity, store) = (Arc::new(identity.clone()), store.clone());
+    let (clock, seed) = (deps.clock.clone(), deps.seed);
+    Box::new(move || {
+        let (config, network) = (config.clone(), network.clone());
+        let (identity, store, clock) = (identity.clone(), store.clone(), clock.clone());
+        Box::pin(async move {
+            let snapshot = snapshot(&store).await?;
+            let parties = identity.parties.clone();
+            Ok(Roaming::restore(config, &network, identity.trust.clone(), parties, seed, snapshot, clock.now()))
+        })
+    })
+}
+
+async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
+    let reader = &store.0.reader;
+    let (own_feeds, held) = reader.restore_ledger().await.map_err(refused)?;
+    let directory = reader.restore_directory().await.map_err(refused)?;
+    for feed in own_feeds.iter().filter(|own| !directory.iter().any(|feed| same(feed, own))) {
+        publish_again(store, feed).await?;
+    }
+    let chains = reader.chains().await.map_err(refused)?;
+    Ok(Snapshot {
+        chains: chains.into_iter().map(|(_, chain)| chain).collect(),
+        feeds: directory.into_iter().map(restored).collect(),
+        own_feeds: own_feeds.into_iter().map(restored).collect(),
+        held,
+    })
+}
+
+fn refused(error: StorageError) -> EngineError {
+    EngineError::Storage(error.to_string())
+}
+
+fn same(feed: &storage::RestoredFeed, own: &storage::RestoredFeed) -> bool {
+    feed.feed == own.feed && feed.head.seq == own.head.seq && feed.head.root == own.head.root
+}
+
+/// The directory may have been deleted, or have missed the last commit: our own feeds are in the ledger.
+async fn publish_again(store: &Store, own: &storage::RestoredFeed) -> Result<(), EngineError> {
+    let drop_old = DirectoryChange::Dropped { feed: own.feed.clone() };
+    store.commit_directory(vec![drop_old], own.received_unix_ms).await?;
+    for entries in own.entries.chunks(RECORDS_PER_COMMIT) {
+        let keys = entries.iter().map(|entry| entry.key.clone()).collect();
+        let values = store.0.reader.own_values(own.feed.clone(), keys).await.map_err(refused)?;
+        let records = entries.iter().zip(values).map(|(entry, value)| record(own.feed.kind, entry, value)).collect();
+        let change = DirectoryChange::Records { feed: own.feed.clone(), records };
+        store.commit_directory(vec![change], own.received_unix_ms).await?;
+    }
+    let (head, signed) = (own.head.clone(), own.signed.clone());
+    let change = DirectoryChange::Head { head, signed, received_unix_ms: own.received_unix_ms };
+    store.commit_directory(vec![change], own.received_unix_ms).await
+}
+
+fn record(kind: Kind, entry: &storage::RestoredEntry, value: Option<Bytes>) -> RecordChange {
+    let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+    let summary = text.filter(|_| kind == Kind::Data).and_then(|text| summarise(text).ok()).map(Box::new);
+    RecordChange {
+        key: entry.key.clone(),
+        seq: entry.seq,
+        at_unix_ms: entry.at_unix_ms,
+        value,
+        hash: entry.hash,
+        summary,
+        // The core says at its start which are not.
+        visible: true,
+    }
+}
+
+fn restored(feed: storage::RestoredFeed) -> RestoredFeed {
+    let entry = |e: storage::RestoredEntry| Entry { key: e.key, seq: e.seq, at_unix_ms: e.at_unix_ms, hash: e.hash };
+    RestoredFeed {
+        head: feed.head,
+        signed: feed.signed,
+        received_unix_ms: feed.received_unix_ms,
+        entries: feed.entries.into_iter().map(entry).collect(),
+    }
+}
