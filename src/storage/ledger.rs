@@ -191,7 +191,8 @@ pub(super) fn restore(connection: &Connection) -> std::result::Result<(Vec<Resto
 }
 
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {
-    let sql = format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind");
+    let sql =
+        format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind");
     let mut statement = connection.prepare(&sql)?;
     let heads = statement
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, value::head(row, 1)?)))?
@@ -222,8 +223,9 @@ fn entries(connection: &Connection, feed: i64) -> Result<Vec<RestoredEntry>> {
 }
 
 fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
-    let mut statement = connection
-        .prepare("SELECT id, party, kind, digest, body, at_unix_ms, removes, of_records FROM held ORDER BY id")?;
+    let mut statement = connection.prepare(
+        "SELECT id, party, kind, digest, body, at_unix_ms, removes, of_records FROM held ORDER BY id",
+    )?;
     let held = statement.query_map([], |row| {
         Ok(HeldPush {
             id: number(row, 0)?,

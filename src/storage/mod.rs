@@ -28,8 +28,8 @@ mod tests;
 
 pub use config::Config;
 pub use directory::{
-    Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory, FeedAnswer,
-    FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
+    Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,
+    FeedAnswer, FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
 pub use ledger::{Ledger, LedgerState};

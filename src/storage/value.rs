@@ -90,7 +90,8 @@ pub(super) fn head(row: &Row<'_>, first: usize) -> Result<(Head, SignedHead)> {
         operator_id: text(row, first + 10)?.to_owned(),
         operator_name: text(row, first + 11)?.to_owned(),
     };
-    let signed = SignedHead::from_bytes(bytes(row, first + 12)?).map_err(|error| damaged(first + 12, error))?;
+    let signed =
+        SignedHead::from_bytes(bytes(row, first + 12)?).map_err(|error| damaged(first + 12, error))?;
     Ok((head, signed))
 }
 

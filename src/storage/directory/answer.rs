@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use sha2::{Digest as _, Sha256};
 
 use crate::protocol::{
-    BUCKETS, Digest, EMPTY_BUCKET, Have, Kind, Leaf, SignedHead, SyncChunk, SyncEntry, SyncRequest, SyncStart,
-    bucket_hash, bucket_of, leaf_hash, root_hash,
+    BUCKETS, Digest, EMPTY_BUCKET, Have, Kind, Leaf, SignedHead, SyncChunk, SyncEntry, SyncRequest,
+    SyncStart, bucket_hash, bucket_of, leaf_hash, root_hash,
 };
 use crate::storage::StorageError;
 use crate::storage::value::{Number, blob, bytes, digest, number, text};
@@ -59,7 +59,7 @@ pub(crate) fn feed_answer(
             if *seq > stored.seq {
                 return Ok(None);
             }
-            (*seq < stored.horizon_seq).then(|| every_bucket())
+            (*seq < stored.horizon_seq).then(every_bucket)
         }
         Have::Buckets(theirs) => Some(differing(&buckets, theirs)),
         Have::Since { .. } | Have::Nothing => Some(every_bucket()),
@@ -131,8 +131,8 @@ fn live_entries(connection: &Connection, stored: &Stored) -> Result<Vec<Entry>> 
 }
 
 fn tombstones(connection: &Connection, feed: i64, since: u64) -> Result<Vec<Entry>> {
-    let mut statement =
-        connection.prepare_cached("SELECT key, seq, at_unix_ms FROM tombstones WHERE feed = ? AND seq > ?")?;
+    let mut statement = connection
+        .prepare_cached("SELECT key, seq, at_unix_ms FROM tombstones WHERE feed = ? AND seq > ?")?;
     let entries = statement.query_map(params![feed, Number(since)], |row| {
         let (seq, at_unix_ms) = (number(row, 1)?, number(row, 2)?);
         Ok(Entry { key: text(row, 0)?.into(), seq, at_unix_ms, hash: [0; 32], alive: false })

@@ -20,12 +20,14 @@ pub(super) fn prune(tx: &Transaction<'_>, horizon_unix_ms: u64, rows_max: u32) -
             [Number(horizon_unix_ms)],
         )?;
         let dead = "SELECT id FROM data WHERE died <= ? ORDER BY died LIMIT ?";
-        tx.execute(&format!("DELETE FROM payloads WHERE id IN ({dead})"), params![Number(version), rows_max])?;
-        rows += tx.execute(&format!("DELETE FROM data WHERE id IN ({dead})"), params![Number(version), rows_max])?;
-        rows += tx.execute(
-            "DELETE FROM commits WHERE version IN (SELECT version FROM commits WHERE version < ? LIMIT ?)",
+        tx.execute(
+            &format!("DELETE FROM payloads WHERE id IN ({dead})"),
             params![Number(version), rows_max],
         )?;
+        rows += tx
+            .execute(&format!("DELETE FROM data WHERE id IN ({dead})"), params![Number(version), rows_max])?;
+        // All of them at once: a version must not be named any more when its rows begin to go.
+        rows += tx.execute("DELETE FROM commits WHERE version < ?", [Number(version)])?;
     }
     Ok(rows + prune_tombstones(tx, horizon_unix_ms, rows_max)?)
 }
@@ -43,7 +45,8 @@ fn prune_tombstones(tx: &Transaction<'_>, horizon_unix_ms: u64, rows_max: u32) -
     for (feed, key, seq) in &old {
         tx.prepare_cached("UPDATE feeds SET horizon_seq = max(horizon_seq, ?) WHERE id = ?")?
             .execute(params![seq, feed])?;
-        tx.prepare_cached("DELETE FROM tombstones WHERE feed = ? AND key = ?")?.execute(params![feed, key])?;
+        tx.prepare_cached("DELETE FROM tombstones WHERE feed = ? AND key = ?")?
+            .execute(params![feed, key])?;
     }
     Ok(old.len())
 }

@@ -128,7 +128,9 @@ fn difference(pair: &Pair) -> Option<(i64, Delta)> {
     match (pair.old, pair.new) {
         (None, Some(new)) => Some((new.id, Delta::Insert)),
         (Some(old), None) => Some((old.id, Delta::Delete)),
-        (Some(old), Some(new)) if (old.feed, old.hash) != (new.feed, new.hash) => Some((new.id, Delta::Update)),
+        (Some(old), Some(new)) if (old.feed, old.hash) != (new.feed, new.hash) => {
+            Some((new.id, Delta::Update))
+        }
         _ => None,
     }
 }

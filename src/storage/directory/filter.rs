@@ -13,6 +13,9 @@ pub const PAGE_SIZE_MAX: u32 = 2_000;
 /// Most entries of one list of a filter: more than there are operators or countries.
 const LIST_MAX: usize = 5_000;
 
+/// The number of no feed.
+const NO_FEED: i64 = -1;
+
 /// The filters of PullEvseData (OICP 2.3 `eRoamingPullEVSEData`). An empty list or `None` filters
 /// nothing; a record without the value matches no filter on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,10 +132,14 @@ pub(super) fn conditions(connection: &Connection, query: &DataQuery) -> Result<C
     if !filter.authentication_modes.is_empty() {
         let any = vec!["instr(d.auth_modes, ?) > 0"; filter.authentication_modes.len()].join(" OR ");
         found.sql.push_str(&format!(" AND ({any})"));
-        found.values.extend(filter.authentication_modes.iter().map(|mode| Value::Text(format!("\n{mode}\n"))));
+        found
+            .values
+            .extend(filter.authentication_modes.iter().map(|mode| Value::Text(format!("\n{mode}\n"))));
     }
     if !query.operators.is_empty() {
-        let feeds = feeds_of(connection, &query.operators)?;
+        let mut feeds = feeds_of(connection, &query.operators)?;
+        // An empty list would be folded into a constant, and the plan with it.
+        feeds.push(NO_FEED);
         let feeds: Vec<String> = feeds.iter().map(i64::to_string).collect();
         found.sql.push_str(&format!(" AND d.feed IN ({})", feeds.join(", ")));
     }

@@ -226,9 +226,7 @@ pub(crate) fn data_values(
     let mut statement = connection.prepare_cached(sql)?;
     let party = feed.party.to_text();
     let read = |key: &EvseKey| {
-        statement
-            .query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0))
-            .optional()
+        statement.query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0)).optional()
     };
     Ok(keys.iter().map(read).collect::<Result<_>>()?)
 }

@@ -54,7 +54,9 @@ pub struct Conflict {
 
 /// All feeds that have a head.
 pub(crate) fn restore(connection: &Connection) -> Result<Vec<RestoredFeed>, StorageError> {
-    let sql = format!("SELECT id, received_unix_ms, {HEAD_COLUMNS} FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind");
+    let sql = format!(
+        "SELECT id, received_unix_ms, {HEAD_COLUMNS} FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind"
+    );
     let mut statement = connection.prepare(&sql)?;
     let heads = statement
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, number(row, 1)?, value::head(row, 2)?)))?
@@ -73,7 +75,9 @@ fn entries(connection: &Connection, feed: i64, kind: Kind) -> Result<Vec<Restore
             "SELECT key, seq, at_unix_ms, visible, hash FROM data INDEXED BY data_live
              WHERE feed = ? AND died IS NULL ORDER BY key"
         }
-        Kind::Status => "SELECT key, seq, at_unix_ms, visible, status FROM status WHERE feed = ? ORDER BY key",
+        Kind::Status => {
+            "SELECT key, seq, at_unix_ms, visible, status FROM status WHERE feed = ? ORDER BY key"
+        }
     };
     let mut statement = connection.prepare_cached(sql)?;
     let entries = statement.query_map([feed], |row| {
@@ -93,7 +97,8 @@ fn entries(connection: &Connection, feed: i64, kind: Kind) -> Result<Vec<Restore
 
 /// All chains with the hash of their delegation.
 pub(crate) fn chains(connection: &Connection) -> Result<Vec<(Digest, Chain)>, StorageError> {
-    let mut statement = connection.prepare_cached("SELECT hash, credential, delegation FROM chains ORDER BY hash")?;
+    let mut statement =
+        connection.prepare_cached("SELECT hash, credential, delegation FROM chains ORDER BY hash")?;
     let chains = statement.query_map([], |row| {
         let chain = Chain { credential: blob(row, 1)?.to_vec(), delegation: blob(row, 2)?.to_vec() };
         Ok((digest(row, 0)?, chain))

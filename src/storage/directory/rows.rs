@@ -59,8 +59,8 @@ pub(super) fn read_rows(
     )?;
     let mut rows = Vec::new();
     for (id, delta) in ids {
-        let (feed, key, last_update_unix_ms, payload) =
-            statement.query_row([id], |row| Ok((row.get(0)?, key(row, 1)?, number(row, 2)?, bytes(row, 3)?)))?;
+        let (feed, key, last_update_unix_ms, payload) = statement
+            .query_row([id], |row| Ok((row.get(0)?, key(row, 1)?, number(row, 2)?, bytes(row, 3)?)))?;
         let operator = operators.of(feed)?;
         rows.push(DataRow {
             key,

@@ -42,13 +42,23 @@ struct Ended {
 impl<'c> Commit<'c> {
     pub(super) fn begin(tx: &'c Transaction<'c>, now_unix_ms: u64) -> Result<Commit<'c>> {
         let last = tx
-            .prepare_cached("SELECT version, at_unix_ms, last_row, shown FROM commits ORDER BY version DESC LIMIT 1")?
+            .prepare_cached(
+                "SELECT version, at_unix_ms, last_row, shown FROM commits ORDER BY version DESC LIMIT 1",
+            )?
             .query_row([], |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?, row.get(3)?)))
             .optional()?;
         let (version, at_unix_ms, last_row, shown) = last.unwrap_or((0, 0, 0, 0));
         // A clock that is set back must not reorder history.
         let at_unix_ms = at_unix_ms.max(now_unix_ms);
-        Ok(Commit { tx, version: version + 1, at_unix_ms, last_row, shown, touched: false, news: BTreeMap::new() })
+        Ok(Commit {
+            tx,
+            version: version + 1,
+            at_unix_ms,
+            last_row,
+            shown,
+            touched: false,
+            news: BTreeMap::new(),
+        })
     }
 
     /// Writes the commit's own row if the view can have changed, and returns the version of the view.
@@ -61,7 +71,12 @@ impl<'c> Commit<'c> {
         }
         self.tx
             .prepare_cached("INSERT INTO commits(version, at_unix_ms, last_row, shown) VALUES (?, ?, ?, ?)")?
-            .execute(params![Number(self.version), Number(self.at_unix_ms), Number(self.last_row), self.shown])?;
+            .execute(params![
+                Number(self.version),
+                Number(self.at_unix_ms),
+                Number(self.last_row),
+                self.shown
+            ])?;
         Ok(CommitVersion(self.version))
     }
 
@@ -138,7 +153,7 @@ impl<'c> Commit<'c> {
         let id = Number(self.last_row);
         let summary = record.summary.as_deref();
         let position = summary.and_then(|summary| summary.position);
-        let modes = summary.map(|summary| modes_text(summary));
+        let modes = summary.map(modes_text);
         self.run(
             "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, country,
                 accessibility, calibration, renewable, hubject, open_24_hours, auth_modes)
@@ -260,9 +275,12 @@ impl<'c> Commit<'c> {
             )?;
             return Ok(());
         }
-        let differs = "SELECT EXISTS(SELECT 1 FROM data WHERE feed = ? AND key = ? AND died IS NULL AND visible != ?)";
-        let differs: bool =
-            self.tx.prepare_cached(differs)?.query_row(params![row.id, key.as_str(), visible], |row| row.get(0))?;
+        let differs =
+            "SELECT EXISTS(SELECT 1 FROM data WHERE feed = ? AND key = ? AND died IS NULL AND visible != ?)";
+        let differs: bool = self
+            .tx
+            .prepare_cached(differs)?
+            .query_row(params![row.id, key.as_str(), visible], |row| row.get(0))?;
         if !differs {
             return Ok(());
         }
@@ -286,7 +304,10 @@ impl<'c> Commit<'c> {
             .query_row(params![id, visible, Number(self.version), old], |row| {
                 Ok(row.get::<_, Option<f64>>(0)?.zip(row.get::<_, Option<f64>>(1)?))
             })?;
-        self.run("INSERT INTO payloads(id, body) SELECT ?, body FROM payloads WHERE id = ?", params![id, old])?;
+        self.run(
+            "INSERT INTO payloads(id, body) SELECT ?, body FROM payloads WHERE id = ?",
+            params![id, old],
+        )?;
         if visible { self.show(self.last_row, position) } else { Ok(()) }
     }
 
@@ -325,7 +346,9 @@ impl<'c> Commit<'c> {
         self.news.remove(&feed);
         let ended = self
             .tx
-            .prepare_cached("SELECT count(*), coalesce(sum(visible), 0) FROM data WHERE feed = ? AND died IS NULL")?
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(visible), 0) FROM data WHERE feed = ? AND died IS NULL",
+            )?
             .query_row([feed], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         if ended.0 > 0 {
             self.touched = true;
@@ -342,9 +365,10 @@ impl<'c> Commit<'c> {
         }
         self.run("DELETE FROM status WHERE feed = ?", [feed])?;
         self.run("DELETE FROM tombstones WHERE feed = ?", [feed])?;
-        self.run("UPDATE feeds SET signed = NULL, seq = NULL, incarnation = NULL, horizon_seq = 0 WHERE id = ?", [
-            feed,
-        ])?;
+        self.run(
+            "UPDATE feeds SET signed = NULL, seq = NULL, incarnation = NULL, horizon_seq = 0 WHERE id = ?",
+            [feed],
+        )?;
         Ok(())
     }
 
@@ -371,7 +395,9 @@ impl<'c> Commit<'c> {
         let party = feed.party.to_text();
         let found = self
             .tx
-            .prepare_cached("SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds WHERE party = ? AND kind = ?")?
+            .prepare_cached(
+                "SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds WHERE party = ? AND kind = ?",
+            )?
             .query_row(params![party, feed.kind.code()], |row| {
                 let head = if row.get(3)? { Some((number(row, 1)?, number(row, 2)?)) } else { None };
                 Ok(Feed { id: row.get(0)?, head })
