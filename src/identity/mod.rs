@@ -1,1 +1,44 @@
-//! (being built)
+//! Who may speak for whom: ids, keys, and the signed objects that tie them together.
+//!
+//! The chain that every message of the mesh hangs on:
+//!
+//! ```text
+//! trust list (this node's own choice: which issuer keys count for which country and role)
+//!   └─ credential (an issuer: this party has this org key and these ids, at most 13 months)
+//!        └─ delegation (the org key: this node may do these things for these ids, days)
+//!             └─ everything else (the message key: party card, feed head, envelope, ...)
+//! ```
+//!
+//! [`sealed`] is the one signing primitive, [`Chain::verify`] walks the chain and yields a
+//! [`Speaker`], the only value that may be asked "may you say this?". The module is pure: time, keys
+//! and seeds are arguments.
+
+pub mod card;
+pub mod chain;
+pub mod credential;
+pub mod delegation;
+mod fields;
+pub mod id;
+pub mod key;
+pub mod revocation;
+pub mod sealed;
+pub mod speaker;
+pub mod trust_list;
+
+#[cfg(test)]
+mod tests;
+
+pub use card::{CardError, CredentialRef, PartyCard, VerifiedCard, kad_key};
+pub use chain::{Chain, ChainError, TrustContext};
+pub use credential::{Credential, CredentialTerms, Voucher};
+pub use delegation::{Delegation, Operation};
+pub use fields::FieldError;
+pub use id::{CanonicalId, IdError, PartyId, Role};
+pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
+pub use revocation::Revocations;
+pub use sealed::{
+    Hash, Purpose, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek,
+    seal,
+};
+pub use speaker::{GrantClass, ScopeError, Speaker};
+pub use trust_list::{Issuer, IssuerClass, IssuerGrant, Pin, TrustList};

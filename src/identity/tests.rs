@@ -1,0 +1,1 @@
+//! Attacks on the whole chain, each with its refusal.

@@ -1,0 +1,217 @@
+//! What the core answers: what is to be remembered, and only then what is to be done.
+
+use bytes::Bytes;
+
+use super::change::{DirectoryChange, LedgerChange};
+use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
+use crate::identity::PartyId;
+use crate::oicp::EvseKey;
+use crate::oicp::status_code::StatusCode;
+use crate::protocol::{FeedId, Kind, NodeId, Topic, Verdict};
+
+/// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
+/// done. A crash between them loses a message, never a promise.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What this node promises.
+    pub ledger: Vec<LedgerChange>,
+    /// What it knows.
+    pub directory: Vec<DirectoryChange>,
+    /// What it does.
+    pub actions: Vec<Action>,
+}
+
+impl Effects {
+    /// Adds what another input led to.
+    pub fn append(&mut self, mut other: Effects) {
+        self.ledger.append(&mut other.ledger);
+        self.directory.append(&mut other.directory);
+        self.actions.append(&mut other.actions);
+    }
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Gossip a message.
+    Publish {
+        /// Where.
+        topic: Topic,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// Judge a gossip message.
+    Judge {
+        /// Which.
+        gossip: GossipId,
+        /// How.
+        verdict: Verdict,
+    },
+    /// Ask a peer; the engine owns the time-out and tells the outcome.
+    Ask {
+        /// Whom.
+        to: NodeId,
+        /// Our id.
+        request: RequestId,
+        /// The question.
+        bytes: Bytes,
+    },
+    /// Answer a peer.
+    Answer {
+        /// Which question.
+        ask: AskId,
+        /// The answer.
+        bytes: Bytes,
+    },
+    /// Ask a peer for what is missing of a feed.
+    Sync {
+        /// Whom.
+        to: NodeId,
+        /// Our id.
+        sync: SyncId,
+        /// The question.
+        bytes: Bytes,
+    },
+    /// A repair is given up: close its stream.
+    CancelSync {
+        /// Which.
+        sync: SyncId,
+    },
+    /// A peer did what is wrong for everybody.
+    Penalise {
+        /// Who.
+        node: NodeId,
+        /// What it did.
+        why: Misdeed,
+    },
+    /// Answer a backend.
+    Reply {
+        /// Which call.
+        call: CallId,
+        /// OICP `Result`.
+        result: bool,
+        /// OICP `StatusCode`.
+        status: StatusCode,
+    },
+    /// Tell the operator of the node.
+    Report(Report),
+}
+
+/// What a peer did wrong, beyond gossip that was rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Its repair answer does not match the head that the answer began with.
+    FalseAnswer,
+    /// It sent bytes that no honest node sends.
+    Malformed,
+}
+
+/// Something that a person should know.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// Several parties claim one EVSE.
+    Conflict {
+        /// The EVSE.
+        key: EvseKey,
+        /// Kind of the feeds.
+        kind: Kind,
+        /// The party that is shown.
+        shown: Option<PartyId>,
+        /// All parties.
+        claimed_by: Vec<PartyId>,
+    },
+    /// A writer showed two histories.
+    Equivocation {
+        /// The feed.
+        feed: FeedId,
+    },
+    /// A writer's changes do not yield its own root.
+    Inconsistent {
+        /// The feed.
+        feed: FeedId,
+    },
+    /// A feed was repaired.
+    Repaired {
+        /// The feed.
+        feed: FeedId,
+        /// Records and tombstones that came.
+        records: u64,
+    },
+    /// Peers had a newer state of a feed of ours than we: it is taken back from them.
+    OwnFeedBehind {
+        /// The feed.
+        feed: FeedId,
+    },
+    /// A push waits for confirmation.
+    Held {
+        /// Its number.
+        id: u64,
+        /// The feed.
+        feed: FeedId,
+        /// How many records it would remove.
+        removes: u64,
+    },
+    /// A message was refused.
+    Refused {
+        /// The peer that passed it on.
+        from: NodeId,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// Why something that came from the mesh was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not readable.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// The chain behind it is wrong, or not trusted here.
+    #[error("the sender's credential: {0}")]
+    Chain(String),
+    /// The sender is known and not trusted here.
+    #[error("the sender is not trusted here")]
+    Untrusted,
+    /// Nobody told us who the sender is.
+    #[error("the sender's credential is unknown")]
+    UnknownSender,
+    /// The sender may not say this.
+    #[error("out of scope: {0}")]
+    Scope(String),
+    /// The head is older than what we have, or the same.
+    #[error("already known")]
+    Known,
+    /// Signed outside the validity of its delegation, or in the future.
+    #[error("signed at a time when it could not be")]
+    Time,
+    /// The writer showed two histories: frozen until a higher incarnation.
+    #[error("the writer showed two histories")]
+    Equivocation,
+    /// The changes do not yield the signed root.
+    #[error("the changes do not yield the signed root")]
+    WrongRoot,
+    /// Too many messages of this feed.
+    #[error("too many messages of this feed")]
+    RateLimit,
+    /// This node does not hold such feeds, or no more of them.
+    #[error("this node does not hold this feed")]
+    NotHeld,
+}
+
+impl Refusal {
+    /// Penalties only for what is wrong for everybody (`decisions.md` 5).
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Refusal::Malformed(_) | Refusal::Scope(_) => Verdict::Reject,
+            Refusal::Chain(_)
+            | Refusal::Untrusted
+            | Refusal::UnknownSender
+            | Refusal::Known
+            | Refusal::Time
+            | Refusal::Equivocation
+            | Refusal::WrongRoot
+            | Refusal::RateLimit
+            | Refusal::NotHeld => Verdict::Ignore,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the core is told.
+
+use bytes::Bytes;
+
+use crate::identity::PartyId;
+use crate::oicp::push::{PushEvseData, PushEvseStatus};
+use crate::protocol::{NodeId, Topic};
+
+/// The time, as the engine read it once for a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock, in unix milliseconds: goes into what is signed.
+    pub unix_ms: u64,
+    /// Monotonic clock, in milliseconds from any start: all time-outs.
+    pub mono_ms: u64,
+}
+
+impl Now {
+    /// The wall clock in whole seconds.
+    pub fn unix_s(self) -> u64 {
+        self.unix_ms / 1_000
+    }
+}
+
+/// A call of a backend that waits for its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// A gossip message that waits for its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GossipId(pub u64);
+
+/// A question of ours to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A question of a peer to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// A repair of one feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SyncId(pub u64);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A backend pushed EVSE data.
+    PushData {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        party: PartyId,
+        /// The push, parsed.
+        push: PushEvseData,
+        /// The body as received, kept if the push is held.
+        body: Bytes,
+    },
+    /// A backend pushed statuses.
+    PushStatus {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        party: PartyId,
+        /// The push, parsed.
+        push: PushEvseStatus,
+        /// The body as received, kept if the push is held.
+        body: Bytes,
+    },
+    /// Somebody confirmed a held push.
+    Confirm {
+        /// Who waits.
+        call: CallId,
+        /// The push.
+        held: u64,
+    },
+    /// A peer is connected.
+    PeerUp(NodeId),
+    /// A peer is gone.
+    PeerDown(NodeId),
+    /// A ping was late or gossip had a hole: messages of this peer may be lost.
+    GapSuspected(NodeId),
+    /// Gossip came.
+    Announced {
+        /// The peer that passed it on.
+        from: NodeId,
+        /// For the verdict.
+        gossip: GossipId,
+        /// Where.
+        topic: Topic,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A peer asks.
+    Asked {
+        /// Who.
+        from: NodeId,
+        /// For the answer.
+        ask: AskId,
+        /// The question.
+        bytes: Bytes,
+    },
+    /// A peer answered.
+    Answered {
+        /// Who.
+        from: NodeId,
+        /// To what.
+        request: RequestId,
+        /// The answer.
+        bytes: Bytes,
+    },
+    /// A question found no answer.
+    AskFailed {
+        /// Which.
+        request: RequestId,
+    },
+    /// A frame of a repair answer.
+    SyncFrame {
+        /// Which repair.
+        sync: SyncId,
+        /// The frame.
+        bytes: Bytes,
+    },
+    /// A repair's stream ended before its last frame.
+    SyncFailed {
+        /// Which repair.
+        sync: SyncId,
+    },
+    /// Time passed.
+    Tick,
+}

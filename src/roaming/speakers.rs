@@ -1,0 +1,155 @@
+//! Who is behind a delegation hash: chains that were verified, those that are not trusted here, and
+//! the messages that wait for an answer to "who is this?".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::effect::Refusal;
+use super::input::{GossipId, Now};
+use crate::identity::{self, Chain, Revocations, Speaker, TrustContext, TrustList};
+use crate::protocol::{Announcement, Digest, NodeId};
+
+/// Chains that are kept: one or two for each of some thousand parties.
+const SPEAKERS_MAX: usize = 20_000;
+
+/// Delegations that are remembered as not trusted here.
+const DISTRUSTED_MAX: usize = 4_096;
+
+/// How long "not trusted here" is believed before it is asked again, in milliseconds.
+const DISTRUST_MS: u64 = 60_000;
+
+/// A message whose sender is not known yet.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The peer that passed it on.
+    pub from: NodeId,
+    /// For the verdict; `None` if it did not come by gossip.
+    pub gossip: Option<GossipId>,
+    /// The message.
+    pub announcement: Announcement,
+    /// When to give up, on the monotonic clock.
+    pub until_ms: u64,
+}
+
+/// What is known of a delegation hash.
+pub enum Knowledge {
+    /// A verified chain.
+    Known(Arc<Speaker>),
+    /// A chain that does not count here.
+    Distrusted,
+    /// Nothing.
+    Unknown,
+}
+
+/// All senders.
+#[derive(Debug)]
+pub struct Speakers {
+    network: String,
+    trust: TrustList,
+    revocations: Revocations,
+    known: BTreeMap<Digest, (Arc<Speaker>, Chain)>,
+    distrusted: BTreeMap<Digest, u64>,
+    waiting: BTreeMap<Digest, Vec<Waiting>>,
+    waiting_count: usize,
+}
+
+impl Speakers {
+    /// Nobody yet.
+    pub fn new(network: String, trust: TrustList) -> Speakers {
+        Speakers {
+            network,
+            trust,
+            revocations: Revocations::none(),
+            known: BTreeMap::new(),
+            distrusted: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            waiting_count: 0,
+        }
+    }
+
+    /// The network all of this is about.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// What is known of a delegation.
+    pub fn of(&self, delegation: &Digest, now: Now) -> Knowledge {
+        match self.known.get(delegation) {
+            Some((speaker, _)) => Knowledge::Known(speaker.clone()),
+            None if self.distrusted.get(delegation).is_some_and(|until| *until > now.mono_ms) => {
+                Knowledge::Distrusted
+            }
+            None => Knowledge::Unknown,
+        }
+    }
+
+    /// The chain behind a delegation, to hand on.
+    pub fn chain(&self, delegation: &Digest) -> Option<&Chain> {
+        self.known.get(delegation).map(|(_, chain)| chain)
+    }
+
+    /// Verifies a chain and keeps it; `at_unix_s` is when what it speaks for was signed.
+    pub fn admit(&mut self, chain: Chain, at_unix_s: u64, now: Now) -> Result<Arc<Speaker>, Refusal> {
+        let delegation = chain.delegation_hash();
+        let context = TrustContext {
+            network: &self.network,
+            trust: &self.trust,
+            revocations: &self.revocations,
+            at_unix_s,
+        };
+        match chain.verify(&context) {
+            Ok(speaker) if self.known.len() < SPEAKERS_MAX || self.known.contains_key(&delegation) => {
+                let speaker = Arc::new(speaker);
+                self.known.insert(delegation, (speaker.clone(), chain));
+                Ok(speaker)
+            }
+            Ok(_) => Err(Refusal::NotHeld),
+            Err(error) => {
+                if self.distrusted.len() >= DISTRUSTED_MAX {
+                    self.distrusted.clear();
+                }
+                self.distrusted.insert(delegation, now.mono_ms + DISTRUST_MS);
+                Err(match error.verdict() {
+                    identity::Verdict::Reject => Refusal::Malformed(error.to_string()),
+                    identity::Verdict::Ignore => Refusal::Chain(error.to_string()),
+                })
+            }
+        }
+    }
+
+    /// Holds a message until its sender is known. `Err` gives it back: no room.
+    pub fn hold(&mut self, delegation: Digest, message: Waiting, room: usize) -> Result<bool, Waiting> {
+        if self.waiting_count >= room {
+            return Err(message);
+        }
+        self.waiting_count += 1;
+        let list = self.waiting.entry(delegation).or_default();
+        list.push(message);
+        Ok(list.len() == 1)
+    }
+
+    /// The messages that waited for this sender.
+    pub fn release(&mut self, delegation: &Digest) -> Vec<Waiting> {
+        let released = self.waiting.remove(delegation).unwrap_or_default();
+        self.waiting_count -= released.len();
+        released
+    }
+
+    /// The messages that waited too long.
+    pub fn expired(&mut self, now: Now) -> Vec<Waiting> {
+        let mut expired = Vec::new();
+        for list in self.waiting.values_mut() {
+            let (late, rest) = std::mem::take(list).into_iter().partition(|w| w.until_ms <= now.mono_ms);
+            *list = rest;
+            expired.extend::<Vec<Waiting>>(late);
+        }
+        self.waiting.retain(|_, list| !list.is_empty());
+        self.waiting_count -= expired.len();
+        expired
+    }
+
+    /// Whether any message waits.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting_count > 0
+    }
+}
