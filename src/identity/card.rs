@@ -10,7 +10,8 @@ use super::delegation::SLOT_MAX;
 use super::fields::{self, FieldError, Fields};
 use super::id::PartyId;
 use super::key::SecretKey;
-use super::sealed::{Hash, Purpose, SealError, Verdict, hash_of, open, seal};
+use super::purpose::Purpose;
+use super::sealed::{Hash, SealError, Verdict, hash_of, open, seal};
 use super::speaker::Speaker;
 
 /// Longest life of a card, seconds: 48 hours (design/trust.md).

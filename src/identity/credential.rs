@@ -5,7 +5,8 @@ use ciborium::value::Value;
 use super::fields::{self, FieldError, Fields};
 use super::id::{CanonicalId, PartyId};
 use super::key::{PublicKey, SecretKey};
-use super::sealed::{Content, Purpose, SealError, Unverified, Verified, seal};
+use super::purpose::Purpose;
+use super::sealed::{Content, SealError, Unverified, Verified, seal};
 
 /// Longest validity, seconds: 13 months, at most 397 days (design/trust.md).
 pub const CREDENTIAL_VALIDITY_S_MAX: u64 = 397 * 86_400;

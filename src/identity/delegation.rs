@@ -8,7 +8,8 @@ use super::credential::{SUB_IDS_MAX, claim, confirmation, confirmed_key, party_o
 use super::fields::{self, FieldError, Fields};
 use super::id::{CanonicalId, PartyId};
 use super::key::{PublicKey, SecretKey};
-use super::sealed::{Content, Hash, Purpose, SealError, seal};
+use super::purpose::Purpose;
+use super::sealed::{Content, Hash, SealError, seal};
 
 /// Usual validity, seconds: 7 days (design/trust.md).
 pub const DELEGATION_VALIDITY_S_DEFAULT: u64 = 7 * 86_400;

@@ -20,6 +20,7 @@ pub mod delegation;
 mod fields;
 pub mod id;
 pub mod key;
+pub mod purpose;
 pub mod revocation;
 pub mod sealed;
 pub mod speaker;
@@ -35,10 +36,10 @@ pub use delegation::{Delegation, Operation};
 pub use fields::FieldError;
 pub use id::{CanonicalId, IdError, PartyId, Role};
 pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
+pub use purpose::Purpose;
 pub use revocation::Revocations;
 pub use sealed::{
-    Hash, Purpose, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek,
-    seal,
+    Hash, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek, seal,
 };
 pub use speaker::{GrantClass, ScopeError, Speaker};
 pub use trust_list::{Issuer, IssuerClass, IssuerGrant, Pin, TrustList};

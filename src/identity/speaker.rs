@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
+use super::chain::CLOCK_LEEWAY_S;
 use super::delegation::Operation;
 use super::id::{CanonicalId, PartyId};
 use super::key::PublicKey;
-use super::sealed::{Hash, Purpose, SealError, Verdict, open};
+use super::purpose::Purpose;
+use super::sealed::{Hash, SealError, Verdict, open};
 
 /// On what ground a prefix is granted; the order is the precedence for an EvseID (decisions.md 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,12 +152,13 @@ impl Speaker {
     }
 
     /// Whether credential and delegation were valid then. A feed head is judged at its creation
-    /// (decisions.md 7), everything else at its arrival.
+    /// (decisions.md 7), everything else at its arrival. A beginning has the leeway of [`CLOCK_LEEWAY_S`].
     ///
     /// # Errors
     /// [`ScopeError::NotValidThen`].
     pub fn may_at(&self, at_unix_s: u64) -> Result<(), ScopeError> {
-        if (self.valid_from_unix_s..self.valid_until_unix_s).contains(&at_unix_s) {
+        let begun = self.valid_from_unix_s <= at_unix_s.saturating_add(CLOCK_LEEWAY_S);
+        if begun && at_unix_s < self.valid_until_unix_s {
             return Ok(());
         }
         Err(ScopeError::NotValidThen { party: self.party.clone(), at_unix_s })

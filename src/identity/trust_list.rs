@@ -10,7 +10,8 @@ use ciborium::value::Value;
 use super::fields::{self, FieldError, Fields};
 use super::id::{CanonicalId, PartyId, Role};
 use super::key::{PublicKey, SecretKey};
-use super::sealed::{Content, Hash, Purpose, SealError, Unverified, seal};
+use super::purpose::Purpose;
+use super::sealed::{Content, Hash, SealError, Unverified, seal};
 
 /// Most issuers of one list.
 pub const ISSUERS_MAX: usize = 1_000;

@@ -5,7 +5,7 @@ use super::finding::{Finding, Hit, Rule, Severity, Step};
 use super::geo::{self, GeoFormat};
 use super::id::{EvseId, IdForm};
 use super::json::{Node, Value};
-use super::schema::{Extra, Field, Kind, Need, Table, is_coordinate, is_operator};
+use super::schema::{Extra, Field, Kind, Need, Table, is_operator};
 use super::time;
 
 /// Walks one tree and hands each deviation to `report`.
@@ -72,7 +72,7 @@ impl<'r> Walk<'r> {
             self.path.pop();
         }
         for field in table.fields {
-            if matches!(field.need, Need::Filled | Need::Present) && of_field(node, table, field).is_none() {
+            if matches!(field.need, Need::Filled | Need::Present) && of_field(node, field).is_none() {
                 self.path.push(Step::Known(field.name));
                 self.hit(Rule::MandatoryMissing, field.name, None);
                 self.path.pop();
@@ -84,7 +84,7 @@ impl<'r> Walk<'r> {
     }
 
     fn record_rules(&mut self, node: &Node<'_>, table: &Table) {
-        let get = |name: &str| table.exact(name).and_then(|field| of_field(node, table, field));
+        let get = |name: &str| table.exact(name).and_then(|field| of_field(node, field));
         let always_open = get("IsOpen24Hours").and_then(Node::as_bool);
         let times = get("OpeningTimes").is_some_and(|times| !times.items().is_empty() || times.is_object());
         if always_open == Some(false) && !times {
@@ -243,34 +243,46 @@ impl<'r> Walk<'r> {
     }
 
     fn position(&mut self, field: &'static str, node: &Node<'_>) {
-        if node.as_str().is_some() {
-            self.hit(Rule::CoordinatesAsText, field, Some(node));
-        }
         if geo::read_pair(node).is_none() {
             return self.hit(Rule::CoordinatesInvalid, field, Some(node));
         }
-        let notations = GeoFormat::ALL.into_iter().filter(|format| node.field(format.as_str()).is_some());
-        if notations.count() > 1 {
-            self.hit(Rule::SeveralNotations, field, Some(node));
+        if let Some(text) = node.as_str() {
+            return self.google_text(field, node, text);
         }
-        if node.field("Google").is_some_and(|google| google.as_str().is_some()) {
-            self.hit(Rule::CoordinatesAsText, field, Some(node));
+        let chosen = geo::first_readable(node);
+        for (name, member) in node.members() {
+            let Some(notation) = GeoFormat::parse(name) else { continue };
+            if member.is_null() {
+                continue;
+            }
+            if Some(notation) != chosen {
+                self.hit(Rule::SeveralNotations, field, Some(node));
+            } else if name != notation.as_str() {
+                self.hit(Rule::FieldName, notation.as_str(), Some(member));
+            } else if let Some(text) = member.as_str() {
+                self.google_text(field, node, text);
+            } else if !geo::is_well_shaped(notation, member) {
+                self.hit(Rule::CoordinateDecimals, field, Some(node));
+            }
         }
-        if !decimals_fit(node) {
+    }
+
+    fn google_text(&mut self, field: &'static str, node: &Node<'_>, text: &str) {
+        self.hit(Rule::CoordinatesAsText, field, Some(node));
+        if !geo::is_google_pattern(text) {
             self.hit(Rule::CoordinateDecimals, field, Some(node));
         }
     }
 }
 
 /// The member that a field's value is in: the exact name, else the first non-null deviating spelling.
-pub(super) fn of_field<'n, 'a>(node: &'n Node<'a>, table: &Table, field: &Field) -> Option<&'n Node<'a>> {
+pub(super) fn of_field<'n, 'a>(node: &'n Node<'a>, field: &Field) -> Option<&'n Node<'a>> {
     node.field(field.name).or_else(|| {
-        node.members()
-            .iter()
-            .find(|(name, member)| {
-                !member.is_null() && table.meant(name).is_some_and(|meant| meant.name == field.name)
-            })
+        let members = node.members().iter();
+        members
+            .filter(|(name, _)| field.means(name))
             .map(|(_, member)| member)
+            .find(|member| !member.is_null())
     })
 }
 
@@ -312,17 +324,4 @@ pub(super) fn is_placeholder(node: &Node<'_>) -> bool {
         Value::Object(members) => members.iter().all(|(_, member)| is_placeholder(member)),
         _ => false,
     }
-}
-
-fn decimals_fit(node: &Node<'_>) -> bool {
-    let google = node
-        .field("Google")
-        .and_then(|google| google.as_str().or_else(|| google.field("Coordinates")?.as_str()));
-    let decimal = node.field("DecimalDegree");
-    let both = decimal.is_none_or(|degree| {
-        ["Latitude", "Longitude"]
-            .iter()
-            .all(|name| degree.field(name).and_then(Node::as_str).is_some_and(is_coordinate))
-    });
-    both && google.or_else(|| node.as_str()).is_none_or(geo::is_google_pattern)
 }

@@ -13,8 +13,8 @@ pub enum Severity {
     Info,
     /// Breaks the schema, and only the owner knows the right value. Strict reading refuses it.
     OwnerMustSupply,
-    /// Breaks the schema in spelling, type or shape, which can be repaired without inventing a value (except
-    /// where the finding says otherwise). Strict reading refuses it.
+    /// Breaks the schema in spelling, type or shape; `lint --fix` repairs it without inventing a value.
+    /// Strict reading refuses it.
     Error,
 }
 
@@ -82,7 +82,7 @@ rules! {
     Placeholder = "placeholder", Error, "leave the field out; `lint --fix` writes null";
     /// A coordinate notation that is a plain text instead of an object.
     CoordinatesAsText = "coordinates-as-text", Error, "write {\"Coordinates\": ...}; `lint --fix` does it";
-    /// Coordinates with more than six decimals, or none.
+    /// Coordinates with more than six decimals or none, or in another type than text.
     CoordinateDecimals = "coordinate-decimals", Error, "write 1 to 6 decimals; `lint --fix` rounds";
     /// More than one coordinate notation in one object.
     SeveralNotations = "several-notations", Error, "keep exactly one; `lint --fix` keeps the first readable";
@@ -109,7 +109,7 @@ rules! {
     /// A field that the hub assigns in pulls.
     HubAssigned = "hub-assigned", Info, "leave it out of pushes: it is ignored";
     /// An EvseID that breaks both grammars.
-    EvseIdInvalid = "evse-id-invalid", Error, "correct the EvseID: nothing repairs it";
+    EvseIdInvalid = "evse-id-invalid", OwnerMustSupply, "correct the EvseID: nothing repairs it";
     /// An EvseID with lower-case letters.
     EvseIdLowerCase = "evse-id-lower-case", Info, "accepted: compared in upper case";
     /// An EvseID in the DIN form.
@@ -123,7 +123,7 @@ rules! {
     /// One EvseID twice in one operator's list.
     EvseIdRepeated = "evse-id-repeated", OwnerMustSupply, "remove one of the records";
     /// An OperatorID that breaks its pattern.
-    OperatorIdInvalid = "operator-id-invalid", Error, "use the id in the EvseIDs; `lint --fix` does it if they agree";
+    OperatorIdInvalid = "operator-id-invalid", OwnerMustSupply, "use the id in the EvseIDs; `lint --fix` does it if they agree";
     /// A file in another envelope than the push message.
     Envelope = "envelope", Error, "use the published message; `lint --fix` renames the fields";
 }

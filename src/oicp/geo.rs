@@ -114,6 +114,23 @@ pub(super) fn read_pair(node: &Node<'_>) -> Option<Pair> {
     GeoFormat::ALL.into_iter().find_map(|format| read_notation(node, format))
 }
 
+/// The notation that counts when there are several: the first readable one.
+pub(super) fn first_readable(node: &Node<'_>) -> Option<GeoFormat> {
+    GeoFormat::ALL.into_iter().find(|format| read_notation(node, *format).is_some())
+}
+
+/// True if the value of a notation has the published shape and patterns (of sexagesimal ones only the shape).
+pub(super) fn is_well_shaped(format: GeoFormat, node: &Node<'_>) -> bool {
+    let text = |name: &str| node.field(name).and_then(Node::as_str);
+    let both =
+        |fits: fn(&str) -> bool| text("Latitude").is_some_and(fits) && text("Longitude").is_some_and(fits);
+    match format {
+        GeoFormat::Google => text("Coordinates").is_some_and(is_google_pattern),
+        GeoFormat::DecimalDegree => both(is_decimal_pattern),
+        GeoFormat::DegreeMinuteSeconds => both(|_| true),
+    }
+}
+
 /// The coordinates of one notation of a `GeoCoordinates` object.
 pub(super) fn read_notation(node: &Node<'_>, format: GeoFormat) -> Option<Pair> {
     let inner = node.field_any_case(&[format.as_str()])?;

@@ -5,7 +5,7 @@ use super::check::{flag_of, of_field};
 use super::geo::{self, Position};
 use super::id::{EvseId, EvseKey, IdError};
 use super::json::{self, JsonError, Node};
-use super::schema::{DATA_RECORD, Table};
+use super::schema::DATA_RECORD;
 
 /// Most authentication modes kept of one record; six exist.
 pub const AUTHENTICATION_MODES_MAX: usize = 16;
@@ -71,7 +71,7 @@ pub fn summarise_node(record: &Node<'_>) -> Result<Summary, ReadError> {
     if !record.is_object() {
         return Err(ReadError::NotAnObject(record.kind()));
     }
-    let get = |name: &str| lookup(record, &DATA_RECORD, name);
+    let get = |name: &str| DATA_RECORD.exact(name).and_then(|field| of_field(record, field));
     let id = EvseId::parse(get("EvseID").and_then(Node::as_str).ok_or(ReadError::NoEvseId)?)?;
     let text = |name: &str| get(name).and_then(Node::as_str).map(Box::from);
     let flag = |name: &str| get(name).and_then(flag_of);
@@ -103,10 +103,6 @@ pub fn summarise_node(record: &Node<'_>) -> Result<Summary, ReadError> {
             .and_then(|node| node.as_str().or_else(|| node.as_bool().map(super::check::word)))
             .map(Box::from),
     })
-}
-
-fn lookup<'n, 'a>(node: &'n Node<'a>, table: &'static Table, name: &str) -> Option<&'n Node<'a>> {
-    table.exact(name).and_then(|field| of_field(node, table, field))
 }
 
 #[cfg(test)]

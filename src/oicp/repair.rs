@@ -121,7 +121,10 @@ fn text_to_number(node: &mut Node<'_>) -> bool {
 
 fn list(of: &'static Kind, node: &mut Node<'_>) -> bool {
     let mut changed = false;
-    if !node.is_array() && wraps_into_list(of, node) && node.as_str() != Some("") {
+    if !node.is_array()
+        && wraps_into_list(of, node)
+        && node.as_str().is_none_or(|text| !text.trim().is_empty())
+    {
         let lone = std::mem::replace(node, Node::null());
         node.value = Value::Array(vec![lone]);
         changed = true;
@@ -136,37 +139,36 @@ fn list(of: &'static Kind, node: &mut Node<'_>) -> bool {
 
 /// One notation, in the shape and spelling of its type; an unreadable position stays as it is.
 fn position(node: &mut Node<'_>) -> bool {
-    let plain = node.as_str().is_some();
-    let format = GeoFormat::ALL.into_iter().find(|format| geo::read_notation(node, *format).is_some());
     let Some(pair) = geo::read_pair(node) else { return false };
-    if plain {
+    if node.as_str().is_some() {
         let google = (Cow::Borrowed("Google"), pair.to_node(GeoFormat::Google));
         return replace(node, Value::Object(vec![google]));
     }
+    let format = geo::first_readable(node);
     let (Some(format), Value::Object(members)) = (format, &mut node.value) else { return false };
-    let mut changed = false;
-    for (name, member) in members.iter_mut() {
-        let Some(notation) = GeoFormat::parse(name) else { continue };
-        if notation != format {
-            if !member.is_null() {
-                changed = replace(member, Value::Null);
-            }
-        } else if name != format.as_str() || !is_well_shaped(format, member) {
-            *name = Cow::Borrowed(format.as_str());
-            *member = pair.to_node(format);
-            changed = true;
+    let (mut changed, mut kept) = (false, false);
+    members.retain_mut(|(name, member)| match GeoFormat::parse(name) {
+        None => true,
+        // A null goes if the value beside it is about to get its name.
+        Some(notation) if member.is_null() => notation != format || kept,
+        Some(notation) if notation != format => {
+            changed = replace(member, Value::Null);
+            true
         }
-    }
+        // The same notation once more, in another spelling: two members of one name cannot be written.
+        Some(_) if kept => {
+            changed = true;
+            false
+        }
+        Some(_) => {
+            kept = true;
+            if name != format.as_str() || !geo::is_well_shaped(format, member) {
+                *name = Cow::Borrowed(format.as_str());
+                *member = pair.to_node(format);
+                changed = true;
+            }
+            true
+        }
+    });
     changed
-}
-
-fn is_well_shaped(format: GeoFormat, node: &Node<'_>) -> bool {
-    let text = |name: &str| node.field(name).and_then(Node::as_str);
-    let both =
-        |fits: fn(&str) -> bool| text("Latitude").is_some_and(fits) && text("Longitude").is_some_and(fits);
-    match format {
-        GeoFormat::Google => text("Coordinates").is_some_and(geo::is_google_pattern),
-        GeoFormat::DecimalDegree => both(geo::is_decimal_pattern),
-        GeoFormat::DegreeMinuteSeconds => both(|_| true),
-    }
 }

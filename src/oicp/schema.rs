@@ -1,7 +1,6 @@
 //! The published tables of the messages built here, as data: which fields there are, what they hold, which
 //! are mandatory (TYPES sections 5 to 8). Validation and repair walk the same tables.
 
-use super::geo::is_decimal_pattern;
 use super::id::{EvseId, OperatorId, ProviderId};
 use super::time;
 
@@ -75,13 +74,16 @@ impl Table {
 
     /// The field that a deviating spelling means.
     pub(super) fn meant(&self, name: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| {
-            field.name.eq_ignore_ascii_case(name) || field.variants.iter().any(|(other, _)| *other == name)
-        })
+        self.fields.iter().find(|field| field.means(name))
     }
 }
 
 impl Field {
+    /// True if the spelling means this field.
+    pub(super) fn means(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name) || self.variants.iter().any(|(other, _)| *other == name)
+    }
+
     /// True if a role document prints this spelling.
     pub(super) fn prints(&self, name: &str) -> bool {
         self.variants.iter().any(|(other, printed)| *other == name && *printed)
@@ -451,11 +453,6 @@ fn is_charging_pool(text: &str) -> bool {
             EvseId::parse(&as_evse).is_ok_and(|id| id.form() == super::id::IdForm::Iso)
         }
     })
-}
-
-/// True for the decimals of one coordinate.
-pub(super) fn is_coordinate(text: &str) -> bool {
-    is_decimal_pattern(text)
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! Settings of the facade: where it listens, which backend may act for which party, and its limits.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oicp::reading::Reading;
+
+/// Shortest key of a backend or of the admin API, in characters: 16 of 64 possible ones are 96 bits.
+pub const KEY_CHARACTERS_MIN: usize = 16;
+/// Longest key, in characters; it has to fit a URL.
+pub const KEY_CHARACTERS_MAX: usize = 128;
+
+/// A key that lets a caller act. Never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A key from its text; [`ApiKey::is_usable`] says whether it will be accepted.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> ApiKey {
+        ApiKey(text.into())
+    }
+
+    /// Whether the key is long enough and can stand in a URL without escapes.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        (KEY_CHARACTERS_MIN..=KEY_CHARACTERS_MAX).contains(&self.0.len())
+            && self.0.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~'))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(hidden)")
+    }
+}
+
+/// A backend: a caller that may act for some of the node's parties.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendConfig {
+    /// The key, as a segment of the base URL (`/k/KEY`) or as the password of HTTP Basic. Without one the
+    /// backend is known by calling over loopback, which needs that it is the only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<ApiKey>,
+    /// The parties it may act for: `CPO:DE*ABC`, `EMP:DE-DCB`, in any wire spelling of the id.
+    pub parties: Vec<String>,
+    /// How its messages are read: `strict` like the hub, or `tolerant`.
+    pub reading: Reading,
+}
+
+/// Settings of the facade.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Allows an address beyond loopback although no backend has a key (behind a proxy that checks). Without
+    /// a key nobody can push or pull there all the same.
+    pub allow_plain_http: bool,
+    /// Opens `/metrics` and the admin API to callers with this bearer token, from anywhere. Without it they
+    /// answer over loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_key: Option<ApiKey>,
+    /// The backends.
+    #[serde(rename = "backend")]
+    pub backends: Vec<BackendConfig>,
+    /// Largest body in bytes. A full load of 40,000 EVSEs has about 50 MB.
+    pub body_size_bytes_max: usize,
+    /// Bytes of all bodies held at one time; more are refused as busy. Bounds the memory of parallel pushes.
+    pub bodies_held_bytes_max: usize,
+    /// Time for a whole body, in milliseconds.
+    pub body_timeout_ms: u64,
+    /// Longest silence within a body, in milliseconds.
+    pub body_idle_timeout_ms: u64,
+    /// Time for the head of a request, also on an idle connection, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// Time for the answer after the body has come, in milliseconds.
+    pub answer_timeout_ms: u64,
+    /// Connections open at one time; more wait in the operating system's queue.
+    pub connections_max: usize,
+    /// OICP requests in work at one time; more are refused as busy.
+    pub requests_max: usize,
+    /// Pushes of one party that wait for the one before (pushes are sequential per partner, RULES 2).
+    pub push_waiters_max: usize,
+    /// Threads that read large bodies and write large answers.
+    pub worker_threads: usize,
+    /// How long the pages of one pull show the same state, in milliseconds.
+    pub pull_snapshot_ms: u64,
+    /// Pulls whose state is remembered; the oldest is forgotten first.
+    pub pull_snapshots_max: usize,
+    /// Time that open requests get at shutdown, in milliseconds.
+    pub shutdown_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allow_plain_http: false,
+            admin_key: None,
+            backends: Vec::new(),
+            body_size_bytes_max: 64 * 1024 * 1024,
+            bodies_held_bytes_max: 256 * 1024 * 1024,
+            body_timeout_ms: 60_000,
+            body_idle_timeout_ms: 10_000,
+            header_timeout_ms: 30_000,
+            answer_timeout_ms: 120_000,
+            connections_max: 512,
+            requests_max: 128,
+            push_waiters_max: 64,
+            worker_threads: 2,
+            pull_snapshot_ms: 600_000,
+            pull_snapshots_max: 256,
+            shutdown_timeout_ms: 5_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_shown_and_has_to_fit_a_url() {
+        let key = ApiKey::new("abcdefghijklmnop");
+        assert!(key.is_usable());
+        assert!(!format!("{:?}", BackendConfig { key: Some(key), ..BackendConfig::default() }).contains("abc"));
+        for bad in ["", "short", "with space in it!", "sl/ash/and/more/of/it"] {
+            assert!(!ApiKey::new(bad).is_usable(), "{bad}");
+        }
+    }
+}

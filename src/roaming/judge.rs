@@ -1,0 +1,301 @@
+//! Judging what others announce: accept, ignore or reject, before it is passed on (`decisions.md` 4-7).
+
+use std::sync::Arc;
+
+use super::change::DirectoryChange;
+use super::effect::{Action, Effects, Refusal, Report};
+use super::feed::{Feed, FeedState, KnownHead};
+use super::input::{GossipId, Now, RequestId};
+use super::records::{self, Checked};
+use super::speakers::{Knowledge, Waiting};
+use super::{Pending, Roaming};
+use crate::identity::Speaker;
+use crate::protocol::{Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, Question, SignedHead, Verdict};
+
+/// How far in the future a head may be signed, in milliseconds: the clocks of honest nodes differ.
+const FUTURE_MS_MAX: u64 = 300_000;
+
+/// Why a head was not taken now.
+pub(super) enum Stop {
+    /// It will not be taken.
+    Refused(Refusal),
+    /// Its signer is not known yet.
+    Unknown(Digest),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+impl Roaming {
+    /// A gossip message.
+    pub(super) fn announced(&mut self, from: NodeId, gossip: GossipId, bytes: &[u8], now: Now, fx: &mut Effects) {
+        match Announcement::decode(bytes) {
+            Ok(announcement) => self.take(Waiting { from, gossip: Some(gossip), announcement, until_ms: 0 }, now, fx),
+            Err(error) => self.refuse(&from, Some(gossip), 0, Refusal::Malformed(error.to_string()), fx),
+        }
+    }
+
+    /// A message whose sender may or may not be known.
+    pub(super) fn take(&mut self, message: Waiting, now: Now, fx: &mut Effects) {
+        let Waiting { from, gossip, announcement, .. } = &message;
+        let mut refused = None;
+        let mut accepted = false;
+        for signed in &announcement.heads {
+            match self.take_head(signed, announcement.changes.as_ref(), from, now, fx) {
+                Ok(()) => accepted = true,
+                Err(Stop::Unknown(delegation)) => return self.hold(delegation, message, now, fx),
+                Err(Stop::Refused(refusal)) => {
+                    if refused.as_ref().is_none_or(|old: &Refusal| old.verdict() != Verdict::Reject) {
+                        refused = Some(refusal);
+                    }
+                }
+            }
+        }
+        match refused {
+            Some(refusal) if !accepted || refusal.verdict() == Verdict::Reject => {
+                let (from, gossip) = (from.clone(), *gossip);
+                let records = announcement.changes.as_ref().map_or(0, |_| 1);
+                self.refuse(&from, gossip, records, refusal, fx);
+            }
+            _ => judge(*gossip, Verdict::Accept, fx),
+        }
+    }
+
+    fn hold(&mut self, delegation: Digest, message: Waiting, now: Now, fx: &mut Effects) {
+        let until_ms = now.mono_ms + self.config.unknown_sender_ms;
+        let from = message.from.clone();
+        match self.speakers.hold(delegation, Waiting { until_ms, ..message }, self.config.unknown_sender_messages_max) {
+            Ok(true) => {
+                let request = self.request(Pending::Chain(delegation));
+                fx.actions.push(Action::Ask { to: from, request, bytes: Question::Chain(delegation).encode() });
+            }
+            Ok(false) => {}
+            Err(message) => self.refuse(&message.from, message.gossip, 0, Refusal::UnknownSender, fx),
+        }
+    }
+
+    /// The chain behind a delegation came, or will not come.
+    pub(super) fn chain_answered(&mut self, delegation: Digest, chain: Option<crate::identity::Chain>, now: Now, fx: &mut Effects) {
+        let waiting = self.speakers.release(&delegation);
+        let at_unix_s = now.unix_s();
+        let admitted = match chain {
+            Some(chain) if chain.delegation_hash() == delegation => {
+                let kept = chain.clone();
+                let at = earliest_head_s(&waiting, at_unix_s);
+                self.speakers.admit(chain, at, now).map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
+            }
+            _ => Err(Refusal::UnknownSender),
+        };
+        for message in waiting {
+            match &admitted {
+                Ok(()) => self.take(message, now, fx),
+                Err(refusal) => self.refuse(&message.from, message.gossip, 0, refusal.clone(), fx),
+            }
+        }
+    }
+
+    /// Messages whose sender stayed unknown.
+    pub(super) fn give_up_waiting(&mut self, now: Now, fx: &mut Effects) {
+        for message in self.speakers.expired(now) {
+            self.refuse(&message.from, message.gossip, 0, Refusal::UnknownSender, fx);
+        }
+    }
+
+    fn refuse(&mut self, from: &NodeId, gossip: Option<GossipId>, records: u64, refusal: Refusal, fx: &mut Effects) {
+        let verdict = refusal.verdict();
+        if verdict == Verdict::Reject {
+            self.records_refused += records.max(1);
+        }
+        if refusal != Refusal::Known {
+            fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why: refusal }));
+        }
+        judge(gossip, verdict, fx);
+    }
+
+    /// One head, with the changes that lead to it or without.
+    pub(super) fn take_head(&mut self, signed: &SignedHead, changes: Option<&ChangeSet>, from: &NodeId, now: Now, fx: &mut Effects) -> Result<(), Stop> {
+        let (head, speaker) = self.verify_head(signed, now)?;
+        let known = KnownHead { head, signed: signed.clone() };
+        let feed_id = known.head.feed.clone();
+        if self.parties.contains_key(&feed_id.party) {
+            return Ok(self.own_head(known, speaker, from, now, fx)?);
+        }
+        if !self.replicate_all || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max {
+            return Err(Refusal::NotHeld.into());
+        }
+        // The writer is bound to the changes even where we do not need them.
+        let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
+        let per_s = self.config.announcements_per_s;
+        let feed = self.feeds.entry(feed_id.clone()).or_insert_with(|| Feed::new(false));
+        fresh(feed, &known, fx)?;
+        if changes.is_some() && !feed.admits(per_s, now) {
+            return Err(Refusal::RateLimit.into());
+        }
+        feed.learn(known.clone(), speaker, Some(from), now);
+        self.claims_of_speaker(&feed_id);
+        self.follow(&feed_id, known, changes, now, fx)
+    }
+
+    /// Signature, signer, scope and time: the same for every head, wherever it comes from.
+    pub(super) fn verify_head(&mut self, signed: &SignedHead, now: Now) -> Result<(Head, Arc<Speaker>), Stop> {
+        let malformed = |error: crate::protocol::ProtocolError| Refusal::Malformed(error.to_string());
+        let delegation = signed.delegation(self.speakers.network()).map_err(malformed)?;
+        let speaker = match self.speakers.of(&delegation, now) {
+            Knowledge::Known(speaker) => speaker,
+            Knowledge::Distrusted => return Err(Refusal::Untrusted.into()),
+            Knowledge::Unknown => return Err(Stop::Unknown(delegation)),
+        };
+        let head = signed.verify(self.speakers.network(), speaker.message_key()).map_err(malformed)?;
+        if head.feed.party != *speaker.party() || head.epoch != speaker.epoch() {
+            return Err(Refusal::Scope(format!("{} signs for {}", speaker.party(), head.feed)).into());
+        }
+        speaker.may_do(records::operation(head.feed.kind)).map_err(|error| Refusal::Scope(error.to_string()))?;
+        let valid_then = speaker.may_at(head.created_unix_ms / 1_000).is_ok();
+        if !valid_then || head.created_unix_ms > now.unix_ms + FUTURE_MS_MAX {
+            return Err(Refusal::Time.into());
+        }
+        if head.count > self.config.records_max {
+            return Err(Refusal::NotHeld.into());
+        }
+        Ok((head, speaker))
+    }
+
+    /// A newer head was learned: apply its changes if they follow on what we have, else repair.
+    fn follow(&mut self, feed_id: &FeedId, known: KnownHead, changes: Option<Vec<Checked>>, now: Now, fx: &mut Effects) -> Result<(), Stop> {
+        let Some(feed) = self.feeds.get_mut(feed_id) else { return Ok(()) };
+        if feed.tree.count() == known.head.count && feed.tree.root() == known.head.root && !feed.applying {
+            feed.settled(known.clone());
+            fx.directory.push(super::publish::head_change(&known, now));
+            return Ok(());
+        }
+        let seq = feed.seq();
+        let busy = feed.sync.is_some() || feed.applying;
+        let follows = known.head.base_seq <= seq && seq < known.head.seq;
+        if let (Some(changes), false, true) = (changes, busy, follows) {
+            let new: Vec<Checked> = changes.into_iter().filter(|change| change.seq > seq).collect();
+            let same_history = feed.applied.as_ref().is_none_or(|applied| {
+                (applied.head.epoch, applied.head.incarnation) == (known.head.epoch, known.head.incarnation)
+            });
+            if self.apply(feed_id, &known, new, now, fx) {
+                return Ok(());
+            }
+            if same_history {
+                // Our state is what an earlier head of this writer was signed over, so the fault is his.
+                self.inconsistent(feed_id, now, fx);
+                return Err(Refusal::WrongRoot.into());
+            }
+        }
+        self.want(feed_id, now, fx);
+        Ok(())
+    }
+
+    /// Applies changes if they yield the signed root; else everything is as before.
+    fn apply(&mut self, feed_id: &FeedId, known: &KnownHead, changes: Vec<Checked>, now: Now, fx: &mut Effects) -> bool {
+        let Some(feed) = self.feeds.get_mut(feed_id) else { return false };
+        let mut undo = Vec::with_capacity(changes.len());
+        for change in &changes {
+            let before = match change.entry() {
+                Some(entry) => feed.tree.put(entry),
+                None => feed.tree.remove(&change.key),
+            };
+            undo.push((change.key.clone(), before));
+        }
+        if feed.tree.count() != known.head.count || feed.tree.root() != known.head.root {
+            for (key, before) in undo.into_iter().rev() {
+                match before {
+                    Some(entry) => feed.tree.put(entry),
+                    None => feed.tree.remove(&key),
+                };
+            }
+            return false;
+        }
+        feed.settled(known.clone());
+        self.records_accepted += changes.len() as u64;
+        let records = last_of_each(changes).into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+        fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });
+        fx.directory.push(super::publish::head_change(known, now));
+        true
+    }
+
+    pub(super) fn inconsistent(&mut self, feed_id: &FeedId, now: Now, fx: &mut Effects) {
+        let jitter = self.random();
+        let Some(feed) = self.feeds.get_mut(feed_id) else { return };
+        if feed.state != FeedState::Inconsistent {
+            feed.state = FeedState::Inconsistent;
+            fx.actions.push(Action::Report(Report::Inconsistent { feed: feed_id.clone() }));
+        }
+        feed.back_off(now, jitter);
+    }
+
+    /// Remembers a question of ours.
+    pub(super) fn request(&mut self, pending: Pending) -> RequestId {
+        let id = RequestId(self.next_id());
+        self.requests.insert(id, pending);
+        id
+    }
+}
+
+/// Newer than what we know, or a proof that the writer shows two histories.
+fn fresh(feed: &mut Feed, known: &KnownHead, fx: &mut Effects) -> Result<(), Refusal> {
+    let head = &known.head;
+    if feed.state == (FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation }) {
+        return Err(Refusal::Equivocation);
+    }
+    let Some(newest) = &feed.newest else { return Ok(()) };
+    match head.position().cmp(&newest.head.position()) {
+        std::cmp::Ordering::Greater => Ok(()),
+        std::cmp::Ordering::Less => Err(Refusal::Known),
+        std::cmp::Ordering::Equal if head.root != newest.head.root => {
+            let (first, second) = (newest.signed.clone(), known.signed.clone());
+            fx.directory.push(DirectoryChange::Equivocation { feed: head.feed.clone(), first, second });
+            fx.actions.push(Action::Report(Report::Equivocation { feed: head.feed.clone() }));
+            feed.state = FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation };
+            Err(Refusal::Equivocation)
+        }
+        std::cmp::Ordering::Equal if head.created_unix_ms > newest.head.created_unix_ms => Ok(()),
+        std::cmp::Ordering::Equal => Err(Refusal::Known),
+    }
+}
+
+/// The changes are those that the head was signed with, and each is in order.
+fn checked_changes(head: &Head, speaker: &Speaker, set: &ChangeSet) -> Result<Vec<Checked>, Refusal> {
+    if set.digest() != head.body {
+        return Err(Refusal::Malformed("the changes are not those that the head was signed with".into()));
+    }
+    let changes = set.decode().map_err(|error| Refusal::Malformed(error.to_string()))?;
+    if changes.len() as u64 != head.seq - head.base_seq {
+        return Err(Refusal::Malformed("the number of changes is not what the head says".into()));
+    }
+    let kind = head.feed.kind;
+    let check = |(index, change): (usize, Change)| {
+        let seq = head.base_seq + 1 + index as u64;
+        records::check(kind, speaker, &change.key, seq, change.at_unix_ms, change.value)
+    };
+    changes.into_iter().enumerate().map(check).collect()
+}
+
+/// Storage takes one version per key: the last.
+fn last_of_each(changes: Vec<Checked>) -> Vec<Checked> {
+    let mut last = std::collections::BTreeMap::new();
+    for change in changes {
+        last.insert(change.key.clone(), change);
+    }
+    last.into_values().collect()
+}
+
+fn judge(gossip: Option<GossipId>, verdict: Verdict, fx: &mut Effects) {
+    if let Some(gossip) = gossip {
+        fx.actions.push(Action::Judge { gossip, verdict });
+    }
+}
+
+/// A chain is judged at the time of what it signed, so that a joiner learns feeds of writers that are
+/// offline (`decisions.md` 7). Without a look into the unverified head that time is not known; it is
+/// read from the head only after the signature held, so the chain is admitted at the present, or, if
+/// its delegation has ended meanwhile, when the message says.
+fn earliest_head_s(_waiting: &[Waiting], now_unix_s: u64) -> u64 {
+    now_unix_s
+}

@@ -1,0 +1,118 @@
+//! What the core knows, for people, metrics and tests.
+
+use super::feed::FeedState;
+use super::{Conflict, Roaming};
+use crate::oicp::EvseKey;
+use crate::protocol::{Digest, FeedId, Kind};
+
+/// A snapshot of the core.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// All feeds.
+    pub feeds: Vec<FeedSummary>,
+    /// EVSEs that several parties claim: kind, EVSE, state, and whether a peer told us.
+    pub conflicts: Vec<(Kind, EvseKey, Conflict, bool)>,
+    /// Held pushes.
+    pub held: Vec<super::change::HeldPush>,
+    /// Data records in the view.
+    pub view_evses: u64,
+    /// Statuses in the view.
+    pub view_statuses: u64,
+    /// Records taken into others' feeds since the start.
+    pub records_accepted: u64,
+    /// Messages of which something was wrong for everybody, since the start.
+    pub records_refused: u64,
+}
+
+/// One feed.
+#[derive(Clone, Debug)]
+pub struct FeedSummary {
+    /// Which.
+    pub feed: FeedId,
+    /// OperatorID as its party spells it.
+    pub operator_id: String,
+    /// OperatorName.
+    pub operator_name: String,
+    /// Records.
+    pub count: u64,
+    /// Records that are not shown.
+    pub shadowed: u64,
+    /// Number of the last change.
+    pub seq: u64,
+    /// Incarnation of the applied head.
+    pub incarnation: u64,
+    /// Root of the applied head.
+    pub root: Digest,
+    /// Whether what we hold is what the newest head says.
+    pub in_sync: bool,
+    /// `ok`, `repairing`, `inconsistent` or `equivocated`.
+    pub state: &'static str,
+    /// When the writer signed the newest head, in unix milliseconds.
+    pub confirmed_at_unix_ms: u64,
+    /// Whether we write it.
+    pub own: bool,
+}
+
+impl Roaming {
+    /// What the core knows.
+    pub fn view(&self) -> View {
+        let feeds: Vec<FeedSummary> = self.feeds.iter().map(|(id, feed)| self.summary(id, feed)).collect();
+        let shown = |kind| feeds.iter().filter(|f| f.feed.kind == kind).map(|f| f.count - f.shadowed).sum();
+        let seen = self.claims.conflicts().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), false));
+        let told = self.noticed.iter().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), true));
+        View {
+            conflicts: seen.chain(told).collect(),
+            held: self.held.values().cloned().collect(),
+            view_evses: shown(Kind::Data),
+            view_statuses: shown(Kind::Status),
+            records_accepted: self.records_accepted,
+            records_refused: self.records_refused,
+            feeds,
+        }
+    }
+
+    /// Whether this node holds everybody's feeds.
+    pub fn replicates_all(&self) -> bool {
+        self.replicate_all
+    }
+
+    fn summary(&self, id: &FeedId, feed: &super::Feed) -> FeedSummary {
+        let newest = feed.newest.as_ref().map(|known| &known.head);
+        let applied = feed.applied.as_ref().map(|known| &known.head);
+        let state = match feed.state {
+            FeedState::Equivocated { .. } => "equivocated",
+            FeedState::Inconsistent => "inconsistent",
+            FeedState::Ok if feed.in_sync() && !feed.applying => "ok",
+            FeedState::Ok => "repairing",
+        };
+        FeedSummary {
+            feed: id.clone(),
+            operator_id: newest.map(|head| head.operator_id.clone()).unwrap_or_default(),
+            operator_name: newest.map(|head| head.operator_name.clone()).unwrap_or_default(),
+            count: feed.tree.count(),
+            shadowed: self.hidden(id, feed),
+            seq: feed.seq(),
+            incarnation: applied.map_or(0, |head| head.incarnation),
+            root: applied.map_or([0; 32], |head| head.root),
+            in_sync: feed.in_sync() && !feed.applying,
+            state,
+            confirmed_at_unix_ms: newest.map_or(0, |head| head.created_unix_ms),
+            own: feed.own,
+        }
+    }
+
+    /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.
+    fn hidden(&self, id: &FeedId, feed: &super::Feed) -> u64 {
+        let lost = self.claims.conflicts().filter(|((kind, _), conflict)| {
+            *kind == id.kind && conflict.claimed_by.contains(&id.party) && conflict.shown.as_ref() != Some(&id.party)
+        });
+        let untrusted = match &feed.speaker {
+            Some(speaker) if !speaker.untrusted_prefixes().is_empty() => {
+                let prefixes = speaker.untrusted_prefixes();
+                feed.tree.iter().filter(|e| prefixes.iter().any(|p| p.as_str() == e.key.operator())).count()
+            }
+            _ => 0,
+        };
+        lost.count() as u64 + untrusted as u64
+    }
+}

@@ -1,0 +1,234 @@
+//! Full pulls: one page of the view as of a version.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Result, params, params_from_iter};
+
+use super::CommitVersion;
+use super::filter::{Area, Conditions, DataQuery, PAGE_SIZE_MAX, conditions};
+use super::geo::{boxes_around, distance_km};
+use super::rows::read_rows;
+use crate::oicp::EvseKey;
+use crate::protocol::{FeedId, Kind};
+use crate::storage::StorageError;
+use crate::storage::value::{Number, bytes, number, text};
+
+/// How a record differs from the last call (OICP 2.3 `DeltaType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// New since then.
+    Insert,
+    /// Changed since then.
+    Update,
+    /// No longer there; the row shows what it was.
+    Delete,
+}
+
+/// One record of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataRow {
+    /// The EVSE.
+    pub key: EvseKey,
+    /// The record's text as its publisher signed it.
+    pub payload: Bytes,
+    /// OperatorID as the publisher spells it.
+    pub operator_id: Arc<str>,
+    /// OperatorName; empty if there is none.
+    pub operator_name: Arc<str>,
+    /// When the publisher's node took this version, in unix milliseconds.
+    pub last_update_unix_ms: u64,
+    /// How it differs from the last call; `None` in a full pull.
+    pub delta: Option<Delta>,
+}
+
+/// One page of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataPage {
+    /// The records of this page, ordered by key.
+    pub rows: Vec<DataRow>,
+    /// How many records all pages have together.
+    pub total: u64,
+    /// The version that was read: name it for the next page.
+    pub version: CommitVersion,
+}
+
+/// The newest version of the view.
+pub(crate) fn version_now(connection: &Connection) -> Result<CommitVersion, StorageError> {
+    let version = connection
+        .prepare_cached("SELECT coalesce(max(version), 0) FROM commits")?
+        .query_row([], |row| number(row, 0))?;
+    Ok(CommitVersion(version))
+}
+
+/// The version to read; refused if its rows may be gone or it is not there yet.
+pub(super) fn version_for(
+    connection: &Connection,
+    as_of: Option<CommitVersion>,
+) -> Result<CommitVersion, StorageError> {
+    let now = version_now(connection)?;
+    let Some(asked) = as_of else { return Ok(now) };
+    let oldest: Option<u64> = connection
+        .prepare_cached("SELECT version FROM commits ORDER BY version LIMIT 1")?
+        .query_row([], |row| number(row, 0))
+        .optional()?;
+    // The oldest version that is kept is the first unless history was pruned.
+    let oldest = oldest.filter(|version| *version > 1).unwrap_or(0);
+    if asked > now || asked.0 < oldest {
+        return Err(StorageError::VersionGone { version: asked.0 });
+    }
+    Ok(asked)
+}
+
+/// One page of the view.
+pub(crate) fn data_page(connection: &Connection, query: &DataQuery) -> Result<DataPage, StorageError> {
+    let version = version_for(connection, query.as_of)?;
+    let conditions = conditions(connection, query)?;
+    let (total, ids) = match query.center {
+        Some(area) => {
+            let mut hits = hits_within(connection, version, area, &conditions)?;
+            hits.sort_unstable();
+            let ids = page_of(&hits, query).iter().map(|(_, id)| *id).collect();
+            (hits.len() as u64, ids)
+        }
+        None => (
+            count_all(connection, version, &conditions)?,
+            ids_of_page(connection, version, query, &conditions)?,
+        ),
+    };
+    let rows = read_rows(connection, ids.into_iter().map(|id| (id, None)))?;
+    Ok(DataPage { rows, total, version })
+}
+
+/// The part of a list that a page shows.
+pub(super) fn page_of<'l, T>(list: &'l [T], query: &DataQuery) -> &'l [T] {
+    let size = query.size.min(PAGE_SIZE_MAX) as usize;
+    let from = (query.page as usize).saturating_mul(size).min(list.len());
+    list.get(from..from.saturating_add(size).min(list.len())).unwrap_or_default()
+}
+
+const AS_OF: &str = "d.visible = 1 AND d.born <= ? AND (d.died IS NULL OR d.died > ?)";
+
+fn as_of_values(version: CommitVersion, conditions: &Conditions) -> Vec<Value> {
+    let version = Value::Integer(i64::try_from(version.0).unwrap_or(i64::MAX));
+    [&[version.clone(), version], conditions.values.as_slice()].concat()
+}
+
+fn count_all(connection: &Connection, version: CommitVersion, conditions: &Conditions) -> Result<u64> {
+    if conditions.is_empty() {
+        let shown = connection
+            .prepare_cached("SELECT shown FROM commits WHERE version = ?")?
+            .query_row([Number(version.0)], |row| number(row, 0))
+            .optional()?;
+        return Ok(shown.unwrap_or(0));
+    }
+    let sql = format!("SELECT count(*) FROM data d INDEXED BY data_view WHERE {AS_OF}{}", conditions.sql);
+    let values = as_of_values(version, conditions);
+    connection.prepare(&sql)?.query_row(params_from_iter(values), |row| number(row, 0))
+}
+
+fn ids_of_page(
+    connection: &Connection,
+    version: CommitVersion,
+    query: &DataQuery,
+    conditions: &Conditions,
+) -> Result<Vec<i64>> {
+    let size = i64::from(query.size.min(PAGE_SIZE_MAX));
+    let sql = format!(
+        "SELECT d.id FROM data d INDEXED BY data_view WHERE {AS_OF}{} ORDER BY d.key LIMIT ? OFFSET ?",
+        conditions.sql
+    );
+    let mut values = as_of_values(version, conditions);
+    values.extend([Value::Integer(size), Value::Integer(size.saturating_mul(query.page.into()))]);
+    connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
+}
+
+/// Keys and numbers of the versions within a circle: live ones by the R*Tree, those that ended since by
+/// their end.
+fn hits_within(
+    connection: &Connection,
+    version: CommitVersion,
+    area: Area,
+    conditions: &Conditions,
+) -> Result<Vec<(Box<str>, i64)>> {
+    let from_tree = format!(
+        "SELECT d.key, d.id, d.lat, d.lon FROM geo g CROSS JOIN data d ON d.id = g.id
+         WHERE g.lon_max >= ? AND g.lon_min <= ? AND g.lat_max >= ? AND g.lat_min <= ? AND d.born <= ?{}",
+        conditions.sql
+    );
+    let ended = format!(
+        "SELECT d.key, d.id, d.lat, d.lon FROM data d INDEXED BY data_dead
+         WHERE d.died > ? AND d.visible = 1 AND d.lat IS NOT NULL AND d.born <= ?{}",
+        conditions.sql
+    );
+    let as_of = Value::Integer(i64::try_from(version.0).unwrap_or(i64::MAX));
+    let mut questions = Vec::new();
+    for place in boxes_around(area.lat, area.lon, area.radius_km) {
+        let sides = [place.lon_min, place.lon_max, place.lat_min, place.lat_max];
+        let mut values: Vec<Value> = sides.into_iter().map(|side| Value::Integer(side.into())).collect();
+        values.push(as_of.clone());
+        questions.push((from_tree.as_str(), values));
+    }
+    questions.push((ended.as_str(), vec![as_of.clone(), as_of]));
+    let mut hits = Vec::new();
+    for (sql, mut values) in questions {
+        values.extend(conditions.values.iter().cloned());
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if distance_km((area.lat, area.lon), (row.get(2)?, row.get(3)?)) <= area.radius_km {
+                hits.push((text(row, 0)?.into(), row.get(1)?));
+            }
+        }
+    }
+    // A point on the date line may be in both boxes.
+    hits.sort_unstable();
+    hits.dedup();
+    Ok(hits)
+}
+
+/// Keys of the view's records within a circle, now.
+pub(super) fn keys_within(connection: &Connection, area: Area) -> Result<Vec<Box<str>>, StorageError> {
+    let version = version_now(connection)?;
+    let hits = hits_within(connection, version, area, &Conditions::default())?;
+    Ok(hits.into_iter().map(|(key, _)| key).collect())
+}
+
+/// The record of an EVSE that is in the view.
+pub(crate) fn data_record(connection: &Connection, key: &EvseKey) -> Result<Option<DataRow>, StorageError> {
+    let id = connection
+        .prepare_cached(
+            "SELECT id FROM data INDEXED BY data_view WHERE key = ? AND visible = 1 AND died IS NULL",
+        )?
+        .query_row([key.as_str()], |row| row.get(0))
+        .optional()?;
+    let rows = read_rows(connection, id.into_iter().map(|id| (id, None)))?;
+    Ok(rows.into_iter().next())
+}
+
+/// The values of records of one feed, in the order of the keys; `None` where there is none.
+pub(crate) fn data_values(
+    connection: &Connection,
+    feed: &FeedId,
+    keys: &[EvseKey],
+) -> Result<Vec<Option<Bytes>>, StorageError> {
+    let sql = match feed.kind {
+        Kind::Data => {
+            "SELECT p.body FROM feeds f JOIN data d ON d.feed = f.id AND d.died IS NULL
+             JOIN payloads p ON p.id = d.id WHERE f.party = ? AND f.kind = ? AND d.key = ?"
+        }
+        Kind::Status => {
+            "SELECT s.status FROM feeds f JOIN status s ON s.feed = f.id
+             WHERE f.party = ? AND f.kind = ? AND s.key = ?"
+        }
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let party = feed.party.to_text();
+    let read = |key: &EvseKey| {
+        statement
+            .query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0))
+            .optional()
+    };
+    Ok(keys.iter().map(read).collect::<Result<_>>()?)
+}

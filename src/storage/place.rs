@@ -1,0 +1,155 @@
+//! Where the databases are, and how a database is opened: lock, settings of SQLite, migrations.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations, SchemaVersion};
+
+use super::error::{Database, StorageError};
+
+/// Where the two databases are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In memory: for tests and simulations. Gone with the last handle.
+    Memory,
+    /// In a directory that this process has locked.
+    Directory(DataDir),
+}
+
+/// A data directory, locked for this process as long as any clone of this lives.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// The operating system takes the lock back when the file is closed, however the process ends.
+    _lock: Arc<File>,
+}
+
+impl Place {
+    /// Locks a directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] if another process, or another part of this one, has it;
+    /// [`StorageError::Io`] if it cannot be made or written.
+    pub fn directory(path: &Path) -> Result<Place, StorageError> {
+        let io = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| StorageError::Io { doing, path, source }
+        };
+        std::fs::create_dir_all(path).map_err(io("make the data directory", path))?;
+        let file = path.join("lock");
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(io("open the lock file", &file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Place::Directory(DataDir { path: path.to_owned(), _lock: Arc::new(lock) })),
+            Err(TryLockError::WouldBlock) => Err(StorageError::Locked { path: file }),
+            Err(TryLockError::Error(source)) => Err(io("lock", &file)(source)),
+        }
+    }
+}
+
+/// A connection that a writer and, for databases in memory, also the readers use.
+pub(super) type SharedConnection = Arc<Mutex<Connection>>;
+
+/// Locks a shared connection. A panic elsewhere leaves no transaction open, so its poison is no reason
+/// to stop.
+pub(super) fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens a database for writing and brings its schema up to date.
+pub(super) fn open_writer(
+    place: &Place,
+    database: Database,
+    cache_kib: u32,
+) -> Result<SharedConnection, StorageError> {
+    let failed = |error| StorageError::of(database, error);
+    let mut connection = match place {
+        Place::Memory => Connection::open_in_memory().map_err(failed)?,
+        Place::Directory(dir) => Connection::open(dir.path.join(database.file_name())).map_err(failed)?,
+    };
+    check_version(&connection, database)?;
+    let synchronous = match database {
+        Database::Ledger => "FULL",
+        Database::Directory => "NORMAL",
+    };
+    // 4,000 pages: a checkpoint each 16 MiB, as measured best for status upserts.
+    let settings = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{cache_kib};
+         PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;"
+    );
+    connection.execute_batch(&settings).map_err(failed)?;
+    prepare(&connection, STATEMENTS_CACHED).map_err(failed)?;
+    migrate(&mut connection, database)?;
+    Ok(Arc::new(Mutex::new(connection)))
+}
+
+/// Opens another connection to a database, for reading only; `None` if it is in memory.
+pub(super) fn open_reader(
+    place: &Place,
+    database: Database,
+    cache_kib: u32,
+) -> Result<Option<SharedConnection>, StorageError> {
+    let Place::Directory(dir) = place else { return Ok(None) };
+    let failed = |error| StorageError::of(database, error);
+    // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database writes the shared index; query_only keeps
+    // statements from writing.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(dir.path.join(database.file_name()), flags).map_err(failed)?;
+    let settings = format!(
+        "PRAGMA query_only = ON; PRAGMA cache_size = -{cache_kib}; PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 0;"
+    );
+    connection.execute_batch(&settings).map_err(failed)?;
+    prepare(&connection, STATEMENTS_CACHED).map_err(failed)?;
+    Ok(Some(Arc::new(Mutex::new(connection))))
+}
+
+/// Statements that a connection keeps prepared: more than any of ours uses.
+const STATEMENTS_CACHED: usize = 64;
+
+/// How long a connection waits for another of this process, in milliseconds; other processes are kept
+/// out by the lock file.
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+
+fn prepare(connection: &Connection, statements: usize) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(statements);
+    connection.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
+}
+
+fn migrations(database: Database) -> Migrations<'static> {
+    Migrations::new(match database {
+        Database::Ledger => vec![M::up(include_str!("migrations/ledger-1.sql"))],
+        Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
+    })
+}
+
+/// The newest schema version that this program knows, of either database.
+const SCHEMA_VERSION: i64 = 1;
+
+fn check_version(connection: &Connection, database: Database) -> Result<(), StorageError> {
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| StorageError::of(database, error))?;
+    if found > SCHEMA_VERSION {
+        return Err(StorageError::Newer { database, found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, database: Database) -> Result<(), StorageError> {
+    let migrations = migrations(database);
+    migrations.to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => StorageError::of(database, err),
+        other => StorageError::Database { database, source: Box::new(other) },
+    })?;
+    debug_assert!(matches!(migrations.current_version(connection), Ok(SchemaVersion::Inside(_))));
+    Ok(())
+}
