@@ -1,11 +1,13 @@
 //! The engine as its callers see it: a cheap clone with async methods in front of one task.
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::identity::PartyId;
+use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
+use crate::protocol::Kind;
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -58,11 +60,28 @@ pub(crate) enum Command {
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::Sender<Command>,
+    applied: broadcast::Sender<AppliedChange>,
+}
+
+/// A record that this node has taken, of a feed of its own or another's.
+#[derive(Clone, Debug)]
+pub struct AppliedChange {
+    /// Kind of the feed.
+    pub kind: Kind,
+    /// The EVSE.
+    pub key: EvseKey,
+    /// When the writer took the change, in unix milliseconds.
+    pub at_unix_ms: u64,
 }
 
 impl Engine {
-    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Engine {
-        Engine { commands }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, applied: broadcast::Sender<AppliedChange>) -> Engine {
+        Engine { commands, applied }
+    }
+
+    /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
+    pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
+        self.applied.subscribe()
     }
 
     /// Publishes EVSE data of a party of this node. Returns after the durable commit.

@@ -1,5 +1,19 @@
-//! Joins core and IO: collect, handle, commit, perform.
+//! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
+//! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod clock;
 mod handle;
+mod run;
+mod serve;
+mod spawner;
+mod store;
+mod view;
 
-pub use handle::{ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome};
+pub use clock::{Clock, SystemClock};
+pub use handle::{
+    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome,
+};
+pub(crate) use handle::Command;
+pub(crate) use run::{APPLIED_CHANGES_MAX, Parts, Restore, Runner};
+pub use spawner::{Spawn, SystemSpawner, Task, Work};
+pub(crate) use store::Store;

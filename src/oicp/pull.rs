@@ -126,7 +126,7 @@ pub fn read_evse_data(body: &[u8], reading: Reading) -> Result<PullEvseData, Fau
     };
     Ok(PullEvseData {
         provider_id: request.provider_id,
-        search_center: search_center(&root)?,
+        search_center: search_center(&root, reading)?,
         last_call_ms,
         geo_format,
         country_codes: texts(&root, &["CountryCodes"])?,
@@ -167,7 +167,7 @@ pub fn read_evse_status(body: &[u8], reading: Reading) -> Result<PullEvseStatus,
                 .ok_or_else(|| wrong("EvseStatus", "one EVSE status"))?,
         ),
     };
-    Ok(PullEvseStatus::All { provider_id, search_center: search_center(&root)?, status })
+    Ok(PullEvseStatus::All { provider_id, search_center: search_center(&root, reading)?, status })
 }
 
 struct Request {
@@ -239,9 +239,13 @@ fn evse_ids(root: &Node<'_>) -> Result<Vec<EvseId>, Fault> {
         .collect()
 }
 
-fn search_center(root: &Node<'_>) -> Result<Option<SearchCenter>, Fault> {
+fn search_center(root: &Node<'_>, reading: Reading) -> Result<Option<SearchCenter>, Fault> {
     let Some(center) = root.field_any_case(&["SearchCenter"]) else { return Ok(None) };
-    let position = center.field_any_case(&["GeoCoordinates"]).and_then(geo::read);
+    let coordinates = center.field_any_case(&["GeoCoordinates"]);
+    if reading == Reading::Tolerant && coordinates.is_some_and(is_schema_filler) {
+        return Ok(None);
+    }
+    let position = coordinates.and_then(geo::read);
     let position = position.ok_or_else(|| {
         Fault::single("/SearchCenter/GeoCoordinates", "coordinates in one of the three notations are needed")
     })?;
@@ -252,6 +256,14 @@ fn search_center(root: &Node<'_>) -> Result<Option<SearchCenter>, Fault> {
         .filter(|radius| radius.is_finite() && *radius >= 0.0)
         .ok_or_else(|| Fault::single("/SearchCenter/Radius", "a radius in kilometres is needed"))?;
     Ok(Some(SearchCenter { position, radius_km }))
+}
+
+/// True if every text is the word `string`, which schema tools (and the specification's own examples) put
+/// where nobody entered a value: no filter was meant.
+fn is_schema_filler(node: &Node<'_>) -> bool {
+    let members = node.members();
+    node.as_str() == Some("string")
+        || !members.is_empty() && members.iter().all(|(_, member)| is_schema_filler(member))
 }
 
 #[cfg(test)]

@@ -55,10 +55,8 @@ fn all_66_examples() {
         let node = json::parse(&body, Reading::Strict).unwrap();
         assert_eq!(json::parse_text(&node.to_json()).unwrap().to_json(), node.to_json());
         let message = name.split('.').next().unwrap();
-        let center_is_filler = std::str::from_utf8(&body).unwrap().contains("\"Coordinates\": \"string\"");
         if let Some(tolerant) = read(message, &body, Reading::Tolerant) {
-            // Coordinates that are the word "string" cannot be searched around: refused, never ignored.
-            assert_eq!(tolerant.is_err(), center_is_filler, "{name}: {tolerant:?}");
+            assert!(tolerant.is_ok(), "{name}: {tolerant:?}");
         }
         let line = index.lines().find(|line| line.contains(&format!("`{name}` |"))).unwrap();
         if line.contains("| VALID |")

@@ -26,10 +26,8 @@ pub enum Question {
 /// A head in short form: enough to see who is behind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HeadMark {
-    /// Role of the party.
-    pub role: u8,
-    /// Canonical id of the party.
-    pub id: String,
+    /// The party, as `ROLE:ID`.
+    pub party: String,
     /// Kind of the feed.
     pub kind: u8,
     /// Delegation epoch.

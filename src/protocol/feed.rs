@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::Hash;
 use super::{Digest, KEY_BYTES_MAX};
-use crate::identity::{CanonicalId, PartyId, PublicKey, Purpose, Role, SecretKey, open, seal};
+use crate::identity::{PartyId, PublicKey, Purpose, SecretKey, open, seal};
 
 /// What a feed holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,14 +124,13 @@ pub struct SignedHead {
 const HEAD_BYTES_MAX: usize = 1024;
 
 #[derive(Serialize, Deserialize)]
-struct HeadWire(u8, String, u8, u64, u64, u64, u64, Hash, u64, u64, Hash, String, String);
+struct HeadWire(String, u8, u64, u64, u64, u64, Hash, u64, u64, Hash, String, String);
 
 impl SignedHead {
     /// Signs a head with the message key that `delegation` names.
     pub fn sign(head: &Head, network: &str, delegation: Digest, key: &SecretKey) -> SignedHead {
         let wire = HeadWire(
-            head.feed.party.role.code(),
-            head.feed.party.id.as_str().to_owned(),
+            head.feed.party.to_text(),
             head.feed.kind.code(),
             head.epoch,
             head.incarnation,
@@ -144,7 +143,10 @@ impl SignedHead {
             head.operator_id.clone(),
             head.operator_name.clone(),
         );
-        SignedHead { bytes: seal(Purpose::FeedHead, network, delegation, key, &encode(&wire)).into() }
+        // The network's name was checked when the configuration was, and a head is small.
+        let sealed = seal(Purpose::FeedHead, network, &delegation, key, &encode(&wire));
+        debug_assert!(sealed.is_ok());
+        SignedHead { bytes: sealed.unwrap_or_default().into() }
     }
 
     /// Takes the bytes of a signed head; nothing is checked but their number.
@@ -162,7 +164,7 @@ impl SignedHead {
 
     /// The hash of the delegation whose key should have signed this.
     pub fn delegation(&self, network: &str) -> Result<Digest, ProtocolError> {
-        Ok(self.open(network)?.kid())
+        Ok(*self.open(network)?.signer())
     }
 
     /// Checks the signature and reads the head.
@@ -183,21 +185,20 @@ impl SignedHead {
 fn read(payload: &[u8]) -> Result<Head, ProtocolError> {
     let invalid = |rule| ProtocolError::Invalid { what: "head", rule };
     let wire: HeadWire = decode("head", payload, HEAD_BYTES_MAX)?;
-    let role = Role::from_code(wire.0).ok_or_else(|| invalid("unknown role"))?;
-    let id = CanonicalId::parse_canonical(&wire.1).map_err(|_| invalid("the party id is not canonical"))?;
-    let kind = Kind::from_code(wire.2).ok_or_else(|| invalid("unknown kind"))?;
+    let party = PartyId::parse(&wire.0).map_err(|_| invalid("the party id is not canonical"))?;
+    let kind = Kind::from_code(wire.1).ok_or_else(|| invalid("unknown kind"))?;
     let head = Head {
-        feed: FeedId::public(PartyId { role, id }, kind),
-        epoch: wire.3,
-        incarnation: wire.4,
-        seq: wire.5,
-        count: wire.6,
-        root: wire.7.0,
-        created_unix_ms: wire.8,
-        base_seq: wire.9,
-        body: wire.10.0,
-        operator_id: wire.11,
-        operator_name: wire.12,
+        feed: FeedId::public(party, kind),
+        epoch: wire.2,
+        incarnation: wire.3,
+        seq: wire.4,
+        count: wire.5,
+        root: wire.6.0,
+        created_unix_ms: wire.7,
+        base_seq: wire.8,
+        body: wire.9.0,
+        operator_id: wire.10,
+        operator_name: wire.11,
     };
     if head.base_seq > head.seq {
         return Err(invalid("the changes begin after their end"));

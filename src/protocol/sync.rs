@@ -8,7 +8,7 @@ use super::announcement::check_record;
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
 use super::wire::Buf;
 use super::{BUCKETS, Digest, FeedId, Kind, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX, SignedHead};
-use crate::identity::{CanonicalId, PartyId, Role};
+use crate::identity::PartyId;
 
 /// A question for what is missing of one feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Have {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RequestWire(u8, String, u8, Option<(u64, u64)>, Option<Buf>);
+struct RequestWire(String, u8, Option<(u64, u64)>, Option<Buf>);
 
 impl SyncRequest {
     /// Encodes the question.
@@ -46,8 +46,7 @@ impl SyncRequest {
             Have::Since { incarnation, seq } => (Some((*incarnation, *seq)), None),
             Have::Buckets(buckets) => (None, Some(Buf(buckets.concat().into()))),
         };
-        let party = &self.feed.party;
-        let wire = RequestWire(party.role.code(), party.id.as_str().into(), self.feed.kind.code(), since, buckets);
+        let wire = RequestWire(self.feed.party.to_text(), self.feed.kind.code(), since, buckets);
         encode(&wire).into()
     }
 
@@ -55,8 +54,8 @@ impl SyncRequest {
     pub fn decode(bytes: &[u8]) -> Result<SyncRequest, ProtocolError> {
         let invalid = |rule| ProtocolError::Invalid { what: "sync request", rule };
         let wire: RequestWire = decode("sync request", bytes, 64 * 1024)?;
-        let feed = feed_id(wire.0, &wire.1, wire.2).ok_or_else(|| invalid("unknown feed"))?;
-        let have = match (wire.3, wire.4) {
+        let feed = feed_id(&wire.0, wire.1).ok_or_else(|| invalid("unknown feed"))?;
+        let have = match (wire.2, wire.3) {
             (Some((incarnation, seq)), _) => Have::Since { incarnation, seq },
             (None, Some(Buf(hashes))) if hashes.len() == BUCKETS * 32 => {
                 Have::Buckets(hashes.as_chunks::<32>().0.to_vec())
@@ -68,9 +67,8 @@ impl SyncRequest {
     }
 }
 
-pub(super) fn feed_id(role: u8, id: &str, kind: u8) -> Option<FeedId> {
-    let party = PartyId { role: Role::from_code(role)?, id: CanonicalId::parse_canonical(id).ok()? };
-    Some(FeedId::public(party, Kind::from_code(kind)?))
+fn feed_id(party: &str, kind: u8) -> Option<FeedId> {
+    Some(FeedId::public(PartyId::parse(party).ok()?, Kind::from_code(kind)?))
 }
 
 /// One record (or tombstone) of an answer.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::identity::{Chain, PartyId};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
 

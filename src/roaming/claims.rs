@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::{GrantClass, PartyId};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::Kind;
 
 /// A claim conflict.

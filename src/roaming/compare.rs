@@ -4,10 +4,9 @@
 use super::effect::{Action, Effects, Report};
 use super::feed::KnownHead;
 use super::input::{AskId, Now, RequestId};
-use super::judge::Stop;
 use super::{Pending, Peer, Roaming};
 use crate::identity::{PartyId, Speaker};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Answer, ConflictNotice, FeedId, HeadMark, Kind, NodeId, Question, SignedHead};
 
 /// Heads in one answer.
@@ -77,13 +76,13 @@ impl Roaming {
 
     /// Our heads that the asker lacks; if it has newer ones, we ask it in turn.
     fn heads_for(&mut self, from: &NodeId, marks: &[HeadMark], now: Now) -> Answer {
-        let theirs: std::collections::BTreeMap<(u8, &str, u8), &HeadMark> =
-            marks.iter().map(|mark| ((mark.role, mark.id.as_str(), mark.kind), mark)).collect();
+        let theirs: std::collections::BTreeMap<(&str, u8), &HeadMark> =
+            marks.iter().map(|mark| ((mark.party.as_str(), mark.kind), mark)).collect();
         let mut heads: Vec<SignedHead> = Vec::new();
         for known in self.feeds.values().filter_map(|feed| feed.applied.as_ref()) {
             let head = &known.head;
-            let party = &head.feed.party;
-            let newer = match theirs.get(&(party.role.code(), party.id.as_str(), head.feed.kind.code())) {
+            let party = head.feed.party.to_text();
+            let newer = match theirs.get(&(party.as_str(), head.feed.kind.code())) {
                 None => true,
                 Some(mark) => {
                     let position = (mark.epoch, mark.incarnation, mark.seq);
@@ -104,7 +103,7 @@ impl Roaming {
     }
 
     fn is_behind(&self, mark: &HeadMark) -> bool {
-        let party = PartyId::from_code(mark.role, &mark.id);
+        let party = PartyId::parse(&mark.party).ok();
         let Some((party, kind)) = party.zip(Kind::from_code(mark.kind)) else { return false };
         let newest = self.feeds.get(&FeedId::public(party, kind)).and_then(|feed| feed.newest.as_ref());
         newest.is_none_or(|known| known.head.position() < (mark.epoch, mark.incarnation, mark.seq))
@@ -220,8 +219,7 @@ impl Roaming {
 fn mark(known: &KnownHead) -> HeadMark {
     let head = &known.head;
     HeadMark {
-        role: head.feed.party.role.code(),
-        id: head.feed.party.id.as_str().to_owned(),
+        party: head.feed.party.to_text(),
         kind: head.feed.kind.code(),
         epoch: head.epoch,
         incarnation: head.incarnation,

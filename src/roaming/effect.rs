@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::change::{DirectoryChange, LedgerChange};
 use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
 use crate::identity::PartyId;
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{FeedId, Kind, NodeId, Topic, Verdict};
 

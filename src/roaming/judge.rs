@@ -80,12 +80,10 @@ impl Roaming {
     /// The chain behind a delegation came, or will not come.
     pub(super) fn chain_answered(&mut self, delegation: Digest, chain: Option<crate::identity::Chain>, now: Now, fx: &mut Effects) {
         let waiting = self.speakers.release(&delegation);
-        let at_unix_s = now.unix_s();
         let admitted = match chain {
             Some(chain) if chain.delegation_hash() == delegation => {
                 let kept = chain.clone();
-                let at = earliest_head_s(&waiting, at_unix_s);
-                self.speakers.admit(chain, at, now).map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
+                self.speakers.admit(chain, now).map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
             }
             _ => Err(Refusal::UnknownSender),
         };
@@ -292,10 +290,3 @@ fn judge(gossip: Option<GossipId>, verdict: Verdict, fx: &mut Effects) {
     }
 }
 
-/// A chain is judged at the time of what it signed, so that a joiner learns feeds of writers that are
-/// offline (`decisions.md` 7). Without a look into the unverified head that time is not known; it is
-/// read from the head only after the signature held, so the chain is admitted at the present, or, if
-/// its delegation has ended meanwhile, when the message says.
-fn earliest_head_s(_waiting: &[Waiting], now_unix_s: u64) -> u64 {
-    now_unix_s
-}

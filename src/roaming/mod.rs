@@ -34,7 +34,7 @@ pub use tree::{Entry, Tree};
 pub use view::{FeedSummary, View};
 
 use crate::identity::{Chain, PartyId, SecretKey, Speaker, TrustList};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Head, Kind, NodeId, SignedHead};
 use change::{DirectoryChange, HeldPush, RecordChange};
 use claims::Claims;
@@ -187,7 +187,7 @@ impl Roaming {
         let own_chains: Vec<Chain> = self.parties.values().map(|party| party.chain.clone()).collect();
         for chain in own_chains.into_iter().chain(snapshot.chains) {
             // A chain that is no longer trusted takes its feeds out of the view; it is asked for again.
-            let _distrusted = self.speakers.admit(chain, now.unix_s(), now);
+            let _distrusted = self.speakers.admit(chain, now);
         }
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));

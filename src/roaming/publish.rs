@@ -12,7 +12,7 @@ use super::input::{CallId, Input, Now};
 use super::records::{self, Checked};
 use super::{OurParty, Roaming};
 use crate::identity::PartyId;
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::oicp::push::{ActionType, PushEvseData, PushEvseStatus};
 use crate::oicp::reading::Reading;
 use crate::oicp::record::Summary;

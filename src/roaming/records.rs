@@ -9,7 +9,8 @@ use super::effect::Refusal;
 use super::tree::Entry;
 use crate::identity::{Operation, ScopeError, Speaker, Verdict};
 use crate::oicp::record::{Summary, summarise};
-use crate::oicp::{EvseKey, EvseStatus};
+use crate::oicp::evse_status::EvseStatus;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, Kind};
 
 /// The operation that a delegation must name for a feed of this kind.

@@ -11,7 +11,7 @@ use super::judge::Stop;
 use super::records::{self, Checked};
 use super::tree::Tree;
 use super::{Pending, Roaming};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{
     FeedId, Have, NodeId, Question, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
 };

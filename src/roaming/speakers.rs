@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::effect::Refusal;
 use super::input::{GossipId, Now};
-use crate::identity::{self, Chain, Revocations, Speaker, TrustContext, TrustList};
+use crate::identity::{self, Chain, ChainError, Revocations, Speaker, TrustContext, TrustList};
 use crate::protocol::{Announcement, Digest, NodeId};
 
 /// Chains that are kept: one or two for each of some thousand parties.
@@ -88,16 +88,15 @@ impl Speakers {
         self.known.get(delegation).map(|(_, chain)| chain)
     }
 
-    /// Verifies a chain and keeps it; `at_unix_s` is when what it speaks for was signed.
-    pub fn admit(&mut self, chain: Chain, at_unix_s: u64, now: Now) -> Result<Arc<Speaker>, Refusal> {
+    /// Verifies a chain and keeps it. One that has ended is kept too: a joiner learns feeds whose writer
+    /// is offline, and each head is judged at the time when it was signed (`decisions.md` 7).
+    pub fn admit(&mut self, chain: Chain, now: Now) -> Result<Arc<Speaker>, Refusal> {
         let delegation = chain.delegation_hash();
-        let context = TrustContext {
-            network: &self.network,
-            trust: &self.trust,
-            revocations: &self.revocations,
-            at_unix_s,
+        let verified = match self.verify(&chain, now.unix_s()) {
+            Err(ChainError::Expired { until_unix_s, .. }) => self.verify(&chain, until_unix_s.saturating_sub(1)),
+            other => other,
         };
-        match chain.verify(&context) {
+        match verified {
             Ok(speaker) if self.known.len() < SPEAKERS_MAX || self.known.contains_key(&delegation) => {
                 let speaker = Arc::new(speaker);
                 self.known.insert(delegation, (speaker.clone(), chain));
@@ -115,6 +114,15 @@ impl Speakers {
                 })
             }
         }
+    }
+
+    fn verify(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+        chain.verify(&TrustContext {
+            network: &self.network,
+            trust: &self.trust,
+            revocations: &self.revocations,
+            at_unix_s,
+        })
     }
 
     /// Holds a message until its sender is known. `Err` gives it back: no room.

@@ -1,7 +1,7 @@
 //! What a feed holds, as far as decisions need it: per record the number, time and hash of its
 //! newest version, in buckets whose hashes make the root. Payloads live in storage.
 
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{
     BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash,
 };

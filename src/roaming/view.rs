@@ -2,7 +2,7 @@
 
 use super::feed::FeedState;
 use super::{Conflict, Roaming};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind};
 
 /// A snapshot of the core.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, Result, Row, params};
 
 use super::filter::{StatusQuery, feeds_of};
 use super::page::keys_within;
@@ -136,12 +136,4 @@ impl Answer<'_> {
         });
         Ok(())
     }
-}
-
-/// The status of one EVSE of one feed, as bytes.
-#[cfg(test)]
-pub(super) fn status_text(connection: &Connection, key: &str) -> Option<String> {
-    let sql = "SELECT status FROM status WHERE key = ? AND visible = 1";
-    let read = |row: &Row<'_>| blob(row, 0).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    connection.query_row(sql, [key], read).optional().unwrap()
 }

@@ -1,0 +1,396 @@
+//! The loop: take what is there, let the core handle all of it, commit once, then act.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome};
+use super::spawner::Spawn;
+use super::store::{DirectoryCommit, Store};
+use super::view::node_view;
+use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
+use crate::protocol::SyncRequest;
+use crate::roaming::change::DirectoryChange;
+use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Report, RequestId, Roaming, SyncId};
+
+/// Inputs of one round: under load the cost of a commit is shared by this many.
+const ROUND_INPUTS_MAX: usize = 256;
+
+/// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
+const DIRECTORY_COMMITS_MAX: usize = 8;
+
+/// How long a peer may take for an answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Makes the core anew from what storage remembers.
+pub(crate) type Restore = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Roaming, EngineError>> + Send + Sync>;
+
+/// What the engine joins.
+pub(crate) struct Parts {
+    pub(crate) core: Roaming,
+    /// Our parties, as `ROLE:ID`, for people.
+    pub(crate) parties: Vec<String>,
+    pub(crate) restore: Restore,
+    pub(crate) store: Store,
+    pub(crate) mesh: Mesh,
+    pub(crate) events: mpsc::Receiver<MeshEvent>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) applied: broadcast::Sender<AppliedChange>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spawner: Arc<dyn Spawn>,
+    pub(crate) stop: CancellationToken,
+}
+
+type Reply = oneshot::Sender<Result<PushOutcome, EngineError>>;
+
+/// The engine while it runs.
+pub(crate) struct Runner {
+    parts: Parts,
+    calls: BTreeMap<CallId, Reply>,
+    gossip: BTreeMap<GossipId, GossipToken>,
+    asks: BTreeMap<AskId, AskToken>,
+    /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
+    credits: Vec<FrameCredit>,
+    commits: FuturesUnordered<DirectoryCommit>,
+    next_id: u64,
+}
+
+enum Woken {
+    Event(Option<MeshEvent>),
+    Command(Option<Command>),
+    Committed(Result<(), EngineError>),
+    Deadline,
+    Stop,
+}
+
+impl Runner {
+    pub(crate) fn new(parts: Parts) -> Runner {
+        Runner {
+            parts,
+            calls: BTreeMap::new(),
+            gossip: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            credits: Vec::new(),
+            commits: FuturesUnordered::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Runs until it is told to stop, or one of its ends is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let mut inputs = Vec::new();
+            match self.wait().await {
+                Woken::Event(Some(event)) => self.event(event, &mut inputs),
+                Woken::Command(Some(command)) => self.command(command, &mut inputs),
+                Woken::Committed(Ok(())) => continue,
+                Woken::Committed(Err(error)) => {
+                    self.recover(&error).await;
+                    continue;
+                }
+                Woken::Deadline => inputs.push(Input::Tick),
+                Woken::Event(None) | Woken::Command(None) | Woken::Stop => break,
+            }
+            self.collect(&mut inputs);
+            self.round(inputs).await;
+        }
+        self.finish().await;
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let now = self.parts.clock.now();
+        let wait_ms = self.parts.core.next_deadline().at_ms.saturating_sub(now.mono_ms);
+        let full = self.commits.len() >= DIRECTORY_COMMITS_MAX;
+        tokio::select! {
+            biased;
+            () = self.parts.stop.cancelled() => Woken::Stop,
+            Some(done) = self.commits.next(), if !self.commits.is_empty() => Woken::Committed(done),
+            command = self.parts.commands.recv(), if !full => Woken::Command(command),
+            event = self.parts.events.recv(), if !full => Woken::Event(event),
+            () = tokio::time::sleep(Duration::from_millis(wait_ms)), if !full => Woken::Deadline,
+        }
+    }
+
+    /// What else is there already.
+    fn collect(&mut self, inputs: &mut Vec<Input>) {
+        while inputs.len() < ROUND_INPUTS_MAX {
+            match self.parts.commands.try_recv() {
+                Ok(command) => self.command(command, inputs),
+                Err(_) => break,
+            }
+        }
+        while inputs.len() < ROUND_INPUTS_MAX {
+            match self.parts.events.try_recv() {
+                Ok(event) => self.event(event, inputs),
+                Err(_) => break,
+            }
+        }
+        let now = self.parts.clock.now();
+        if self.parts.core.next_deadline().at_ms <= now.mono_ms {
+            inputs.push(Input::Tick);
+        }
+    }
+
+    async fn round(&mut self, inputs: Vec<Input>) {
+        let now = self.parts.clock.now();
+        let mut effects = Effects::default();
+        for input in inputs {
+            effects.append(self.parts.core.handle(input, now));
+        }
+        self.credits.clear();
+        let Effects { ledger, directory, actions } = effects;
+        let applied = self.applied(&directory);
+        let promises = !ledger.is_empty();
+        let committed = if promises { self.parts.store.commit_ledger(ledger).await } else { Ok(()) };
+        if let Err(error) = committed {
+            self.refuse_calls(&error);
+            return self.recover(&error).await;
+        }
+        if !directory.is_empty() {
+            let commit = self.parts.store.commit_directory(directory, now.unix_ms);
+            if promises {
+                // A backend that pushed reads its own write on this node.
+                if let Err(error) = commit.await {
+                    self.recover(&error).await;
+                }
+            } else {
+                self.commits.push(commit);
+            }
+        }
+        for action in actions {
+            self.act(action);
+        }
+        for change in applied {
+            // Nobody listening is no fault.
+            let _listeners = self.parts.applied.send(change);
+        }
+    }
+
+    fn applied(&self, changes: &[DirectoryChange]) -> Vec<AppliedChange> {
+        if self.parts.applied.receiver_count() == 0 {
+            return Vec::new();
+        }
+        let of = |change: &DirectoryChange| match change {
+            DirectoryChange::Records { feed, records } => {
+                let kind = feed.kind;
+                records.iter().map(|r| AppliedChange { kind, key: r.key.clone(), at_unix_ms: r.at_unix_ms }).collect()
+            }
+            _ => Vec::new(),
+        };
+        changes.iter().flat_map(of).collect()
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn command(&mut self, command: Command, inputs: &mut Vec<Input>) {
+        let call = CallId(self.id());
+        match command {
+            Command::PushData { party, push, body, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::PushData { call, party, push, body });
+            }
+            Command::PushStatus { party, push, body, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::PushStatus { call, party, push, body });
+            }
+            Command::Confirm { held, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::Confirm { call, held });
+            }
+            Command::View { reply } => self.view(reply),
+        }
+    }
+
+    /// The peers are asked for by a task: the engine never waits for the mesh.
+    fn view(&self, reply: oneshot::Sender<NodeView>) {
+        let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
+        let parties = self.parts.parties.clone();
+        self.parts.spawner.task(Box::pin(async move {
+            let peers = mesh.peers().await.unwrap_or_default();
+            // The asker may have gone.
+            let _gone = reply.send(node_view(mesh.node_text(), parties, view, peers));
+        }));
+    }
+
+    fn event(&mut self, event: MeshEvent, inputs: &mut Vec<Input>) {
+        match event {
+            MeshEvent::PeerUp { node, answers: true, .. } => inputs.push(Input::PeerUp(node)),
+            MeshEvent::PeerDown { node } => inputs.push(Input::PeerDown(node)),
+            MeshEvent::PingGap { node } => inputs.push(Input::GapSuspected(node)),
+            MeshEvent::Gossip { topic, from, data, token } => {
+                let gossip = GossipId(self.id());
+                self.gossip.insert(gossip, token);
+                inputs.push(Input::Announced { from, gossip, topic, bytes: data });
+            }
+            MeshEvent::Asked { from, body, token } => {
+                let ask = AskId(self.id());
+                self.asks.insert(ask, token);
+                inputs.push(Input::Asked { from, ask, bytes: body });
+            }
+            MeshEvent::Answered { request, from, body } => {
+                inputs.push(Input::Answered { from, request: RequestId(request.0), bytes: body });
+            }
+            MeshEvent::AskFailed { request, .. } => inputs.push(Input::AskFailed { request: RequestId(request.0) }),
+            MeshEvent::SyncFrame { sync, frame, credit, .. } => {
+                self.credits.push(credit);
+                inputs.push(Input::SyncFrame { sync: SyncId(sync.0), bytes: frame });
+            }
+            MeshEvent::SyncEnded { sync, .. } | MeshEvent::SyncFailed { sync, .. } => {
+                inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
+            }
+            MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::PeerUp { answers: false, .. }
+            | MeshEvent::PeerSubscribed { .. }
+            | MeshEvent::CardFound { .. }
+            | MeshEvent::CardNotFound { .. }
+            | MeshEvent::Listening { .. } => {}
+        }
+    }
+
+    /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
+    fn serve(&self, request: &[u8], responder: mesh::SyncResponder) {
+        let Ok(request) = SyncRequest::decode(request) else { return };
+        let reading = self.parts.store.feed_answer(request);
+        self.parts.spawner.task(Box::pin(super::serve::serve(reading, responder)));
+    }
+
+    fn act(&mut self, action: Action) {
+        let mesh = &self.parts.mesh;
+        match action {
+            Action::Publish { topic, bytes } => {
+                // What finds no room is brought by repair: peers see the gap with the next head.
+                if let Err(error) = mesh.try_publish(topic, bytes) {
+                    tracing::warn!(%error, "an announcement was not gossiped; peers will pull it");
+                }
+            }
+            Action::Judge { gossip, verdict } => {
+                if let Some(token) = self.gossip.remove(&gossip) {
+                    mesh.judge(token, verdict);
+                }
+            }
+            Action::Ask { to, request, bytes } => self.ask(to, request, bytes),
+            Action::Answer { ask, bytes } => {
+                if let Some(token) = self.asks.remove(&ask)
+                    && let Err(error) = mesh.answer(token, bytes)
+                {
+                    tracing::debug!(%error, "an answer found no room; the peer asks again");
+                }
+            }
+            Action::Sync { to, sync, bytes } => {
+                if mesh.try_sync(to, mesh::SyncId(sync.0), bytes).is_err() {
+                    tracing::debug!("a repair found no room; it is tried again");
+                }
+            }
+            Action::CancelSync { sync } => drop(mesh.cancel_sync(mesh::SyncId(sync.0))),
+            Action::Penalise { node, why } => {
+                let penalty = match why {
+                    Misdeed::FalseAnswer => mesh::Penalty::SyncMismatch,
+                    Misdeed::Malformed => mesh::Penalty::Malformed,
+                };
+                tracing::warn!(%node, ?why, "a peer is penalised");
+                drop(mesh.penalise(node, penalty));
+            }
+            Action::Reply { call, result, status } => {
+                if let Some(reply) = self.calls.remove(&call) {
+                    // A backend that gave up still has its push done: it was committed.
+                    let _gone = reply.send(Ok(PushOutcome { result, status }));
+                }
+            }
+            Action::Report(report) => tell(&report),
+        }
+    }
+
+    fn ask(&mut self, to: crate::protocol::NodeId, request: RequestId, bytes: bytes::Bytes) {
+        let asked = self.parts.mesh.try_ask(to, mesh::RequestId(request.0), bytes, ASK_TIMEOUT);
+        if asked.is_err() {
+            let now = self.parts.clock.now();
+            let effects = self.parts.core.handle(Input::AskFailed { request }, now);
+            // A question that failed leads to verdicts and reports only.
+            effects.actions.into_iter().for_each(|action| self.act(action));
+        }
+    }
+
+    fn refuse_calls(&mut self, error: &EngineError) {
+        for reply in std::mem::take(&mut self.calls).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Storage refused: what the core believes was not committed, so it is made anew from what was.
+    async fn recover(&mut self, error: &EngineError) {
+        tracing::error!(%error, "storage refused a change; the node goes back to what is stored");
+        self.refuse_calls(error);
+        self.gossip.clear();
+        self.asks.clear();
+        self.credits.clear();
+        while self.commits.next().await.is_some() {}
+        loop {
+            tokio::select! {
+                () = self.parts.stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            match (self.parts.restore)().await {
+                Ok(core) => {
+                    self.parts.core = core;
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "storage cannot be read; trying again"),
+            }
+        }
+        let now = self.parts.clock.now();
+        for peer in self.parts.mesh.peers().await.unwrap_or_default() {
+            let effects = self.parts.core.handle(Input::PeerUp(peer.node), now);
+            effects.actions.into_iter().for_each(|action| self.act(action));
+        }
+    }
+
+    /// What is under way is finished; what was acknowledged is on disk already.
+    async fn finish(mut self) {
+        self.refuse_calls(&EngineError::Stopped);
+        while let Some(done) = self.commits.next().await {
+            if let Err(error) = done {
+                tracing::error!(%error, "the last changes of the directory were not stored; they will be repaired");
+            }
+        }
+        self.parts.store.close().await;
+    }
+}
+
+/// Tells the operator of the node.
+fn tell(report: &Report) {
+    match report {
+        Report::Conflict { key, kind, shown, claimed_by } if claimed_by.len() > 1 => {
+            let claimed_by: Vec<String> = claimed_by.iter().map(ToString::to_string).collect();
+            let shown = shown.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            let kind = kind.name();
+            tracing::warn!(evse = %key, kind, shown, claimed_by = claimed_by.join(", "), "an EVSE is claimed by several parties");
+        }
+        Report::Conflict { key, .. } => tracing::info!(evse = %key, "a claim conflict is over"),
+        Report::Equivocation { feed } => {
+            tracing::error!(%feed, "the writer showed two histories; the feed is frozen until a higher incarnation");
+        }
+        Report::Inconsistent { feed } => {
+            tracing::error!(%feed, "the writer's records do not yield the root that it signed");
+        }
+        Report::Repaired { feed, records } => tracing::info!(%feed, records, "repaired"),
+        Report::OwnFeedBehind { feed } => {
+            tracing::warn!(%feed, "peers hold a newer state of this feed of ours: taking it back from them");
+        }
+        Report::Held { id, feed, removes } => {
+            tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
+        }
+        Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
+    }
+}
+
+/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
+pub(crate) const APPLIED_CHANGES_MAX: usize = 65_536;
+

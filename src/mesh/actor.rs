@@ -1,0 +1,269 @@
+//! The one task that owns the swarm. It tells the engine one event after another, and polls the swarm
+//! only when all that came before has found room: a slow engine slows the peers, and nothing piles up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use libp2p::futures::StreamExt as _;
+use libp2p::{Multiaddr, PeerId, Swarm};
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng as _;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::behaviour::{Behaviour, Names};
+use super::discovery::{Book, Cards};
+use super::event::{AskFailure, MeshCounts, MeshEvent, Penalty, RequestId, SyncFailure, SyncId};
+use super::exchange::{self, Line};
+use super::handle::Command;
+use super::inbound::Opened;
+use super::offences::Offences;
+use super::streams::{Gate, Notice, Streams};
+use super::sync::{self, Asking};
+use super::transport::{node_id, peer_id};
+use crate::protocol::{NodeId, Topic};
+
+/// Events that one command may add while the engine is slow; above it no command is taken.
+const OUTBOX_MAX: usize = 256;
+
+/// Lines to partners; each has a task and a table of up to 64 questions.
+const LINES_MAX: usize = 1024;
+
+/// One connected peer.
+pub(super) struct Peer {
+    pub(super) address: Multiaddr,
+    pub(super) since: Instant,
+    /// Whether the engine was told of it.
+    pub(super) up: bool,
+    pub(super) rtt: Option<Duration>,
+    pub(super) pinged: Instant,
+    pub(super) used: Option<Instant>,
+    pub(super) topics: BTreeSet<Topic>,
+}
+
+/// Everything that the swarm's task owns.
+pub(super) struct Actor {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) config: Arc<Config>,
+    pub(super) names: Names,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) notices: mpsc::Receiver<Notice>,
+    pub(super) outbox: VecDeque<MeshEvent>,
+    pub(super) streams: Streams,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) lines: BTreeMap<PeerId, Line>,
+    pub(super) syncs: BTreeMap<SyncId, (PeerId, CancellationToken)>,
+    pub(super) sync_places: Arc<Semaphore>,
+    pub(super) exchange_gate: Gate,
+    pub(super) sync_gate: Gate,
+    pub(super) ask_memory: Arc<Semaphore>,
+    pub(super) book: Book,
+    pub(super) cards: Cards,
+    pub(super) offences: Offences,
+    pub(super) bootstrap: BTreeSet<PeerId>,
+    pub(super) keep: BTreeSet<PeerId>,
+    pub(super) published: BTreeSet<Topic>,
+    pub(super) counts: MeshCounts,
+    pub(super) rng: ChaCha8Rng,
+    pub(super) next_walk: Instant,
+}
+
+impl Actor {
+    /// Runs until the mesh is stopped, or nobody holds a handle or takes events any more.
+    pub(super) async fn run(mut self) {
+        let mut tick = ticker(self.config.tick_ms);
+        let mut review = ticker(self.config.review_interval_ms);
+        let (stop, events) = (self.streams.stop.clone(), self.streams.events.clone());
+        loop {
+            let quiet = self.outbox.is_empty();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                permit = events.reserve(), if !quiet => if !self.deliver(permit) { break },
+                _ = tick.tick() => self.on_tick(),
+                _ = review.tick() => self.review(),
+                command = self.commands.recv(), if self.outbox.len() < OUTBOX_MAX => if !self.on_command(command) { break },
+                Some(notice) = self.notices.recv(), if quiet => self.on_notice(notice),
+                event = self.swarm.select_next_some(), if quiet => self.on_swarm_event(event),
+            }
+        }
+        // The stream tasks end with the swarm's.
+        stop.cancel();
+    }
+
+    fn deliver(&mut self, permit: Result<mpsc::Permit<'_, MeshEvent>, mpsc::error::SendError<()>>) -> bool {
+        let Ok(permit) = permit else { return false };
+        if let Some(event) = self.outbox.pop_front() {
+            permit.send(event);
+        }
+        true
+    }
+
+    /// Tells the engine when it has room.
+    pub(super) fn emit(&mut self, event: MeshEvent) {
+        self.outbox.push_back(event);
+    }
+
+    /// What the tick is for is that the loop goes round and polls the swarm.
+    fn on_tick(&mut self) {
+        self.dial_fixed();
+        self.pardon();
+        self.lines.retain(|_, line| !line.is_closed());
+    }
+
+    fn on_command(&mut self, command: Option<Command>) -> bool {
+        let Some(command) = command else { return false };
+        match command {
+            Command::Publish { topic, data } => self.publish(topic, data),
+            Command::Judge { token, verdict } => self.judge(&token, verdict),
+            Command::Ask { to, request, body, deadline } => self.ask(&to, request, body, deadline),
+            Command::Sync { to, sync, request } => self.sync(&to, sync, request),
+            Command::CancelSync { sync } => {
+                self.syncs.get(&sync).inspect(|(_, cancel)| cancel.cancel());
+            }
+            Command::Penalise { node, penalty } => {
+                if let Some(peer) = peer_id(&node) {
+                    self.offend(peer, penalty);
+                }
+            }
+            Command::PutCard { key, value } => self.put_card(key, value),
+            Command::FindCard { key } => self.find_card(key),
+            Command::AddAddress { node, address } => self.add_address(&node, &address),
+            // Whoever asked and went away does not want to know.
+            Command::Peers { reply } => drop(reply.send(self.peer_infos())),
+            Command::Addresses { reply } => drop(reply.send(self.listen_addresses())),
+            Command::Counts { reply } => drop(reply.send(self.counts)),
+        }
+        true
+    }
+
+    fn ask(&mut self, to: &NodeId, request: RequestId, body: Bytes, deadline: Instant) {
+        if let Err(why) = self.try_ask(to, request, body, deadline) {
+            self.emit(MeshEvent::AskFailed { request, to: to.clone(), why });
+        }
+    }
+
+    fn try_ask(
+        &mut self,
+        to: &NodeId,
+        request: RequestId,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<(), AskFailure> {
+        let peer = self.reachable(to).ok_or(AskFailure::Unreachable)?;
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.used = Some(Instant::now());
+        }
+        self.lines.retain(|_, line| !line.is_closed());
+        if self.lines.len() >= LINES_MAX && !self.lines.contains_key(&peer) {
+            return Err(AskFailure::Busy);
+        }
+        let (streams, name) = (&self.streams, &self.names.exchange);
+        let line = self.lines.entry(peer).or_insert_with(|| Line::start(streams, peer, name.clone()));
+        line.ask(request, body, deadline)
+    }
+
+    /// The peer id of a node other than this one; dials it if it is not connected.
+    fn reachable(&mut self, node: &NodeId) -> Option<PeerId> {
+        let peer = peer_id(node).filter(|peer| peer != self.swarm.local_peer_id())?;
+        if !self.swarm.is_connected(&peer) {
+            self.dial(peer);
+        }
+        Some(peer)
+    }
+
+    fn sync(&mut self, to: &NodeId, sync: SyncId, request: Bytes) {
+        if let Err(why) = self.try_sync(to, sync, request) {
+            self.emit(MeshEvent::SyncFailed { sync, from: to.clone(), why });
+        }
+    }
+
+    fn try_sync(&mut self, to: &NodeId, sync: SyncId, request: Bytes) -> Result<(), SyncFailure> {
+        let place = self.sync_places.clone().try_acquire_owned().map_err(|_| SyncFailure::Busy)?;
+        if self.syncs.contains_key(&sync) {
+            return Err(SyncFailure::Busy);
+        }
+        let peer = self.reachable(to).ok_or(SyncFailure::Unreachable)?;
+        let cancel = CancellationToken::new();
+        self.syncs.insert(sync, (peer, cancel.clone()));
+        let protocol = self.names.sync.clone();
+        let asking = Asking { sync, peer, protocol, request, cancel, place };
+        self.streams.spawn(sync::ask(self.streams.clone(), asking));
+        Ok(())
+    }
+
+    fn on_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Used(peer) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.used = Some(Instant::now());
+                }
+            }
+            Notice::Offence(peer, penalty) => self.offend(peer, penalty),
+            Notice::SyncOver(sync) => drop(self.syncs.remove(&sync)),
+            Notice::Seek(peer) => self.seek(peer),
+        }
+    }
+
+    /// Lets a stream of a peer in, or closes it if the peer holds too many.
+    pub(super) fn on_opened(&mut self, opened: Opened) {
+        let Opened { peer, protocol, stream, dropped } = opened;
+        let is_sync = protocol == self.names.sync;
+        let streams = self.streams.clone();
+        self.counts.streams_refused += dropped;
+        if dropped > 0 {
+            self.offend(peer, Penalty::Flood);
+        }
+        let gate = if is_sync { &mut self.sync_gate } else { &mut self.exchange_gate };
+        match gate.enter(peer) {
+            Some(place) if is_sync => streams.spawn(sync::serve(streams.clone(), peer, stream, place)),
+            Some(place) => {
+                let memory = self.ask_memory.clone();
+                streams.spawn(exchange::serve(streams.clone(), peer, stream, memory, place));
+            }
+            // A peer may not know how many syncs we serve to others.
+            None if is_sync => {
+                self.counts.streams_refused += 1;
+                streams.spawn(sync::refuse(streams.clone(), stream));
+            }
+            None => {
+                self.counts.streams_refused += 1;
+                drop(stream);
+                self.offend(peer, Penalty::Flood);
+            }
+        }
+    }
+
+    pub(super) fn listen_addresses(&self) -> Vec<String> {
+        let me = *self.swarm.local_peer_id();
+        let whole =
+            |address: &Multiaddr| address.clone().with_p2p(me).unwrap_or_else(|same| same).to_string();
+        self.swarm.listeners().map(whole).collect()
+    }
+
+    pub(super) fn jitter(&mut self) -> f64 {
+        f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
+    }
+
+    pub(super) fn random_bytes(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn peer_down(&mut self, id: PeerId) {
+        if self.peers.remove(&id).is_some_and(|peer| peer.up) {
+            self.emit(MeshEvent::PeerDown { node: node_id(&id) });
+        }
+    }
+}
+
+fn ticker(period_ms: u64) -> tokio::time::Interval {
+    let mut ticker = interval(Duration::from_millis(period_ms));
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

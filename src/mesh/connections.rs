@@ -1,0 +1,229 @@
+//! Which connections have a purpose. gossipsub keeps a substream on every connection, so none is ever
+//! idle, and Kademlia dials whoever it hears of: without this, a network becomes a full mesh.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use rand_core::Rng as _;
+use tokio::time::Instant;
+
+use super::actor::Actor;
+use super::event::{PeerInfo, Penalty, Purpose};
+use super::transport::node_id;
+use crate::protocol::Topic;
+
+/// Subscribers of each topic we publish to that we want to be connected to.
+const SUBSCRIBERS_WANTED: usize = 6;
+
+/// Time since the last question for which a connection counts as a partner's.
+const PARTNER_FOR: Duration = Duration::from_secs(300);
+
+/// Time between two random walks while peers are wanted.
+const WALK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Nodes dialled in one review.
+const DIALS_PER_REVIEW_MAX: usize = 4;
+
+/// After we closed a connection for want of a purpose, we do not dial that node for this long.
+const NO_CHURN: Duration = Duration::from_secs(120);
+
+/// What decides over one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) peer: PeerId,
+    pub(super) purpose: Purpose,
+    /// Time since the connection was made.
+    pub(super) age: Duration,
+    /// Time since it was last used for questions.
+    pub(super) unused: Duration,
+}
+
+/// The connections to close: if there are more than `high`, as many without purpose as bring them down
+/// to `low`, the longest unused first, none younger than `grace`.
+pub(super) fn surplus(mut all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
+    if all.len() <= high {
+        return Vec::new();
+    }
+    let count = all.len() - low;
+    all.retain(|standing| standing.purpose == Purpose::None && standing.age >= grace);
+    all.sort_by_key(|standing| (std::cmp::Reverse(standing.unused), standing.peer));
+    all.into_iter().take(count).map(|standing| standing.peer).collect()
+}
+
+impl Actor {
+    /// Every few seconds: dial what is wanted, close what has no purpose.
+    pub(super) fn review(&mut self) {
+        self.put_own_cards();
+        let standings = self.standings();
+        let up = self.peers.values().filter(|peer| peer.up).count();
+        if up < self.config.peers_target
+            || (self.lacks_subscribers() && self.peers.len() < self.config.connections_high)
+        {
+            self.dial_candidates();
+            let now = Instant::now();
+            if self.next_walk <= now {
+                self.next_walk = now + WALK_INTERVAL;
+                self.random_walk();
+            }
+        }
+        let grace = Duration::from_millis(self.config.connection_grace_ms);
+        for peer in surplus(standings, self.config.connections_high, self.config.connections_low, grace) {
+            tracing::debug!(%peer, "a connection without purpose is closed");
+            self.counts.connections_trimmed += 1;
+            self.book.hold_off(&peer, Instant::now() + NO_CHURN);
+            // An error means that it is closed already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Dials the nodes that must be connected: those to keep always, the bootstrap nodes while joining.
+    pub(super) fn dial_fixed(&mut self) {
+        let now = Instant::now();
+        let joining = self.peers.values().filter(|peer| peer.up).count() < self.config.peers_target;
+        let bootstrap = self.bootstrap.iter().filter(|_| joining);
+        let wanted: BTreeSet<PeerId> = self.keep.iter().chain(bootstrap).copied().collect();
+        for peer in wanted {
+            if !self.peers.contains_key(&peer) && self.book.is_due(&peer, now) {
+                // Until the dial has failed or succeeded, no second one.
+                self.book.hold_off(&peer, now + Duration::from_millis(self.config.open_deadline_ms));
+                self.dial(peer);
+            }
+        }
+    }
+
+    fn dial_candidates(&mut self) {
+        let now = Instant::now();
+        let mut candidates =
+            self.book.candidates(now, |peer| self.peers.contains_key(peer) || self.bootstrap.contains(peer));
+        for _ in 0..DIALS_PER_REVIEW_MAX.min(candidates.len()) {
+            let at = self.rng.next_u32() as usize % candidates.len();
+            let peer = candidates.swap_remove(at);
+            self.book.hold_off(&peer, now + Duration::from_millis(self.config.open_deadline_ms));
+            self.dial(peer);
+        }
+    }
+
+    /// Dials a node, unless it is connected or being dialled.
+    pub(super) fn dial(&mut self, peer: PeerId) {
+        let dial = DialOpts::peer_id(peer)
+            .addresses(self.book.addresses(&peer))
+            .extend_addresses_through_behaviour()
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .build();
+        if let Err(error) = self.swarm.dial(dial) {
+            tracing::debug!(%peer, %error, "not dialled");
+        }
+    }
+
+    fn lacks_subscribers(&self) -> bool {
+        self.published.iter().any(|topic| {
+            self.peers.values().filter(|peer| peer.topics.contains(topic)).count() < SUBSCRIBERS_WANTED
+        })
+    }
+
+    /// What each connection is good for.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let now = Instant::now();
+        let mut gossiping: BTreeSet<PeerId> = BTreeSet::new();
+        if let Some(gossip) = self.swarm.behaviour().gossip.as_ref() {
+            gossiping.extend(gossip.all_mesh_peers().copied());
+        }
+        for topic in &self.published {
+            let subscribers = self.peers.iter().filter(|(_, peer)| peer.topics.contains(topic));
+            gossiping.extend(subscribers.map(|(peer, _)| *peer).take(SUBSCRIBERS_WANTED));
+        }
+        let joining = self.peers.values().filter(|peer| peer.up).count() < self.config.peers_target;
+        let purpose = |id: &PeerId, used: Option<Instant>| {
+            if self.keep.contains(id) {
+                Purpose::Keep
+            } else if self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id) {
+                Purpose::Sync
+            } else if used.is_some_and(|used| now.duration_since(used) < PARTNER_FOR) {
+                Purpose::Partner
+            } else if gossiping.contains(id) {
+                Purpose::Gossip
+            } else if joining && self.bootstrap.contains(id) {
+                Purpose::Bootstrap
+            } else {
+                Purpose::None
+            }
+        };
+        let standing = |(id, peer): (&PeerId, &super::actor::Peer)| Standing {
+            peer: *id,
+            purpose: purpose(id, peer.used),
+            age: now.duration_since(peer.since),
+            unused: now.duration_since(peer.used.unwrap_or(peer.since)),
+        };
+        self.peers.iter().map(standing).collect()
+    }
+
+    /// The connected peers for people.
+    pub(super) fn peer_infos(&self) -> Vec<PeerInfo> {
+        let standings = self.standings();
+        let info = |standing: Standing| {
+            let peer = self.peers.get(&standing.peer)?;
+            Some(PeerInfo {
+                node: node_id(&standing.peer),
+                node_text: standing.peer.to_base58(),
+                address: peer.address.to_string(),
+                rtt: peer.rtt,
+                purpose: standing.purpose,
+                topics: peer.topics.iter().copied().collect::<Vec<Topic>>(),
+            })
+        };
+        standings.into_iter().filter_map(info).collect()
+    }
+
+    /// Takes score from a peer, and blocks it if it was often enough.
+    pub(super) fn offend(&mut self, peer: PeerId, penalty: Penalty) {
+        let sentence = self.offences.add(peer, penalty, Instant::now());
+        tracing::debug!(%peer, ?penalty, score = sentence.score, "a peer is penalised");
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.set_application_score(&peer, sentence.score);
+        }
+        if sentence.block {
+            tracing::warn!(%peer, ?penalty, "a peer is blocked for ten minutes");
+            self.counts.peers_blocked += 1;
+            // This also closes its connections.
+            self.swarm.behaviour_mut().blocked.block_peer(peer);
+            self.swarm.behaviour_mut().kad.remove_peer(&peer);
+        }
+    }
+
+    /// Unblocks those whose time is over.
+    pub(super) fn pardon(&mut self) {
+        for peer in self.offences.pardon(Instant::now()) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(peer);
+            if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                gossip.set_application_score(&peer, 0.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(purpose: Purpose, age_s: u64, unused_s: u64) -> Standing {
+        let [age, unused] = [age_s, unused_s].map(Duration::from_secs);
+        Standing { peer: PeerId::random(), purpose, age, unused }
+    }
+
+    #[test]
+    fn only_connections_without_purpose_are_closed_and_only_above_the_high_mark() {
+        let grace = Duration::from_secs(30);
+        let mut all: Vec<Standing> = (0..30).map(|n| standing(Purpose::None, 100, n)).collect();
+        all.extend((0..10).map(|_| standing(Purpose::Gossip, 100, 100)));
+        assert!(surplus(all.clone(), 40, 24, grace).is_empty(), "at the mark");
+        all.push(standing(Purpose::None, 5, 5));
+        let closed = surplus(all.clone(), 40, 24, grace);
+        assert_eq!(closed.len(), 17, "down to the low mark");
+        assert_eq!(closed.first(), all.get(29).map(|s| &s.peer), "the longest unused first");
+        assert!(!closed.contains(&all.last().unwrap().peer), "the youngest is given time");
+        let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Partner, 100, 100)).collect();
+        assert!(surplus(needed, 40, 24, grace).is_empty(), "what has a purpose stays");
+    }
+}

@@ -1,0 +1,141 @@
+//! What the swarm tells: connections come and go, peers say what they speak, pings come back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, identify, ping};
+use tokio::time::Instant;
+
+use super::actor::{Actor, Peer};
+use super::behaviour::BehaviourEvent;
+use super::discovery::believable;
+use super::event::MeshEvent;
+use super::transport::node_id;
+
+/// Addresses taken from what one peer says of itself.
+const ADDRESSES_PER_PEER_MAX: usize = 16;
+
+impl Actor {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+                self.on_connected(peer_id, endpoint.get_remote_address().clone());
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.peer_down(peer_id),
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                self.on_dial_failed(peer, &error);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                let me = *self.swarm.local_peer_id();
+                let address = address.with_p2p(me).unwrap_or_else(|same| same).to_string();
+                tracing::info!(address, "listening");
+                self.emit(MeshEvent::Listening { address });
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener has trouble"),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(?addresses, ?reason, "a listener closed: nobody can dial this address");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Inbound(opened) => self.on_opened(opened),
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Identify(
+                identify::Event::Received { peer_id, info, .. }
+                | identify::Event::Pushed { peer_id, info, .. },
+            ) => self.on_identified(peer_id, info),
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
+                tracing::debug!(peer = %peer_id, %error, "a peer does not say what it speaks");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
+        let now = Instant::now();
+        self.book.succeeded(&id);
+        self.peers.entry(id).or_insert_with(|| Peer {
+            address,
+            since: now,
+            up: false,
+            rtt: None,
+            pinged: now,
+            used: None,
+            topics: BTreeSet::new(),
+        });
+    }
+
+    fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
+        tracing::debug!(%peer, %error, "a dial failed");
+        // It came the other way round, or was not tried at all.
+        if matches!(error, DialError::DialPeerConditionFalse(_)) || self.peers.contains_key(&peer) {
+            return;
+        }
+        let jitter = self.jitter();
+        self.book.failed(&peer, Instant::now(), &self.config, jitter);
+    }
+
+    fn on_identified(&mut self, id: PeerId, info: identify::Info) {
+        let answers = info.protocols.contains(&self.names.exchange);
+        let routes = info.protocols.contains(&self.names.kad);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !answers && !routes {
+            tracing::debug!(peer = %id, version = %info.protocol_version.escape_debug(), "a peer of another network");
+            self.book.forget(&id);
+            // An error means that it has gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
+        let news = !std::mem::replace(&mut peer.up, true);
+        let (address, came_over) = (peer.address.to_string(), peer.address.clone());
+        let topics = peer.topics.clone();
+        for claimed in info.listen_addrs.into_iter().take(ADDRESSES_PER_PEER_MAX) {
+            self.learn(id, claimed, &came_over, routes);
+        }
+        if news {
+            let node = node_id(&id);
+            self.emit(MeshEvent::PeerUp { node: node.clone(), address, answers });
+            for topic in topics {
+                self.emit(MeshEvent::PeerSubscribed { node: node.clone(), topic });
+            }
+            self.cards_due_soon();
+        }
+    }
+
+    fn learn(&mut self, id: PeerId, claimed: Multiaddr, came_over: &Multiaddr, routes: bool) {
+        if !believable(&claimed, came_over) {
+            return;
+        }
+        // An error means that the address names somebody else.
+        let Ok(address) = claimed.with_p2p(id) else { return };
+        if routes {
+            self.swarm.behaviour_mut().kad.add_address(&id, address.clone());
+        }
+        self.book.add(id, address, false);
+    }
+
+    fn on_ping(&mut self, event: ping::Event) {
+        let now = Instant::now();
+        let Some(peer) = self.peers.get_mut(&event.peer) else { return };
+        let gap = Duration::from_millis(self.config.ping_gap_ms);
+        let expected = Duration::from_millis(self.config.ping_interval_ms) + gap;
+        let late = match event.result {
+            Ok(rtt) => {
+                let silent = now.duration_since(std::mem::replace(&mut peer.pinged, now));
+                peer.rtt = Some(rtt);
+                silent > expected || rtt > gap
+            }
+            Err(_) => true,
+        };
+        if late && peer.up {
+            self.emit(MeshEvent::PingGap { node: node_id(&event.peer) });
+        }
+    }
+}
