@@ -1,9 +1,9 @@
 //! Settings of the mesh: every limit with its unit and its reason.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Settings of the mesh of one node.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Name of the network: lower-case letters, digits and `-`, at most 32. Nodes of different
