@@ -8,7 +8,7 @@ use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{FeedId, Head, SignedHead};
 use crate::roaming::change::{HeldPush, LedgerChange, RecordChange};
 

@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Result, Row};
 
 use crate::identity::PartyId;
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
 
 /// A number that is never negative; SQLite counts in signed 64 bit.

@@ -14,7 +14,6 @@ mod status;
 mod write;
 
 #[cfg(test)]
-mod model_tests;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use super::CommitVersion;
 use super::filter::{Area, Conditions, DataQuery, PAGE_SIZE_MAX, conditions};
 use super::geo::{boxes_around, distance_km};
 use super::rows::read_rows;
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{FeedId, Kind};
 use crate::storage::StorageError;
 use crate::storage::value::{Number, bytes, number, text};

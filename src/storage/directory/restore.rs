@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::identity::{Chain, PartyId};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
 use crate::storage::StorageError;
 use crate::storage::value::{self, HEAD_COLUMNS, blob, damaged, digest, key, number, text};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Result, Row, params};
 use super::filter::{StatusQuery, feeds_of};
 use super::page::keys_within;
 use super::rows::{Operator, Operators};
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::storage::StorageError;
 use crate::storage::value::{blob, number, text};
 

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Result, Transaction, params};
 use super::CommitVersion;
 use super::geo::micro_box;
 use crate::identity::PartyId;
-use crate::oicp::EvseKey;
+use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::{FeedId, Head, Kind, SignedHead};
 use crate::roaming::change::{DirectoryChange, RecordChange};

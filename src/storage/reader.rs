@@ -1,0 +1,285 @@
+//! The read pool: pulls and repairs are answered from snapshots, beside the writer, at a bounded cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::config::Config;
+use super::directory::{
+    self, CommitVersion, Conflict, Counts, DataPage, DataQuery, DataRow, Directory, FeedAnswer, FeedOverview,
+    RestoredFeed, StatusQuery, StatusRow,
+};
+use super::error::{Database, StorageError};
+use super::ledger::{self, Ledger};
+use super::place::{SharedConnection, lock, open_reader};
+use super::writer::{Runner, start};
+use crate::identity::Chain;
+use crate::oicp::id::EvseKey;
+use crate::protocol::{Digest, FeedId, SyncRequest};
+
+/// Steps of SQLite's virtual machine between two looks at the limit.
+const STEPS_PER_LOOK: i32 = 10_000;
+
+/// A handle to the read pool; a cheap clone. Its threads end with the last handle.
+///
+/// Every method reads from one snapshot and fails with [`StorageError::Busy`] if too many questions wait,
+/// [`StorageError::TooCostly`] if the answer costs too much, [`StorageError::Closed`] if the pool is gone,
+/// [`StorageError::Corrupt`] if the database is damaged.
+#[derive(Clone)]
+pub struct Reader {
+    way: Way,
+    rows_max: usize,
+}
+
+#[derive(Clone)]
+enum Way {
+    Threads(SyncSender<Job>),
+    Inline(Arc<Connections>),
+}
+
+type Job = Box<dyn FnOnce(&Connections) + Send>;
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+/// What one reader works with.
+struct Connections {
+    directory: SharedConnection,
+    ledger: SharedConnection,
+    /// Steps that the question in hand may still take.
+    budget: Arc<AtomicU64>,
+    steps_max: u64,
+}
+
+impl Reader {
+    /// Opens the pool beside two databases that were opened for writing at the same place.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Io`] if a thread cannot be started.
+    pub fn start(
+        directory: &Directory,
+        ledger: &Ledger,
+        config: &Config,
+        runner: &Runner,
+    ) -> Result<Reader, StorageError> {
+        let connections = || Connections::open(directory, ledger, config);
+        let rows_max = config.answer_rows_max;
+        let Runner::Threads(spawner) = runner else {
+            return Ok(Reader { way: Way::Inline(Arc::new(connections()?)), rows_max });
+        };
+        let (queue, waiting) = sync_channel::<Job>(config.read_queue_max.max(1));
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..config.readers.max(1) {
+            let (connections, waiting) = (connections()?, waiting.clone());
+            start(spawner, "reader", move || serve(&connections, &waiting))?;
+        }
+        Ok(Reader { way: Way::Threads(queue), rows_max })
+    }
+
+    /// All feeds of the directory that have a head, with their records' versions.
+    pub async fn restore_directory(&self) -> Result<Vec<RestoredFeed>, StorageError> {
+        // A start reads everything, whatever it costs.
+        self.ask_without_limit(directory::restore).await
+    }
+
+    /// All verified credential chains, with the hash of their delegation.
+    pub async fn chains(&self) -> Result<Vec<(Digest, Chain)>, StorageError> {
+        self.ask(directory::chains).await
+    }
+
+    /// The credential chain of a delegation.
+    pub async fn chain(&self, delegation: Digest) -> Result<Option<Chain>, StorageError> {
+        self.ask(move |connection| directory::chain(connection, &delegation)).await
+    }
+
+    /// All claim conflicts.
+    pub async fn conflicts(&self) -> Result<Vec<Conflict>, StorageError> {
+        self.ask(directory::conflicts).await
+    }
+
+    /// The version of the view right now: what the first page of a pull is read as of.
+    pub async fn version_at_now(&self) -> Result<CommitVersion, StorageError> {
+        self.ask(directory::version_now).await
+    }
+
+    /// One page of the view. Also fails with [`StorageError::VersionGone`] and
+    /// [`StorageError::TooLarge`].
+    pub async fn data_page(&self, query: DataQuery) -> Result<DataPage, StorageError> {
+        self.ask(move |connection| directory::data_page(connection, &query)).await
+    }
+
+    /// One page of the net difference between the view at a moment (with a margin of 60 s) and a version;
+    /// `None` if history does not go back that far: answer a full pull. Fails as [`Reader::data_page`].
+    pub async fn data_delta(
+        &self,
+        since_unix_ms: u64,
+        query: DataQuery,
+    ) -> Result<Option<DataPage>, StorageError> {
+        self.ask(move |connection| directory::data_delta(connection, since_unix_ms, &query)).await
+    }
+
+    /// The record of an EVSE that is in the view.
+    pub async fn data_record(&self, key: EvseKey) -> Result<Option<DataRow>, StorageError> {
+        self.ask(move |connection| directory::data_record(connection, &key)).await
+    }
+
+    /// The statuses of the view that match, by operator and then EVSE. Also fails with
+    /// [`StorageError::TooLarge`].
+    pub async fn statuses(&self, query: StatusQuery) -> Result<Vec<StatusRow>, StorageError> {
+        let rows_max = self.rows_max;
+        self.ask(move |connection| directory::statuses(connection, &query, rows_max)).await
+    }
+
+    /// The statuses of these EVSEs, in the order of the keys; those without one are left out.
+    pub async fn statuses_by_key(
+        &self,
+        keys: Vec<EvseKey>,
+    ) -> Result<Vec<(EvseKey, StatusRow)>, StorageError> {
+        let rows_max = self.rows_max;
+        self.ask(move |connection| directory::statuses_by_key(connection, &keys, rows_max)).await
+    }
+
+    /// The values of records of a feed of the directory, in the order of the keys.
+    pub async fn data_values(
+        &self,
+        feed: FeedId,
+        keys: Vec<EvseKey>,
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        self.ask(move |connection| directory::data_values(connection, &feed, &keys)).await
+    }
+
+    /// The values of records of a feed of our own, in the order of the keys.
+    pub async fn own_values(
+        &self,
+        feed: FeedId,
+        keys: Vec<EvseKey>,
+    ) -> Result<Vec<Option<Bytes>>, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, |connection| {
+                ledger::own_values(connection, &feed, &keys)
+            })
+        })
+        .await
+    }
+
+    /// The answer to a repair question; `None` if this node cannot serve it: the feed is not here, or the
+    /// asker is ahead.
+    pub async fn feed_answer(&self, request: SyncRequest) -> Result<Option<FeedAnswer>, StorageError> {
+        self.ask(move |connection| directory::feed_answer(connection, &request)).await
+    }
+
+    /// How much the directory holds.
+    pub async fn counts(&self) -> Result<Counts, StorageError> {
+        self.ask(directory::counts).await
+    }
+
+    /// All feeds of the directory in numbers.
+    pub async fn feeds_overview(&self) -> Result<Vec<FeedOverview>, StorageError> {
+        self.ask(directory::feeds_overview).await
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.directory, Database::Directory, connections.steps_max, question)
+        })
+        .await
+    }
+
+    async fn ask_without_limit<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.directory, Database::Directory, u64::MAX, question)
+        })
+        .await
+    }
+
+    async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connections) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        let queue = match &self.way {
+            Way::Inline(connections) => return work(connections),
+            Way::Threads(queue) => queue,
+        };
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connections| {
+            // Nobody waits any more: the client hung up while the question was queued.
+            if !reply.is_closed() {
+                let _gone = reply.send(work(connections)).is_err();
+            }
+        });
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => StorageError::Busy,
+            TrySendError::Disconnected(_) => StorageError::Closed,
+        })?;
+        answer.await.unwrap_or(Err(StorageError::Closed))
+    }
+}
+
+fn serve(connections: &Connections, waiting: &Mutex<Receiver<Job>>) {
+    loop {
+        // The lock is held while waiting, not while working: the readers take turns.
+        let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job(connections),
+            Err(_) => return,
+        }
+    }
+}
+
+impl Connections {
+    fn open(directory: &Directory, ledger: &Ledger, config: &Config) -> Result<Connections, StorageError> {
+        let budget = Arc::new(AtomicU64::new(u64::MAX));
+        let limited = |place, database, shared: &SharedConnection| {
+            let Some(own) = open_reader(place, database, config.reader_cache_kib)? else {
+                // In memory there is one connection, and its writer must not be limited.
+                return Ok(shared.clone());
+            };
+            let budget = budget.clone();
+            let spent = move || spend(&budget);
+            lock(&own)
+                .progress_handler(STEPS_PER_LOOK, Some(spent))
+                .map_err(|error| StorageError::of(database, error))?;
+            Ok::<_, StorageError>(own)
+        };
+        Ok(Connections {
+            directory: limited(&directory.place, Database::Directory, &directory.connection)?,
+            ledger: limited(&ledger.place, Database::Ledger, &ledger.connection)?,
+            budget,
+            steps_max: config.read_steps_max,
+        })
+    }
+
+    fn read<R>(
+        &self,
+        connection: &SharedConnection,
+        database: Database,
+        steps_max: u64,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError>,
+    ) -> Result<R, StorageError> {
+        let failed = |error| StorageError::of(database, error);
+        let mut connection = lock(connection);
+        self.budget.store(steps_max, Ordering::Relaxed);
+        // A deferred transaction that is dropped: one snapshot, nothing written.
+        let snapshot = connection.transaction().map_err(failed)?;
+        question(&snapshot)
+    }
+}
+
+/// Takes a look's steps from the budget; true, which interrupts the statement, when it is spent.
+fn spend(budget: &AtomicU64) -> bool {
+    let steps = STEPS_PER_LOOK.unsigned_abs().into();
+    budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(steps)).is_err()
+}
