@@ -132,7 +132,9 @@ mod tests {
     fn a_key_is_never_shown_and_has_to_fit_a_url() {
         let key = ApiKey::new("abcdefghijklmnop");
         assert!(key.is_usable());
-        assert!(!format!("{:?}", BackendConfig { key: Some(key), ..BackendConfig::default() }).contains("abc"));
+        assert!(
+            !format!("{:?}", BackendConfig { key: Some(key), ..BackendConfig::default() }).contains("abc")
+        );
         for bad in ["", "short", "with space in it!", "sl/ash/and/more/of/it"] {
             assert!(!ApiKey::new(bad).is_usable(), "{bad}");
         }

@@ -63,7 +63,9 @@ pub enum FacadeError {
         source: IdError,
     },
     /// A party that this node does not have.
-    #[error("backend {backend} acts for {party}, but this node has no such party: add it or correct the backend")]
+    #[error(
+        "backend {backend} acts for {party}, but this node has no such party: add it or correct the backend"
+    )]
     ForeignParty {
         /// Number of the backend, first is 1.
         backend: usize,

@@ -1,1 +1,140 @@
-//! (being built)
+//! The OICP face of the node: to a backend it looks exactly like the central hub. Only here axum is named.
+//!
+//! A call goes through [`call`](self) checks in the hub's order (who, for whom, in what form), then to its
+//! service: pushes to the engine, one after the other per party; pulls to the directory's read side, never
+//! through the engine. Large bodies are read on worker threads, so no client can hold up the runtime.
+
+mod admin;
+mod answer;
+mod auth;
+mod body;
+mod call;
+mod config;
+mod directory;
+mod error;
+mod evse_pull;
+mod evse_push;
+mod lanes;
+mod metrics;
+mod routes;
+mod server;
+mod shared;
+mod snapshot;
+mod status_pull;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
+pub use directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
+pub use error::FacadeError;
+pub use shared::Clock;
+pub use workers::ThreadSpawner;
+
+use crate::engine::Engine;
+use crate::identity::PartyId;
+
+/// What the facade needs of the node.
+pub struct FacadeDeps {
+    /// Takes pushes and tells the view.
+    pub engine: Engine,
+    /// Answers pulls.
+    pub directory: Arc<dyn Directory>,
+    /// The parties of this node.
+    pub parties: Vec<PartyId>,
+    /// Makes the worker threads.
+    pub threads: ThreadSpawner,
+    /// The engine's clock.
+    pub now_unix_ms: Clock,
+}
+
+/// A running facade: where it listens, and how to stop it.
+#[derive(Clone, Debug)]
+pub struct Facade {
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Facade {
+    /// Binds the listener and gives the task that serves it; whoever starts the task decides where it runs.
+    /// The task ends after [`Facade::stop`], when open requests are answered or their time is over.
+    ///
+    /// # Errors
+    /// [`FacadeError`] if the configuration contradicts itself or the parties, or the address is taken.
+    pub async fn start(
+        config: Config,
+        deps: FacadeDeps,
+    ) -> Result<(Facade, BoxFuture<'static, ()>), FacadeError> {
+        check_limits(&config)?;
+        let access = auth::Access::new(&config, &deps.parties)?;
+        let bound = TcpListener::bind(config.listen).await.and_then(|l| l.local_addr().map(|a| (l, a)));
+        let (listener, address) =
+            bound.map_err(|source| FacadeError::Bind { address: config.listen, source })?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the facade speaks plain HTTP beyond this machine: put TLS in front of it");
+        }
+        let workers = workers::Workers::start(config.worker_threads, &deps.threads);
+        let shared = shared::Shared {
+            access,
+            bodies: body::BodyReader::new(&config),
+            requests: Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS))),
+            answer_timeout: Duration::from_millis(config.answer_timeout_ms),
+            lanes: lanes::Lanes::new(&deps.parties, config.push_waiters_max),
+            workers: workers.map_err(FacadeError::Thread)?,
+            snapshots: snapshot::Snapshots::new(
+                Duration::from_millis(config.pull_snapshot_ms),
+                config.pull_snapshots_max,
+            ),
+            metrics: metrics::Metrics::new(),
+            engine: deps.engine,
+            directory: deps.directory,
+            now_unix_ms: deps.now_unix_ms,
+        };
+        let stop = CancellationToken::new();
+        let router = routes::router(Arc::new(shared));
+        let task = server::serve(listener, router, config, stop.clone()).boxed();
+        Ok((Facade { address, stop }, task))
+    }
+
+    /// The address that is listened on, with the real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base URL for a backend on this machine, without a key.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Takes no more connections and ends the task when open requests are done.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+fn check_limits(config: &Config) -> Result<(), FacadeError> {
+    let limits = [
+        ("body_size_bytes_max", config.body_size_bytes_max),
+        ("bodies_held_bytes_max", config.bodies_held_bytes_max),
+        ("connections_max", config.connections_max),
+        ("requests_max", config.requests_max),
+        ("worker_threads", config.worker_threads),
+        ("pull_snapshots_max", config.pull_snapshots_max),
+    ];
+    match limits.into_iter().find(|(_, value)| *value == 0) {
+        Some((setting, _)) => Err(FacadeError::ZeroLimit { setting }),
+        None => Ok(()),
+    }
+}

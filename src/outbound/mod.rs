@@ -1,1 +1,7 @@
-//! (being built)
+//! Calls to OICP hubs, backends and running nodes: OICP over HTTP. Only here reqwest is named.
+
+mod client;
+mod error;
+
+pub use client::{ANSWER_BYTES_MAX, HubClient, Received, TIMEOUT_S};
+pub use error::OutboundError;

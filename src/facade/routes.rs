@@ -1,0 +1,115 @@
+//! Which path is which service: the exact paths of OPERATIONS rows 1 to 6, each also under `/k/{key}`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use tokio::time::{Instant, timeout};
+
+use super::admin;
+use super::answer::{Answer, PROCESS_ID, process_id};
+use super::auth::Refusal;
+use super::call::Call;
+use super::evse_pull::pull_data;
+use super::evse_push::{push_data, push_status};
+use super::metrics::Service;
+use super::shared::Shared;
+use super::status_pull::{Form, pull_status};
+use crate::identity::Role;
+
+const SERVICES: [(&str, Service); 6] = [
+    ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
+    ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
+    ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
+    ("/api/oicp/evsepull/v21/providers/{id}/status-records", Service::PullEvseStatus),
+    ("/api/oicp/evsepull/v21/providers/{id}/status-records-by-id", Service::PullEvseStatusById),
+    (
+        "/api/oicp/evsepull/v21/providers/{id}/status-records-by-operator-id",
+        Service::PullEvseStatusByOperatorId,
+    ),
+];
+
+/// All routes.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(admin::health))
+        .route("/metrics", get(admin::metrics))
+        .route("/admin/v1/view", get(admin::view))
+        .route("/admin/v1/evse/{id}", get(admin::evse))
+        .route("/admin/v1/held/{id}/confirm", post(admin::confirm));
+    for (path, service) in SERVICES {
+        router =
+            router.route(path, of_service(service)).route(&format!("/k/{{key}}{path}"), of_service(service));
+    }
+    router
+        .fallback(|| async { Answer::no_such_service() })
+        .method_not_allowed_fallback(|| async { Answer::wrong_method() })
+        .layer(map_response(with_process_id))
+        .with_state(shared)
+}
+
+fn of_service(service: Service) -> MethodRouter<Arc<Shared>> {
+    post(
+        move |State(shared): State<Arc<Shared>>,
+              params: Result<RawPathParams, RawPathParamsRejection>,
+              request: Request| async move { serve(&shared, service, params, request).await },
+    )
+}
+
+async fn serve(
+    shared: &Shared,
+    service: Service,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    // An id whose escapes are not UTF-8 is nobody's id.
+    let answer = match params {
+        Ok(params) => answer(shared, service, &params, request).await,
+        Err(_) => Err(Answer::from(Refusal::ForeignId)),
+    };
+    let answer = answer.unwrap_or_else(|refused| refused);
+    let seconds = started.elapsed().as_secs_f64();
+    shared.metrics.record(service, answer.http.as_u16(), seconds);
+    // Neither path nor headers: both may carry the key.
+    tracing::debug!(?service, http_status = answer.http.as_u16(), seconds, "answered");
+    answer.into_response()
+}
+
+async fn answer(
+    shared: &Shared,
+    service: Service,
+    params: &RawPathParams,
+    request: Request,
+) -> Result<Answer, Answer> {
+    let role = match service {
+        Service::PushEvseData | Service::PushEvseStatus => Role::Cpo,
+        _ => Role::Emp,
+    };
+    let call = Call::admit(shared, role, params, request).await?;
+    let limit: Duration = shared.answer_timeout;
+    timeout(limit, carry_out(shared, service, call)).await.unwrap_or_else(|_| Err(Answer::too_slow()))
+}
+
+async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answer, Answer> {
+    match service {
+        Service::PushEvseData => push_data(shared, call).await,
+        Service::PushEvseStatus => push_status(shared, call).await,
+        Service::PullEvseData => pull_data(shared, call).await,
+        Service::PullEvseStatus => pull_status(shared, call, Form::Any).await,
+        Service::PullEvseStatusById => pull_status(shared, call, Form::ById).await,
+        Service::PullEvseStatusByOperatorId => pull_status(shared, call, Form::ByOperatorId).await,
+    }
+}
+
+async fn with_process_id(mut response: Response) -> Response {
+    if let Some(id) = process_id() {
+        response.headers_mut().insert(PROCESS_ID, id);
+    }
+    response
+}

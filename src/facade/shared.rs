@@ -1,0 +1,41 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::auth::Access;
+use super::body::BodyReader;
+use super::directory::{Directory, Version};
+use super::lanes::Lanes;
+use super::metrics::Metrics;
+use super::snapshot::Snapshots;
+use super::workers::Workers;
+use crate::engine::Engine;
+
+/// A clock: unix milliseconds. The engine's, so that ages are compared with one clock only.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// State of the facade.
+pub(super) struct Shared {
+    pub(super) access: Access,
+    pub(super) bodies: BodyReader,
+    pub(super) requests: Arc<Semaphore>,
+    pub(super) answer_timeout: Duration,
+    pub(super) lanes: Lanes,
+    pub(super) workers: Workers,
+    pub(super) snapshots: Snapshots<Snapshot>,
+    pub(super) metrics: Metrics,
+    pub(super) engine: Engine,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) now_unix_ms: Clock,
+}
+
+/// What the pages of one pull have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Snapshot {
+    pub(super) version: Version,
+    /// Whether the history reached back to LastCall.
+    pub(super) delta: bool,
+}
