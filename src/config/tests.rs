@@ -1,0 +1,115 @@
+//! Tests of the settings: defaults and their documentation, precedence, error texts.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::load::parse;
+use super::*;
+
+fn flatten(prefix: &str, table: &Table, into: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&key, inner, into),
+            other => drop(into.insert(key, other.clone())),
+        }
+    }
+}
+
+#[test]
+fn the_documented_file_is_the_default() {
+    let text = include_str!("../../bootstrap/node.toml");
+    assert_eq!(parse(text, "node.toml", &[]).unwrap(), Config::default());
+    let (mut written, mut real) = (BTreeMap::new(), BTreeMap::new());
+    flatten("", &toml::from_str(text).unwrap(), &mut written);
+    flatten("", &Table::try_from(Config::default()).unwrap(), &mut real);
+    let missing: Vec<&String> = real.keys().filter(|key| !written.contains_key(*key)).collect();
+    assert!(missing.is_empty(), "not in bootstrap/node.toml: {missing:?}");
+    assert_eq!(written, real);
+}
+
+#[test]
+fn every_setting_has_a_comment() {
+    let mut previous = "";
+    for line in include_str!("../../bootstrap/node.toml").lines() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(previous.starts_with("# "), "no comment above {line:?}");
+        }
+        previous = line;
+    }
+}
+
+fn error(text: &str, overrides: &[Override]) -> String {
+    parse(text, "node.toml", overrides).unwrap_err().to_string()
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_line_and_nearest_key() {
+    let text = error("[mesh]\nlisen = [\"/ip4/127.0.0.1/tcp/0\"]\n", &[]);
+    assert_eq!(text, "node.toml, line 2: unknown key `lisen`: did you mean `listen`?");
+    assert!(error("[log]\nzzzzzzzzzzzz = 1\n", &[]).contains("bootstrap/node.toml lists all"));
+    assert!(error("[log]\n\nfilter = 1\n", &[]).starts_with("node.toml, line 3: "));
+}
+
+#[test]
+fn environment_goes_over_the_file_and_flags_over_it() {
+    let environment = environment_overrides([
+        ("CHARGEMESH_MESH__LISTEN".to_owned(), "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2".to_owned()),
+        ("CHARGEMESH_MESH__NETWORK".to_owned(), "7".to_owned()),
+        ("CHARGEMESH_LOG__FILTER".to_owned(), "debug".to_owned()),
+        ("CHARGEMESH_SKIPS".to_owned(), "not ours".to_owned()),
+        ("PATH".to_owned(), "not ours".to_owned()),
+    ]);
+    assert_eq!(environment.len(), 3);
+    let origin = Origin::Flag("--log".to_owned());
+    let flag = Override { key: "log.filter".into(), value: "warn".into(), origin };
+    let all: Vec<Override> = environment.into_iter().chain([flag]).collect();
+    let config = parse("[log]\nfilter = \"info\"\n", "node.toml", &all).unwrap();
+    assert_eq!(config.mesh.listen.len(), 2);
+    assert_eq!(config.mesh.network, "7");
+    assert_eq!(config.log.filter, "warn");
+}
+
+#[test]
+fn a_wrong_override_is_named() {
+    let wrong = environment_overrides([("CHARGEMESH_MESH__NETWROK".to_owned(), "x".to_owned())]);
+    let text = error("", &wrong);
+    assert!(text.contains("CHARGEMESH_MESH__NETWROK") && text.contains("did you mean `network`?"), "{text}");
+    let wrong = environment_overrides([("CHARGEMESH_MESH__TICK_MS".to_owned(), "soon".to_owned())]);
+    assert!(error("", &wrong).contains("mesh.tick_ms"));
+}
+
+fn party(id: &str) -> PartyConfig {
+    let path = PathBuf::from("x");
+    let (message_key, credential, delegation) = (path.clone(), path.clone(), path);
+    PartyConfig { id: id.into(), name: "x".into(), message_key, credential, delegation }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    let with = |change: fn(&mut Config)| {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().map_err(|error| error.to_string())
+    };
+    assert_eq!(with(|_| {}), Ok(()));
+    assert_eq!(with(|c| c.parties = vec![party("CPO:DE*ABC"), party("EMP:DE-ABC")]), Ok(()));
+    let twice = with(|c| c.parties = vec![party("CPO:DE*ABC"), party("CPO:DEABC")]).unwrap_err();
+    assert!(twice.contains("parties[1].id") && twice.contains("twice"), "{twice}");
+    assert!(with(|c| c.parties = vec![party("DE*ABC")]).unwrap_err().contains("ROLE:ID"));
+    let stranger = with(|c| {
+        let parties = vec!["CPO:DE*XYZ".to_owned()];
+        c.facade.backends = vec![crate::facade::BackendConfig { parties, ..Default::default() }];
+    });
+    assert!(stranger.unwrap_err().contains("no party of this node"));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let mut config = Config { parties: vec![party("CPO:DE*ABC")], ..Config::default() };
+    config.resolve_paths(Path::new("some/where"));
+    assert_eq!(config.node.key, Path::new("some/where/keys/node.key"));
+    assert_eq!(config.storage.data_dir, Path::new("some/where/data"));
+    assert_eq!(config.parties[0].credential, Path::new("some/where/x"));
+}

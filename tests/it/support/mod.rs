@@ -1,0 +1,206 @@
+//! A network of whole nodes on loopback, with its own issuer, for tests over real sockets.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use chargemesh::engine::NodeView;
+use chargemesh::identity::{
+    CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
+    SecretKey, TrustList, hash_of,
+};
+use chargemesh::node::{Deps, Identity, Node, Settings};
+use chargemesh::outbound::HubClient;
+use chargemesh::{facade, mesh, roaming};
+
+/// The network of all tests.
+pub(crate) const NETWORK: &str = "test";
+
+/// How long a test waits for what should happen in milliseconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An issuer that vouches for everybody.
+pub(crate) struct World {
+    issuer: SecretKey,
+}
+
+/// A deterministic key.
+pub(crate) fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash_of(name.as_bytes()))
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// What one node is to be.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    /// Name, from which its keys are made.
+    pub(crate) name: String,
+    /// `CPO:CHABC`; none for a bootstrap node.
+    pub(crate) party: Option<String>,
+    /// Further ids that it may publish under.
+    pub(crate) subs: Vec<String>,
+    /// Settings beyond those of the support.
+    pub(crate) settings: Settings,
+}
+
+impl Plan {
+    pub(crate) fn new(name: &str, party: Option<&str>, data_dir: &Path) -> Plan {
+        let mut settings = Settings {
+            mesh: mesh::Config {
+                network: NETWORK.to_owned(),
+                listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
+                bootstrap_only: party.is_none(),
+                ..mesh::Config::default()
+            },
+            replication: roaming::Config { own_check_ms: 300, compare_soon_s: 1, ..roaming::Config::default() },
+            ..Settings::default()
+        };
+        settings.storage.data_dir = data_dir.join(name);
+        if party.is_some() {
+            let backend = facade::BackendConfig {
+                key: None,
+                parties: party.iter().map(ToString::to_string).collect(),
+                reading: chargemesh::oicp::reading::Reading::Tolerant,
+            };
+            settings.facade = Some(facade::Config {
+                listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                backends: vec![backend],
+                ..facade::Config::default()
+            });
+        }
+        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), settings }
+    }
+
+    pub(crate) fn bootstrap(mut self, addresses: &[String]) -> Plan {
+        self.settings.mesh.bootstrap = addresses.to_vec();
+        self
+    }
+
+    pub(crate) fn subs(mut self, subs: &[&str]) -> Plan {
+        self.subs = subs.iter().map(ToString::to_string).collect();
+        self
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World { issuer: key("issuer") }
+    }
+
+    pub(crate) fn trust(&self) -> TrustList {
+        let grants = chargemesh::identity::Role::ALL
+            .into_iter()
+            .map(|role| IssuerGrant { country: "*".to_owned(), role })
+            .collect();
+        TrustList {
+            issuers: vec![Issuer { key: self.issuer.public(), name: "test".into(), class: IssuerClass::Registrar, grants }],
+            pins: Vec::new(),
+            seq: 1,
+            valid_until_unix_s: unix_s() + 86_400,
+        }
+    }
+
+    /// A credential and a delegation to the node of this plan.
+    pub(crate) fn chain(&self, plan: &Plan, party: &PartyId, epoch: u64) -> Chain {
+        let (org, message) = (key(&format!("org {}", plan.name)), key(&format!("message {}", plan.name)));
+        let sub_ids: Vec<CanonicalId> = plan.subs.iter().map(|id| CanonicalId::parse(id).unwrap()).collect();
+        let now = unix_s();
+        let terms = CredentialTerms {
+            party: party.clone(),
+            sub_ids: sub_ids.clone(),
+            legal_name: format!("{} AG", plan.name),
+            register_number: String::new(),
+            org_key: org.public(),
+            next_org_key_hash: None,
+            not_before_unix_s: now - 3_600,
+            expires_unix_s: now + 86_400,
+            serial: vec![1],
+        };
+        let credential = Credential::issue(NETWORK, &terms, "test", &self.issuer).unwrap();
+        let node = mesh::node_id_of_seed(&node_seed(plan)).unwrap();
+        let delegation = Delegation {
+            party: party.clone(),
+            peer_id: node.as_bytes().to_vec(),
+            message_key: message.public(),
+            operations: Operation::ALL.into_iter().collect(),
+            operations_unknown: BTreeSet::new(),
+            prefixes: sub_ids.into_iter().chain([party.id.clone()]).collect(),
+            not_before_unix_s: now - 3_600,
+            expires_unix_s: now + 86_400,
+            epoch,
+            slot: 0,
+        };
+        let delegation = delegation.issue(NETWORK, &hash_of(&credential), &org).unwrap();
+        Chain { credential, delegation }
+    }
+
+    /// Starts a node.
+    pub(crate) async fn start(&self, plan: &Plan) -> Node {
+        let mut identity = Identity::without_party(node_seed(plan), self.trust());
+        if let Some(party) = &plan.party {
+            let party = PartyId::parse(party).unwrap();
+            let chain = self.chain(plan, &party, 1);
+            let message_key = key(&format!("message {}", plan.name));
+            identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s()).unwrap();
+        }
+        Node::start(plan.settings.clone(), identity, Deps::system(7)).await.unwrap()
+    }
+}
+
+fn node_seed(plan: &Plan) -> [u8; 32] {
+    hash_of(format!("node {}", plan.name).as_bytes())
+}
+
+/// A client of a node's facade.
+pub(crate) fn client(node: &Node) -> HubClient {
+    HubClient::new(&format!("http://{}", node.facade_address().unwrap()), None).unwrap()
+}
+
+/// Waits until the node's view is as the test wants it.
+#[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+pub(crate) async fn until(node: &Node, what: &str, wanted: impl Fn(&NodeView) -> bool) -> NodeView {
+    let end = std::time::Instant::now() + PATIENCE;
+    let engine = node.engine().unwrap();
+    loop {
+        let view = engine.view().await.unwrap();
+        if wanted(&view) {
+            return view;
+        }
+        assert!(std::time::Instant::now() < end, "waited in vain for: {what}; the view is {view:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A minimal record that passes the published schema.
+pub(crate) fn record(evse_id: &str) -> String {
+    format!(
+        r#"{{"EvseID":"{evse_id}","ChargingStationNames":[{{"lang":"en","value":"Station"}}],"Address":{{"Country":"CHE","City":"Bern","Street":"Bundesplatz","PostalCode":"3003","HouseNum":"3"}},"GeoCoordinates":{{"Google":{{"Coordinates":"46.94650 7.44417"}}}},"Plugs":["Type 2 Outlet"],"ChargingFacilities":[{{"PowerType":"AC_3_PHASE","Power":22}}],"RenewableEnergy":true,"CalibrationLawDataAvailability":"Not Available","AuthenticationModes":["REMOTE"],"PaymentOptions":["Contract"],"ValueAddedServices":["None"],"Accessibility":"Free publicly accessible","HotlinePhoneNumber":"+41310000000","IsOpen24Hours":true,"IsHubjectCompatible":true,"DynamicInfoAvailable":"true","x-own":1.50}}"#
+    )
+}
+
+/// A PushEvseData body.
+pub(crate) fn push_data(action: &str, operator: &str, evse_ids: &[&str]) -> Bytes {
+    let records: Vec<String> = evse_ids.iter().map(|id| record(id)).collect();
+    format!(
+        r#"{{"ActionType":"{action}","OperatorEvseData":{{"OperatorID":"{operator}","OperatorName":"Operator {operator}","EvseDataRecord":[{}]}}}}"#,
+        records.join(",")
+    )
+    .into()
+}
+
+/// A PushEvseStatus body.
+pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)]) -> Bytes {
+    let records: Vec<String> =
+        statuses.iter().map(|(id, status)| format!(r#"{{"EvseID":"{id}","EvseStatus":"{status}"}}"#)).collect();
+    format!(
+        r#"{{"ActionType":"{action}","OperatorEvseStatus":{{"OperatorID":"{operator}","OperatorName":"Operator {operator}","EvseStatusRecord":[{}]}}}}"#,
+        records.join(",")
+    )
+    .into()
+}
