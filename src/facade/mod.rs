@@ -21,7 +21,6 @@ mod server;
 mod shared;
 mod snapshot;
 mod status_pull;
-mod stored;
 #[cfg(test)]
 mod tests;
 mod workers;
