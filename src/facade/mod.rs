@@ -21,6 +21,7 @@ mod server;
 mod shared;
 mod snapshot;
 mod status_pull;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod workers;
