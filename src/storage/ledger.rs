@@ -185,7 +185,9 @@ fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
 }
 
 /// Our own feeds and the held pushes, as committed last.
-pub(super) fn restore(connection: &Connection) -> std::result::Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
+pub(super) fn restore(
+    connection: &Connection,
+) -> std::result::Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
     let failed = |error| StorageError::of(Database::Ledger, error);
     Ok((feeds(connection).map_err(failed)?, held(connection).map_err(failed)?))
 }

@@ -92,7 +92,10 @@ impl Reader {
 
     /// Our own feeds and the held pushes, from the ledger.
     pub async fn restore_ledger(&self) -> Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
-        self.run(|connections| connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::restore)).await
+        self.run(|connections| {
+            connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::restore)
+        })
+        .await
     }
 
     /// All verified credential chains, with the hash of their delegation.
