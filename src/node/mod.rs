@@ -5,6 +5,7 @@ mod deps;
 mod error;
 mod identity;
 mod restore;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ impl Node {
         }
         let network = settings.mesh.network.clone();
         let store = open_store(&settings.storage, &deps)?;
+        upkeep::start(&store, &deps, &stop);
         let restore = restore::restorer(&settings, &identity, &store, &deps);
         let core = restore().await.map_err(NodeError::Restore)?;
         let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { Vec::new() };
