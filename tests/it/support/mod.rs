@@ -90,6 +90,11 @@ impl Plan {
 
 impl World {
     pub(crate) fn new() -> World {
+        // The first test that gets here sets it; RUST_LOG says how much is shown.
+        let _set_already = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         World { issuer: key("issuer") }
     }
 
