@@ -194,7 +194,7 @@ fn the_purity_rule_can_fail() {
 
 #[test]
 fn the_size_and_comment_rules_can_fail() {
-    can_fail(rules::module_comment, "src/x.rs", "// no\nfn f() {}", "//! yes\nfn f() {}");
+    can_fail(rules::module_comment, "src/x.rs", "// no\nfn f() {}", "//! What it is for.\nfn f() {}");
     can_fail(rules::file_length, "src/x.rs", &"\n".repeat(501), &"\n".repeat(500));
     let body = |lines| format!("impl X {{ pub fn f() {{\n{}}} }}", "    g('{', \"}\");\n".repeat(lines));
     can_fail(rules::function_length, "src/x.rs", &body(90), &body(70));

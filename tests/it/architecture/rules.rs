@@ -68,14 +68,15 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
 ];
 
 /// What a pure module must not name. A word with no `::` or `.` is matched whole.
-const IMPURE: [&str; 18] = [
+const IMPURE: [&str; 19] = [
     "tokio",
     "async",
     ".await",
     "HashMap",
     "HashSet",
     "SystemTime",
-    "Instant",
+    "Instant::now",
+    "time::Instant",
     "Timestamp::now",
     "Zoned::now",
     "getrandom",
