@@ -56,7 +56,8 @@ fn sources(below: &str) -> Vec<Source> {
         .iter()
         .map(|path| {
             let name = path.strip_prefix(root()).unwrap_or(path).to_string_lossy().into_owned();
-            Source::new(&name, &std::fs::read_to_string(path).unwrap())
+            let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            Source::new(&name, &text)
         })
         .collect()
 }
@@ -119,7 +120,7 @@ fn nothing_is_bound_to_one_machine() {
 #[test]
 fn the_top_level_is_as_agreed() {
     let mut surprises: Vec<String> = std::fs::read_dir(root())
-        .unwrap()
+        .unwrap_or_else(|error| panic!("{error}"))
         .filter_map(|entry| entry.ok().map(|entry| entry.file_name().to_string_lossy().into_owned()))
         .filter(|name| !name.starts_with('.') && name != "target" && !TOP_LEVEL.contains(&name.as_str()))
         .collect();
