@@ -170,7 +170,7 @@ pub(crate) fn imports(source: &Source) -> Vec<Violation> {
         .filter(|(_, path)| {
             let other = path.split("::").next().unwrap_or("");
             let fits = |allowed: &&str| *allowed == other || *allowed == path.as_str();
-            other != module && MODULES.contains(&other) && !allowed.iter().any(|name| fits(name))
+            other != module && MODULES.contains(&other) && !allowed.iter().any(fits)
         })
         .map(|(at, path)| violation(source, at, format!("`{module}` must not use `crate::{path}`")))
         .collect()
