@@ -1,3 +1,5 @@
 //! The `chargemesh` binary.
 
+mod cli;
+
 fn main() {}
