@@ -20,6 +20,9 @@ pub(super) const CHANGES_IN_CHECK: usize = 200;
 /// Time between two changes: ten times what 17,000 real charging points do.
 const CHANGE_INTERVAL: Duration = Duration::from_millis(25);
 
+/// Changes from one report to the next.
+const CHANGES_PER_REPORT: usize = 20;
+
 /// Which random numbers these are.
 const DICE_PURPOSE: u64 = 1_000;
 
@@ -46,15 +49,21 @@ pub(super) async fn run(
             latencies.refused([id.key()].into_iter());
         }
         made += 1;
+        if made.is_multiple_of(CHANGES_PER_REPORT) {
+            report(made, latencies, screen);
+        }
+        tokio::time::sleep(CHANGE_INTERVAL).await;
+    }
+    Ok(())
+}
+
+fn report(made: usize, latencies: &Latencies, screen: &Screen) {
         let summary = latencies.summary();
         screen.progress(&format!(
             "{made} status changes, visible at every EMP after {} (half) to {} (99 of 100)",
             shown(summary.p50),
             shown(summary.p99)
         ));
-        tokio::time::sleep(CHANGE_INTERVAL).await;
-    }
-    Ok(())
 }
 
 fn shown(duration: Option<Duration>) -> String {

@@ -1,6 +1,6 @@
 //! How long a change takes from the start of its push until an EMP's node shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-/// Most measured values kept; a day's trace at three EMPs has 98,000.
-const SAMPLES_MAX: usize = 1_000_000;
+/// Most measured values kept, the newest; a day's trace at three EMPs has 98,000.
+const SAMPLES_MAX: usize = 200_000;
 
 /// Most changes of one EVSE that wait to be seen; older ones are superseded.
 const WAITING_PER_EVSE_MAX: usize = 16;
@@ -28,7 +28,7 @@ struct Waiting {
 #[derive(Default)]
 struct Inner {
     waiting: BTreeMap<EvseKey, Vec<Waiting>>,
-    samples: Vec<Duration>,
+    samples: VecDeque<Duration>,
     missed: u64,
 }
 
@@ -78,9 +78,10 @@ impl Latencies {
         for one in waiting.iter_mut() {
             if one.started_unix_ms <= at_unix_ms && one.unseen & bit != 0 {
                 one.unseen &= !bit;
-                if inner.samples.len() < SAMPLES_MAX {
-                    inner.samples.push(now.saturating_duration_since(one.started));
+                if inner.samples.len() >= SAMPLES_MAX {
+                    inner.samples.pop_front();
                 }
+                inner.samples.push_back(now.saturating_duration_since(one.started));
             }
         }
         waiting.retain(|one| one.unseen != 0);
@@ -106,7 +107,7 @@ impl Latencies {
     /// What was measured so far.
     pub(super) fn summary(&self) -> Summary {
         let inner = self.inner();
-        let mut samples = inner.samples.clone();
+        let mut samples: Vec<Duration> = inner.samples.iter().copied().collect();
         let open = inner.waiting.values().flatten().map(|one| u64::from(one.unseen.count_ones())).sum();
         let missed = inner.missed;
         drop(inner);
