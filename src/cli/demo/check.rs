@@ -111,8 +111,7 @@ impl Comparison {
 
 impl EmpCounts {
     fn of(view: &NodeView) -> EmpCounts {
-        let records =
-            |kind| view.feeds.iter().filter(|feed| feed.kind == kind).map(|feed| feed.count).sum();
+        let records = |kind| view.feeds.iter().filter(|feed| feed.kind == kind).map(|feed| feed.count).sum();
         let mut contested: Vec<&str> = view.conflicts.iter().map(|conflict| conflict.key.as_str()).collect();
         contested.sort_unstable();
         contested.dedup();
@@ -149,7 +148,11 @@ pub(super) async fn equals_end(network: &Network, trace: &Trace, screen: &Screen
             screen.line(&format!("{}: all {} statuses are as at the end of the trace", emp.id, pulled.len()));
         } else {
             equal = false;
-            screen.line(&format!("{}: {} statuses differ from the end of the trace", emp.id, differences.len()));
+            screen.line(&format!(
+                "{}: {} statuses differ from the end of the trace",
+                emp.id,
+                differences.len()
+            ));
             differences.iter().take(DIFFERENCES_NAMED_MAX).for_each(|difference| screen.line(difference));
         }
     }
@@ -169,10 +172,7 @@ fn statuses(body: &[u8]) -> anyhow::Result<BTreeMap<EvseKey, EvseStatus>> {
     Ok(statuses)
 }
 
-fn differences(
-    wanted: &BTreeMap<EvseKey, EvseStatus>,
-    found: &BTreeMap<EvseKey, EvseStatus>,
-) -> Vec<String> {
+fn differences(wanted: &BTreeMap<EvseKey, EvseStatus>, found: &BTreeMap<EvseKey, EvseStatus>) -> Vec<String> {
     let text = |status: Option<&EvseStatus>| status.map_or("-", EvseStatus::as_str).to_owned();
     let mut differences = Vec::new();
     for (key, status) in wanted {
@@ -294,7 +294,11 @@ impl Figures {
     pub(super) fn to_text(&self) -> String {
         let line = self.to_json();
         let inner = line.trim_start_matches('{').trim_end_matches('}');
-        inner.split(',').map(|pair| pair.replace('"', "").replacen(':', ": ", 1)).collect::<Vec<_>>().join("\n")
+        inner
+            .split(',')
+            .map(|pair| pair.replace('"', "").replacen(':', ": ", 1))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

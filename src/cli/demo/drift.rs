@@ -58,12 +58,12 @@ pub(super) async fn run(
 }
 
 fn report(made: usize, latencies: &Latencies, screen: &Screen) {
-        let summary = latencies.summary();
-        screen.progress(&format!(
-            "{made} status changes, visible at every EMP after {} (half) to {} (99 of 100)",
-            shown(summary.p50),
-            shown(summary.p99)
-        ));
+    let summary = latencies.summary();
+    screen.progress(&format!(
+        "{made} status changes, visible at every EMP after {} (half) to {} (99 of 100)",
+        shown(summary.p50),
+        shown(summary.p99)
+    ));
 }
 
 fn shown(duration: Option<Duration>) -> String {

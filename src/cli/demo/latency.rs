@@ -112,7 +112,13 @@ impl Latencies {
         let missed = inner.missed;
         drop(inner);
         samples.sort_unstable();
-        Summary { p50: percentile(&samples, 50), p99: percentile(&samples, 99), count: samples.len(), open, missed }
+        Summary {
+            p50: percentile(&samples, 50),
+            p99: percentile(&samples, 99),
+            count: samples.len(),
+            open,
+            missed,
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

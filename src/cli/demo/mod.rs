@@ -31,9 +31,6 @@ use screen::Screen;
 use trace::Trace;
 use world::World;
 
-/// Exit code of a check that did not come out well.
-const EXIT_CHECK_FAILED: u8 = 1;
-
 /// Exit code after Ctrl-C in a check, as a shell gives it.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -45,8 +42,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Bring up a whole network on this machine and watch it work. Needs no files, no network and no flags.
 ///
-/// Exit codes: 0 all is well, 1 the check found a difference or something failed, 130 a check was
-/// interrupted.
+/// Exit codes: 0 all is well; 1 the check found a difference; 2 something failed; 130 a check was interrupted.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// EVSE data of a real register (JSON, may be gzipped): one CPO node per operator of it.
@@ -108,7 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     screen.line("stopping ...");
     network.shutdown().await;
     match outcome {
-        Some(Ok(good)) => Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CHECK_FAILED) }),
+        Some(Ok(good)) => Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_FOUND) }),
         Some(Err(error)) => Err(error),
         None if args.check => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         None => Ok(ExitCode::SUCCESS),
@@ -145,7 +141,7 @@ async fn work(
     let bodies = world.take_bodies();
     let filling = fill(network, screen, pushing);
     let pushed = tokio::select! {
-        pushed = push::everything(network, bodies, screen) => pushed,
+        pushed = push::everything(network, bodies, screen) => pushed?,
         error = filling => return Err(error),
     };
     let settled = settle(network, screen, pushing).await?;

@@ -94,8 +94,7 @@ impl Network {
         }
         for operator in &world.operators {
             let (id, number) = (operator.id.as_str(), self.nodes.len() as u32);
-            let identity =
-                self.keys.of_party(number, Role::Cpo, id, &operator.name, &operator.prefixes)?;
+            let identity = self.keys.of_party(number, Role::Cpo, id, &operator.name, &operator.prefixes)?;
             let settings = self.settings(&format!("cpo-{number}"), &meet, Some((Role::Cpo, id)));
             let node = self.start_node(id, settings, identity).await?;
             let party = self.adopt(node, id, &operator.name)?;
@@ -165,7 +164,8 @@ impl Network {
             ..storage::Config::default()
         };
         // Nobody has been here before, so there is no own feed to ask peers for.
-        let replication = roaming::Config { own_check_ms: 500, compare_soon_s: 2, ..roaming::Config::default() };
+        let replication =
+            roaming::Config { own_check_ms: 500, compare_soon_s: 2, ..roaming::Config::default() };
         let facade = party.map(|(role, id)| facade::Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             backends: vec![facade::BackendConfig {

@@ -55,7 +55,8 @@ pub(super) async fn run(
         done: Cell::new(0),
         failed: Cell::new(0),
     };
-    let workers = plan.iter().filter_map(|(place, dues)| Some(shared.operator(network.cpos.get(*place)?, dues)));
+    let workers =
+        plan.iter().filter_map(|(place, dues)| Some(shared.operator(network.cpos.get(*place)?, dues)));
     let work = try_join_all(workers);
     let report = async {
         loop {

@@ -107,7 +107,8 @@ mod tests {
     }
 
     fn trace() -> Vec<Event> {
-        let mut events: Vec<Event> = (0..50).map(|evse| event(1_000, evse as usize % 2, evse, occupied())).collect();
+        let mut events: Vec<Event> =
+            (0..50).map(|evse| event(1_000, evse as usize % 2, evse, occupied())).collect();
         events.extend((0..50).map(|evse| event(1_600, 0, evse, occupied())));
         events
     }
@@ -118,12 +119,16 @@ mod tests {
         let plan = plan(&events, 60.0, false, 1);
         assert_eq!(plan.values().map(Vec::len).sum::<usize>(), events.len());
         for (operator, dues) in &plan {
-            assert!(dues.windows(2).all(|pair| pair[0].after <= pair[1].after && pair[0].event < pair[1].event));
+            assert!(
+                dues.windows(2).all(|pair| pair[0].after <= pair[1].after && pair[0].event < pair[1].event)
+            );
             for due in dues {
                 let event = &events[due.event];
                 assert_eq!(event.operator, *operator);
                 let begin = if event.at_unix_s == 1_000 { 0 } else { 10 };
-                assert!(due.after >= Duration::from_secs(begin) && due.after < Duration::from_secs(begin + 10));
+                assert!(
+                    due.after >= Duration::from_secs(begin) && due.after < Duration::from_secs(begin + 10)
+                );
             }
         }
         assert_eq!(plan, super::plan(&events, 60.0, false, 1), "the same seed, the same plan");

@@ -29,7 +29,8 @@ impl Screen {
     /// If the result is for a program, everything else goes to the error output.
     pub(super) fn new(result_is_for_a_program: bool) -> Screen {
         let to_stderr = result_is_for_a_program;
-        let redraws = if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+        let redraws =
+            if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
         Screen { to_stderr, redraws, state: Mutex::new(State { drawn: false, shown: None }) }
     }
 

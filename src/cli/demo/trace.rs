@@ -115,7 +115,8 @@ fn read_blocks(path: &Path) -> anyhow::Result<Vec<Block>> {
     let block = |block: chargemesh::oicp::register::OperatorBlock<'_, '_>| {
         let statuses = block.records.iter().map(|record| status(record)).collect::<Option<Vec<_>>>();
         Ok(Block {
-            statuses: statuses.with_context(|| format!("{}: a record without id or status", path.display()))?,
+            statuses: statuses
+                .with_context(|| format!("{}: a record without id or status", path.display()))?,
             name: block.operator_name.unwrap_or_else(|| block.operator_id.clone()),
             operator: block.operator_id,
         })
@@ -148,11 +149,7 @@ fn rows(text: &str) -> anyhow::Result<Vec<Row<'_>>> {
 }
 
 /// Valid ids over all that the trace ever mentions.
-fn settle(
-    base: &[Block],
-    rows: &[Row<'_>],
-    screen: &Screen,
-) -> anyhow::Result<BTreeMap<String, OperatorId>> {
+fn settle(base: &[Block], rows: &[Row<'_>], screen: &Screen) -> anyhow::Result<BTreeMap<String, OperatorId>> {
     let mut evse_ids: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for block in base {
         let ids = block.statuses.iter().map(|(id, _)| &**id);

@@ -305,12 +305,7 @@ mod tests {
 
     #[test]
     fn a_status_record_is_read_strictly() {
-        let body = status_body(
-            ActionType::Update,
-            "CH*ABC",
-            "A",
-            &[status_record("CH*ABC*E1", "Available")],
-        );
+        let body = status_body(ActionType::Update, "CH*ABC", "A", &[status_record("CH*ABC*E1", "Available")]);
         assert_eq!(read_evse_status(&body, Reading::Strict).unwrap().records.len(), 1);
     }
 }
