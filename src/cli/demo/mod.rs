@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// EVSE data of a real register (JSON, may be gzipped): one CPO node per operator of it.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Statuses belonging to --data (JSON, may be gzipped).
-    #[arg(long, value_name = "FILE", requires = "data", conflicts_with = "trace")]
+    /// Statuses belonging to --data (JSON, may be gzipped). A trace brings its own and makes these useless.
+    #[arg(long, value_name = "FILE", requires = "data")]
     status: Option<PathBuf>,
     /// Replay real status changes: a folder with base.json.gz, events.tsv.gz and end.json.gz.
     #[arg(long, value_name = "DIR")]
@@ -113,6 +113,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn prepare(args: &Args, screen: &Screen) -> anyhow::Result<(World, Option<Trace>)> {
     if let Some(folder) = &args.trace {
+        if args.status.is_some() {
+            screen.line("--status is not looked at: the trace begins with statuses of its own");
+        }
         let (world, trace) = trace::read(folder, args.data.as_deref(), args.seed, screen)?;
         return Ok((world, Some(trace)));
     }
