@@ -1,6 +1,8 @@
 //! The one integration-test binary.
 
 mod architecture;
+mod attacker;
 mod bad_http;
+mod bad_mesh;
 mod flows;
 mod support;

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) subs: Vec<String>,
     /// Further parties of the same node, as `EMP:DEEMP`.
     pub(crate) also: Vec<String>,
+    /// Epoch of its delegations.
+    pub(crate) epoch: u64,
     /// Settings beyond those of the support.
     pub(crate) settings: Settings,
 }
@@ -77,7 +79,7 @@ impl Plan {
                 ..facade::Config::default()
             });
         }
-        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), settings }
+        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), epoch: 1, settings }
     }
 
     /// Gives the node a further party, which its backend may use too.
@@ -132,7 +134,8 @@ impl World {
     pub(crate) fn chain(&self, plan: &Plan, party: &PartyId, epoch: u64) -> Chain {
         let (org, message) = (key(&format!("org {}", plan.name)), key(&format!("message {}", plan.name)));
         let sub_ids: Vec<CanonicalId> = plan.subs.iter().map(|id| CanonicalId::parse(id).unwrap()).collect();
-        let now = unix_s();
+        // The same all day, so that a node which starts again has the credential that it had.
+        let now = unix_s() / 86_400 * 86_400;
         let terms = CredentialTerms {
             party: party.clone(),
             sub_ids: sub_ids.clone(),
@@ -141,7 +144,7 @@ impl World {
             org_key: org.public(),
             next_org_key_hash: None,
             not_before_unix_s: now - 3_600,
-            expires_unix_s: now + 86_400,
+            expires_unix_s: now + 2 * 86_400,
             serial: vec![1],
         };
         let credential = Credential::issue(NETWORK, &terms, "test", &self.issuer).unwrap();
@@ -154,7 +157,7 @@ impl World {
             operations_unknown: BTreeSet::new(),
             prefixes: sub_ids.into_iter().chain([party.id.clone()]).collect(),
             not_before_unix_s: now - 3_600,
-            expires_unix_s: now + 86_400,
+            expires_unix_s: now + 2 * 86_400,
             epoch,
             slot: 0,
         };
@@ -174,7 +177,7 @@ impl World {
             let party = PartyId::parse(party).unwrap();
             // Only the first party has further ids.
             let of = Plan { subs: if index == 0 { plan.subs.clone() } else { Vec::new() }, ..plan.clone() };
-            let chain = self.chain(&of, &party, 1);
+            let chain = self.chain(&of, &party, plan.epoch);
             let message_key = key(&format!("message {}", plan.name));
             identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s())?;
         }
