@@ -1,6 +1,7 @@
 //! A hostile peer: a bare mesh node that says what the test wants, and the pen of a writer that signs
 //! whatever it is told to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use chargemesh::mesh::{self, CardFacts, Mesh, MeshEvent, Transport};
 use chargemesh::node::Node;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::protocol::{
-    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, NodeId, Question, SignedHead, SyncChunk, SyncEntry,
+    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, Question, SignedHead, SyncChunk, SyncEntry,
     SyncFrame, SyncRequest, SyncStart, Topic, Verdict,
 };
 use chargemesh::roaming::{Entry, Tree};
@@ -25,8 +26,15 @@ pub(crate) struct Script {
     pub(crate) heads: Vec<SignedHead>,
     /// To "who is behind this delegation?".
     pub(crate) chains: Vec<Chain>,
-    /// To every repair question; empty: the stream ends at once.
-    pub(crate) frames: Vec<SyncFrame>,
+    /// To repair questions; what is not here ends at once.
+    frames: BTreeMap<FeedId, Vec<SyncFrame>>,
+}
+
+impl Script {
+    /// Sets the answer to repair questions about a pen's feed.
+    pub(crate) fn serve(&mut self, pen: &Pen, frames: Vec<SyncFrame>) {
+        self.frames.insert(pen.head.feed.clone(), frames);
+    }
 }
 
 /// What the hostile node has seen so far.
@@ -147,8 +155,9 @@ fn answer(event: MeshEvent, mesh: &Mesh, script: &Mutex<Script>, spawner: &Arc<d
             };
             mesh.answer(token, said.encode()).unwrap();
         }
-        MeshEvent::SyncAsked { mut responder, .. } => {
-            let frames = script.frames.clone();
+        MeshEvent::SyncAsked { mut responder, request, .. } => {
+            let asked = SyncRequest::decode(&request).ok();
+            let frames = asked.and_then(|asked| script.frames.get(&asked.feed).cloned()).unwrap_or_default();
             spawner.task(Box::pin(async move {
                 for frame in frames {
                     if responder.send(frame.encode()).await.is_err() {
@@ -242,9 +251,4 @@ impl Pen {
 /// The key of an EvseID.
 pub(crate) fn canonical(evse_id: &str) -> String {
     EvseId::parse(evse_id).unwrap().key().as_str().to_owned()
-}
-
-/// The name of a node by its plan.
-pub(crate) fn node_id(name: &str) -> NodeId {
-    mesh::node_id_of_seed(&node_seed(&Plan::new(name, None, std::path::Path::new("")))).unwrap()
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ciborium::Value;
 use chargemesh::engine::{FeedView, NodeView};
 use chargemesh::node::Node;
-use chargemesh::protocol::{Announcement, Change, ChangeSet, Kind, SignedHead, SyncFrame, Topic, compress};
+use chargemesh::protocol::{Announcement, Change, ChangeSet, Kind, SignedHead, SyncEntry, SyncFrame, Topic, compress};
 
 use crate::attacker::{Attacker, Pen, canonical};
 use crate::support::{Plan, World, client, content, key, push_data, record, runtime, until, view};
@@ -233,8 +233,7 @@ fn a_gap_is_repaired_and_harms_nobody_while_it_lasts() {
         let theirs = feed(&behind, "CPO:CHEVL").unwrap();
         assert_eq!((theirs.count, theirs.in_sync), (1, false), "what was verified stays");
         scene.unharmed(&["CPO:CHEVL"]).await;
-        let whole = pen.frames(&pen.entries);
-        scene.attacker.say(|script| script.frames = whole);
+        scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         until(&scene.emp, "all four", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 4)).await;
         assert!(scene.attacker.is_connected());
         scene.end().await;
@@ -260,11 +259,9 @@ fn a_wrong_root_is_the_writers_fault_and_no_peer_is_blamed() {
         scene.unharmed(&["CPO:CHEVL"]).await;
         // The same peer, and the same writer once it is right again, are heard.
         (pen.head.incarnation, pen.head.root) = (pen.head.incarnation + 1, pen.tree.root());
-        let whole = pen.frames(&pen.entries);
-        scene.attacker.say(|script| script.frames = whole);
+        scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         scene.attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E3"]).encode());
-        let whole = pen.frames(&pen.entries);
-        scene.attacker.say(|script| script.frames = whole);
+        scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         until(&scene.emp, "right again", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 3 && feed.state == "ok")).await;
         assert!(scene.attacker.is_connected());
         scene.end().await;
@@ -278,8 +275,7 @@ fn a_root_that_matches_nothing_is_never_applied() {
         let mut pen = scene.evil();
         let _never = pen.write(&["CH*EVL*E1", "CH*EVL*E2"]);
         pen.head.root = [7; 32];
-        let whole = pen.frames(&pen.entries);
-        scene.attacker.say(|script| script.frames = whole);
+        scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         scene.attacker.gossip(Topic::Heads, Announcement { heads: vec![pen.sign()], changes: None }.encode());
         scene.attacker.until("a repair question", |seen| !seen.syncs.is_empty()).await;
         let told = until(&scene.emp, "inconsistent", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "inconsistent")).await;
@@ -302,8 +298,7 @@ fn two_histories_freeze_the_feed_until_a_higher_incarnation() {
         scene.attacker.gossip(Topic::Data, one.write(&["CH*EVL*E3"]).encode());
         two.head.incarnation += 1;
         let next = two.write(&["CH*EVL*E4"]);
-        let whole = two.frames(&two.entries);
-        scene.attacker.say(|script| script.frames = whole);
+        scene.attacker.say(|script| script.serve(&two, two.frames(&two.entries)));
         scene.attacker.gossip(Topic::Data, next.encode());
         until(&scene.emp, "thawed", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "ok" && feed.count == 2)).await;
         scene.unharmed(&["CPO:CHEVL"]).await;
@@ -311,43 +306,51 @@ fn two_histories_freeze_the_feed_until_a_higher_incarnation() {
     });
 }
 
-/// A peer that says it holds the honest writer's feed and serves something else.
+/// Peers that say they hold a feed and serve something else: another record, less, more, nothing.
 #[test]
-fn a_false_snapshot_is_not_taken_and_its_server_loses_its_connection() {
+fn a_false_snapshot_is_not_taken_and_its_server_is_thrown_out() {
     runtime().block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let world = World::new();
-        let first = world.start(&Plan::new("first", Some("EMP:DEONE"), dir.path())).await;
-        let mut pen = Pen::new(&world, "evil", "CPO:CHEVL", Kind::Data);
-        // The head is what the writer signed; the records are not.
-        let _three = pen.write(&["CH*EVL*E1", "CH*EVL*E2", "CH*EVL*E3"]);
-        let mut false_entries = pen.entries.clone();
-        false_entries[1].value = Some(record("CH*EVL*E2").replace("Bern", "Thun").into());
-        let lies: Vec<Vec<SyncFrame>> = vec![
-            pen.frames(&false_entries),
-            pen.frames(&pen.entries[..2]),
-            pen.frames(&[&pen.entries[..], &false_entries[1..2]].concat()),
-            vec![pen.frames(&pen.entries)[0].clone(), SyncFrame::End],
-        ];
-        for (index, lie) in lies.into_iter().enumerate() {
-            let mut liar = Attacker::join(&format!("liar {index}"), &first).await;
-            liar.say(|script| (script.frames, script.chains) = (lie, vec![pen.chain.clone()]));
-            // Each lie is about a newer head, so that it is asked for at once.
-            pen.head.incarnation += 1;
-            liar.gossip(Topic::Heads, Announcement { heads: vec![pen.sign()], changes: None }.encode());
-            liar.until("a repair question", |seen| !seen.syncs.is_empty()).await;
-            liar.until("it is disconnected, or asked again", |seen| !seen.up || seen.syncs.len() > 1).await;
-            assert_eq!(view(&first).await.view_evses, 0, "lie {index}");
-            liar.mesh.shutdown().await;
+        let emp = world.start(&Plan::new("emp", Some("EMP:DEEMP"), dir.path())).await;
+        let mut liar = Attacker::join("liar", &emp).await;
+        let pens: Vec<Pen> = (0..4)
+            .map(|number| {
+                // The heads are what the writers signed; the records are not.
+                let mut pen = Pen::new(&world, &format!("writer {number}"), &format!("CPO:CHEV{number}"), Kind::Data);
+                let _never = pen.write(&[1, 2, 3].map(|evse| format!("CH*EV{number}*E{evse}")).each_ref().map(String::as_str));
+                pen
+            })
+            .collect();
+        for (number, pen) in pens.iter().enumerate() {
+            let mut other = pen.entries[1].clone();
+            other.value = other.value.map(|value| String::from_utf8(value.to_vec()).unwrap().replace("Bern", "Thun").into());
+            let lie = match number {
+                0 => pen.frames(&[pen.entries[0].clone(), other, pen.entries[2].clone()]),
+                1 => pen.frames(&pen.entries[..2]),
+                2 => pen.frames(&[&pen.entries[..], &[SyncEntry { seq: 99, ..other }]].concat()),
+                _ => vec![pen.frames(&[])[0].clone(), SyncFrame::End],
+            };
+            liar.say(|script| {
+                script.serve(pen, lie);
+                script.chains.push(pen.chain.clone());
+            });
         }
-        // An honest peer with the same head is believed.
-        let honest = Attacker::join("honest", &first).await;
-        pen.head.incarnation += 1;
-        let whole = pen.frames(&pen.entries);
-        honest.say(|script| (script.frames, script.chains, script.heads) = (whole, vec![pen.chain.clone()], vec![pen.sign()]));
-        honest.gossip(Topic::Heads, Announcement { heads: vec![pen.sign()], changes: None }.encode());
-        until(&first, "the real records", |view| view.view_evses == 3).await;
+        let heads = pens.iter().map(Pen::sign).collect();
+        liar.gossip(Topic::Heads, Announcement { heads, changes: None }.encode());
+        liar.until("it is thrown out at the third lie", |seen| seen.syncs.len() >= 3 && !seen.up).await;
+        assert_eq!(view(&emp).await.view_evses, 0);
+        // A peer that serves what was signed is believed.
+        let honest = Attacker::join("honest", &emp).await;
+        honest.say(|script| {
+            script.heads = pens.iter().map(Pen::sign).collect();
+            pens.iter().for_each(|pen| script.serve(pen, pen.frames(&pen.entries)));
+            script.chains = pens.iter().map(|pen| pen.chain.clone()).collect();
+        });
+        until(&emp, "the real records", |view| view.view_evses == 12).await;
+        assert!(honest.is_connected());
+        liar.mesh.shutdown().await;
         honest.mesh.shutdown().await;
-        first.shutdown().await;
+        emp.shutdown().await;
     });
 }
