@@ -4,5 +4,7 @@ mod architecture;
 mod attacker;
 mod bad_http;
 mod bad_mesh;
+mod crash;
 mod flows;
+mod rebuild;
 mod support;
