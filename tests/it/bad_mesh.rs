@@ -1,5 +1,7 @@
 //! A hostile peer: whatever it sends, the node keeps its view, says so where it matters, and goes on.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ciborium::Value;
 use chargemesh::engine::{FeedView, NodeView};
@@ -50,6 +52,20 @@ impl Scene {
         assert!(pushed.unwrap().result);
     }
 
+    /// Announcements of the honest writer, as they came by. What is pushed before gossip has found its
+    /// ways is only repaired.
+    async fn overhear(&mut self) -> Vec<Bytes> {
+        for _ in 0..100 {
+            let update = push_data("update", "CH*ABC", &["CH*ABC*E1"]);
+            assert!(client(&self.cpo).push_evse_data("CH*ABC", update).await.unwrap().result);
+            let heard = self.attacker.until("gossip", |seen| !seen.gossip.is_empty());
+            if let Ok(seen) = tokio::time::timeout(Duration::from_millis(300), heard).await {
+                return seen.gossip;
+            }
+        }
+        panic!("the honest writer's gossip never came by");
+    }
+
     async fn end(self) {
         self.attacker.mesh.shutdown().await;
         self.cpo.shutdown().await;
@@ -72,8 +88,8 @@ fn feed<'v>(view: &'v NodeView, party: &str) -> Option<&'v FeedView> {
 fn forged_gossip_is_rejected() {
     runtime().block_on(async {
         let mut scene = Scene::set().await;
-        let seen = scene.attacker.until("gossip of the honest writer", |seen| !seen.gossip.is_empty()).await;
-        let announced = Announcement::decode(seen.gossip.last().unwrap()).unwrap();
+        let heard = scene.overhear().await;
+        let announced = Announcement::decode(heard.last().unwrap()).unwrap();
         let head = announced.heads[0].as_bytes();
         let mut flipped = head.to_vec();
         *flipped.last_mut().unwrap() ^= 1;
@@ -136,7 +152,7 @@ fn bomb(mut pen: Pen, changes: &[u8]) -> Bytes {
 fn replayed_and_older_gossip_changes_nothing_and_costs_nothing() {
     runtime().block_on(async {
         let mut scene = Scene::set().await;
-        let old = scene.attacker.until("gossip of the honest writer", |seen| !seen.gossip.is_empty()).await.gossip;
+        let old = scene.overhear().await;
         let head = Announcement::decode(&old[0]).unwrap().heads[0].clone();
         let pushed = client(&scene.cpo).push_evse_data("CH*ABC", push_data("insert", "CH*ABC", &["CH*ABC*E3"])).await;
         assert!(pushed.unwrap().result);

@@ -21,6 +21,7 @@ fn child_plan(dir: &Path) -> Plan {
 #[test]
 fn child_process() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
+    let _other = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).try_init();
     let dir = Path::new(&dir);
     runtime().block_on(async {
         let bootstrap: Vec<String> = std::env::var(CHILD_BOOTSTRAP).into_iter().filter(|text| !text.is_empty()).collect();
@@ -206,7 +207,7 @@ fn a_full_disk_is_said_and_what_was_acknowledged_stays() {
             return;
         }
         let script = format!(
-            "mount -t tmpfs -o size=6m tmpfs {disk} && head -c 2000000 /dev/zero > {disk}/filler && exec \"$0\" \"$@\"",
+            "mount -t tmpfs -o size=40m tmpfs {disk} && head -c 34000000 /dev/zero > {disk}/filler && exec \"$0\" \"$@\"",
             disk = disk.display()
         );
         let exe = std::env::current_exe().unwrap();
@@ -236,7 +237,9 @@ fn a_full_disk_is_said_and_what_was_acknowledged_stays() {
         let again = async {
             loop {
                 ticks.tick().await;
-                if push("insert", acknowledged..acknowledged + 10).await.is_ok_and(|answer| answer.result) {
+                let answer = push("insert", acknowledged..acknowledged + 10).await;
+                println!("{answer:?}");
+                if answer.is_ok_and(|answer| answer.result) {
                     break;
                 }
             }

@@ -118,7 +118,8 @@ fn a_deleted_directory_is_filled_again_from_ledger_and_peers() {
         let node = world.start(&plan).await;
         push(&node, "fullLoad", &["CH*ABC*E1", "CH*ABC*E2"]).await;
         push_states(&node, "fullLoad", &[("CH*ABC*E1", "Available")]).await;
-        let wanted = roots(&until(&node, "both operators", |view| view.view_evses == 3).await);
+        let both = |view: &NodeView| view.view_evses == 3 && view.feeds.iter().all(|feed| feed.in_sync);
+        let wanted = roots(&until(&node, "both operators", both).await);
         node.shutdown().await;
         let data = &plan.settings.storage.data_dir;
         for file in ["directory.sqlite", "directory.sqlite-wal", "directory.sqlite-shm"] {

@@ -238,8 +238,12 @@ pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)
     .into()
 }
 
-/// A runtime for one test.
+/// A runtime for one test. With `RUST_LOG` set the nodes tell what they do.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    if std::env::var("RUST_LOG").is_ok() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _set_by_another_test = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
