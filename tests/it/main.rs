@@ -1,5 +1,10 @@
 //! The one integration-test binary.
 
 mod architecture;
+mod attacker;
+mod bad_http;
+mod bad_mesh;
+mod crash;
 mod flows;
+mod rebuild;
 mod support;
