@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 /// How messages are vouched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Authorship {
+pub(crate) enum Authorship {
     /// Signed and verified by the library.
     Signed,
     /// Not at all.
@@ -29,7 +29,7 @@ const QUEUE_MAX: usize = 1_024;
 const IDLE: Duration = Duration::from_secs(3_600);
 
 /// A network of bare swarms, each run by a task of its own.
-pub struct BareGossip {
+pub(crate) struct BareGossip {
     publish: mpsc::Sender<Vec<u8>>,
     delivered: Arc<AtomicU64>,
 }
@@ -39,7 +39,7 @@ impl BareGossip {
     ///
     /// # Errors
     /// What libp2p says.
-    pub async fn start(nodes: usize, edges: &[(usize, usize)], authorship: Authorship) -> Result<BareGossip> {
+    pub(crate) async fn start(nodes: usize, edges: &[(usize, usize)], authorship: Authorship) -> Result<BareGossip> {
         let topic = IdentTopic::new("status");
         let mut swarms = Vec::new();
         let mut addresses: Vec<Multiaddr> = Vec::new();
@@ -95,12 +95,12 @@ impl BareGossip {
     ///
     /// # Errors
     /// If the publisher is gone.
-    pub async fn publish(&self, message: Vec<u8>) -> Result<()> {
+    pub(crate) async fn publish(&self, message: Vec<u8>) -> Result<()> {
         Ok(self.publish.send(message).await?)
     }
 
     /// Deliveries so far.
-    pub fn delivered(&self) -> u64 {
+    pub(crate) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 }

@@ -19,7 +19,7 @@ const KM_PER_DEGREE: f64 = 111.195;
 const MICRO: f64 = 1e6;
 
 /// A bare database of charging points and statuses.
-pub struct Bare {
+pub(crate) struct Bare {
     connection: Connection,
 }
 
@@ -28,7 +28,7 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn create(path: &Path, cache_kib: u32) -> Result<Bare> {
+    pub(crate) fn create(path: &Path, cache_kib: u32) -> Result<Bare> {
         let connection = Connection::open(path)?;
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{cache_kib};
@@ -47,7 +47,7 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn load(&mut self, world: &World) -> Result<Duration> {
+    pub(crate) fn load(&mut self, world: &World) -> Result<Duration> {
         let mut spent = Duration::ZERO;
         let mut id = 0;
         for operator in 0..world.operators {
@@ -81,7 +81,7 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn load_statuses(&mut self, world: &World) -> Result<()> {
+    pub(crate) fn load_statuses(&mut self, world: &World) -> Result<()> {
         for operator in 0..world.operators {
             let of = |number| (world.evse_id(operator, number).replace('*', ""), world.status(operator, number));
             let rows: Vec<(String, &str)> = (0..world.evses_of(operator)).map(of).collect();
@@ -94,7 +94,7 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn upsert<'r>(&mut self, operator: usize, seq: u64, rows: impl Iterator<Item = (&'r str, &'r str)>) -> Result<()> {
+    pub(crate) fn upsert<'r>(&mut self, operator: usize, seq: u64, rows: impl Iterator<Item = (&'r str, &'r str)>) -> Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut upsert = transaction.prepare_cached(
@@ -112,7 +112,7 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn within(&self, lat: f64, lon: f64, radius_km: f64, limit: usize) -> Result<(usize, Vec<Vec<u8>>)> {
+    pub(crate) fn within(&self, lat: f64, lon: f64, radius_km: f64, limit: usize) -> Result<(usize, Vec<Vec<u8>>)> {
         let (high, wide) = (radius_km / KM_PER_DEGREE, radius_km / KM_PER_DEGREE / lat.to_radians().cos());
         let micro = |degrees: f64| (degrees * MICRO) as i64;
         let sides = params![micro(lon - wide), micro(lon + wide), micro(lat - high), micro(lat + high)];

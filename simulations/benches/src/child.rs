@@ -7,7 +7,7 @@ use std::process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// A child process; it ends with this value.
-pub struct Child {
+pub(crate) struct Child {
     process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -18,7 +18,7 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn start(arguments: &[String]) -> Result<Child> {
+    pub(crate) fn start(arguments: &[String]) -> Result<Child> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -33,7 +33,7 @@ impl Child {
     ///
     /// # Errors
     /// If the child ends or says something else.
-    pub fn expect(&mut self, word: &str) -> Result<String> {
+    pub(crate) fn expect(&mut self, word: &str) -> Result<String> {
         let mut line = String::new();
         if self.output.read_line(&mut line)? == 0 {
             bail!("the child process ended before it said {word:?}");
@@ -46,7 +46,7 @@ impl Child {
     ///
     /// # Errors
     /// If the child is gone.
-    pub fn tell(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn tell(&mut self, line: &str) -> Result<()> {
         writeln!(self.input, "{line}")?;
         Ok(self.input.flush()?)
     }

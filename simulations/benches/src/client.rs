@@ -8,19 +8,19 @@ use crate::http::Client;
 use crate::parties::PROVIDER;
 
 /// Largest page of PullEvseData.
-pub const PAGE_SIZE: usize = 2_000;
+pub(crate) const PAGE_SIZE: usize = 2_000;
 
 /// A provider's backend.
-pub struct Backend {
+pub(crate) struct Backend {
     http: Client,
 }
 
 /// What came back from a pull around a point.
-pub struct Around {
+pub(crate) struct Around {
     /// Charging points within the circle.
-    pub total: usize,
+    pub(crate) total: usize,
     /// Bytes of the first page.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Backend {
@@ -28,7 +28,7 @@ impl Backend {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn connect(facade: Option<SocketAddr>) -> Result<Backend> {
+    pub(crate) fn connect(facade: Option<SocketAddr>) -> Result<Backend> {
         Ok(Backend { http: Client::connect(facade.context("the node has no facade")?)? })
     }
 
@@ -36,7 +36,7 @@ impl Backend {
     ///
     /// # Errors
     /// If the facade refuses.
-    pub fn around(&mut self, (lat, lon): (f64, f64), radius_km: f64, notation: &str) -> Result<Around> {
+    pub(crate) fn around(&mut self, (lat, lon): (f64, f64), radius_km: f64, notation: &str) -> Result<Around> {
         let path =
             format!("/api/oicp/evsepull/v23/providers/{}/data-records?page=0&size={PAGE_SIZE}", PROVIDER.1);
         let body = format!(
@@ -52,7 +52,7 @@ impl Backend {
     ///
     /// # Errors
     /// If the facade refuses.
-    pub fn have_statuses(&mut self, wanted: &[(String, &str)]) -> Result<bool> {
+    pub(crate) fn have_statuses(&mut self, wanted: &[(String, &str)]) -> Result<bool> {
         let path = format!("/api/oicp/evsepull/v21/providers/{}/status-records-by-id", PROVIDER.1);
         let ids: Vec<String> = wanted.iter().map(|(id, _)| format!("\"{id}\"")).collect();
         let body = format!(r#"{{"ProviderID":"{}","EvseID":[{}]}}"#, PROVIDER.1, ids.join(","));

@@ -36,7 +36,7 @@ const CIRCLES: usize = 5;
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let world = options.world();
     let dir = options.scratch("cold_sync")?;
     let runtime = crate::runtime()?;
@@ -146,7 +146,7 @@ fn compare(node: &Node, bare: &Bare, world: &World) -> Result<()> {
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn sources(options: &Options, dir: &Path) -> Result<()> {
+pub(crate) fn sources(options: &Options, dir: &Path) -> Result<()> {
     let world = options.world();
     let runtime = crate::runtime()?;
     let dirs: Vec<PathBuf> = (0..SOURCES).map(|number| dir.join(format!("source-{number}"))).collect();

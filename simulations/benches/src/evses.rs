@@ -5,26 +5,26 @@
 use chargemesh::oicp::id::{EvseId, EvseKey};
 
 /// Operators of the world, unless a flag says otherwise.
-pub const OPERATORS: usize = 200;
+pub(crate) const OPERATORS: usize = 200;
 
 /// Places where charging points crowd.
 const CITIES: usize = 2_000;
 
 /// Statuses that a charging point takes.
-pub const STATUSES: [&str; 4] = ["Available", "Occupied", "OutOfService", "Unknown"];
+pub(crate) const STATUSES: [&str; 4] = ["Available", "Occupied", "OutOfService", "Unknown"];
 
 /// A small generator of numbers that look random (Steele, Lea and Flood 2014: SplitMix64).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Dice of a seed and a number within it.
-    pub fn new(seed: u64, number: u64) -> Dice {
+    pub(crate) fn new(seed: u64, number: u64) -> Dice {
         Dice(seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f))
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,12 +33,12 @@ impl Dice {
     }
 
     /// A number below a limit, which is not 0.
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 
     /// A number from 0 up to 1.
-    pub fn part(&mut self) -> f64 {
+    pub(crate) fn part(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -49,33 +49,33 @@ impl Dice {
 
 /// One charging point.
 #[derive(Clone, Debug)]
-pub struct Evse {
+pub(crate) struct Evse {
     /// EvseID as its operator spells it.
-    pub evse_id: String,
+    pub(crate) evse_id: String,
     /// Latitude in degrees.
-    pub lat: f64,
+    pub(crate) lat: f64,
     /// Longitude in degrees.
-    pub lon: f64,
+    pub(crate) lon: f64,
     /// The EVSE data record (OICP 2.3 `EvseDataRecord`).
-    pub json: String,
+    pub(crate) json: String,
 }
 
 /// The world.
 #[derive(Clone, Debug)]
-pub struct World {
+pub(crate) struct World {
     /// What everything follows from.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// How many operators there are.
-    pub operators: usize,
+    pub(crate) operators: usize,
     /// How many charging points they have together.
-    pub evses: usize,
+    pub(crate) evses: usize,
     /// Where charging points crowd: share of all up to here, latitude, longitude.
     cities: Vec<(f64, f64, f64)>,
 }
 
 impl World {
     /// A world of `evses` charging points.
-    pub fn new(seed: u64, operators: usize, evses: usize) -> World {
+    pub(crate) fn new(seed: u64, operators: usize, evses: usize) -> World {
         let mut dice = Dice::new(seed, u64::MAX);
         let mut sum = 0.0;
         let mut cities: Vec<_> = (0..CITIES)
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// An OperatorID, such as `DE*A07`.
-    pub fn operator_id(&self, operator: usize) -> String {
+    pub(crate) fn operator_id(&self, operator: usize) -> String {
         const COUNTRIES: [&str; 4] = ["DE", "CH", "FR", "NL"];
         let letter = |number: usize| char::from(b'A' + (number % 26) as u8);
         let (tens, ones) = (operator / 10, operator % 10);
@@ -97,29 +97,29 @@ impl World {
     }
 
     /// How many charging points an operator has.
-    pub fn evses_of(&self, operator: usize) -> usize {
+    pub(crate) fn evses_of(&self, operator: usize) -> usize {
         (self.evses + self.operators - 1 - operator) / self.operators
     }
 
     /// An EvseID of an operator.
-    pub fn evse_id(&self, operator: usize, number: usize) -> String {
+    pub(crate) fn evse_id(&self, operator: usize, number: usize) -> String {
         format!("{}*E{number:06}", self.operator_id(operator))
     }
 
     /// The canonical key of an EvseID of an operator.
-    pub fn key(&self, operator: usize, number: usize) -> EvseKey {
+    pub(crate) fn key(&self, operator: usize, number: usize) -> EvseKey {
         let id = EvseId::parse(&self.evse_id(operator, number));
         id.map(|id| id.key().clone()).expect("made-up ids follow the grammar")
     }
 
     /// The first status of a charging point.
-    pub fn status(&self, operator: usize, number: usize) -> &'static str {
+    pub(crate) fn status(&self, operator: usize, number: usize) -> &'static str {
         let mut dice = Dice::new(self.seed ^ 3, (operator << 32 | number) as u64);
         STATUSES[dice.below(STATUSES.len())]
     }
 
     /// A place where there are charging points.
-    pub fn place(&self, dice: &mut Dice) -> (f64, f64) {
+    pub(crate) fn place(&self, dice: &mut Dice) -> (f64, f64) {
         if dice.part() < 0.4 {
             return (36.0 + 23.0 * dice.part(), -9.0 + 33.0 * dice.part());
         }
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// All charging points of an operator, site by site, in the order of their keys.
-    pub fn evses(&self, operator: usize) -> impl Iterator<Item = Evse> {
+    pub(crate) fn evses(&self, operator: usize) -> impl Iterator<Item = Evse> {
         let mut dice = Dice::new(self.seed, operator as u64);
         let phone = format!("+4930{:07}", dice.below(9_999_999));
         let operator_id = self.operator_id(operator);

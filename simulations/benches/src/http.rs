@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, bail};
 
 /// One kept-open connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -16,7 +16,7 @@ impl Client {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn connect(address: SocketAddr) -> Result<Client> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Client { stream, buffer: Vec::new() })
@@ -26,7 +26,7 @@ impl Client {
     ///
     /// # Errors
     /// If the answer is no HTTP, or the connection ends.
-    pub fn post(&mut self, path: &str, json: &str) -> Result<(u16, &[u8])> {
+    pub(crate) fn post(&mut self, path: &str, json: &str) -> Result<(u16, &[u8])> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
             json.len()
@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     /// If the answer is no HTTP, or the connection ends.
-    pub fn get(&mut self, path: &str) -> Result<(u16, &[u8])> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<(u16, &[u8])> {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n").as_bytes())
     }
 

@@ -18,7 +18,7 @@ const FDATASYNC_WRITES: usize = 100;
 ///
 /// # Errors
 /// If `/proc` is not what Linux makes it.
-pub fn cpu_s() -> Result<f64> {
+pub(crate) fn cpu_s() -> Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: benchmarks run on Linux")?;
     // The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
     let (_, rest) = stat.rsplit_once(')').context("/proc/self/stat has no name")?;
@@ -32,7 +32,7 @@ pub fn cpu_s() -> Result<f64> {
 ///
 /// # Errors
 /// If `/proc` is not what Linux makes it.
-pub fn loopback_bytes() -> Result<u64> {
+pub(crate) fn loopback_bytes() -> Result<u64> {
     let devices = fs::read_to_string("/proc/net/dev")?;
     let line = devices.lines().find_map(|line| line.trim_start().strip_prefix("lo:"));
     let first = line.and_then(|line| line.split_whitespace().next()).context("no loopback device")?;
@@ -41,18 +41,18 @@ pub fn loopback_bytes() -> Result<u64> {
 
 /// Memory of this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Resident now, in MB.
-    pub rss_mb: f64,
+    pub(crate) rss_mb: f64,
     /// Largest resident since the start or the last [`forget_peak`], in MB.
-    pub peak_mb: f64,
+    pub(crate) peak_mb: f64,
 }
 
 /// Reads the memory of this process.
 ///
 /// # Errors
 /// If `/proc` is not what Linux makes it.
-pub fn memory() -> Result<Memory> {
+pub(crate) fn memory() -> Result<Memory> {
     let status = fs::read_to_string("/proc/self/status")?;
     let mb = |name: &str| -> Result<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no memory figures")?;
@@ -63,12 +63,12 @@ pub fn memory() -> Result<Memory> {
 }
 
 /// Starts the peak of [`memory`] anew. Where the kernel forbids it the old peak stays.
-pub fn forget_peak() {
+pub(crate) fn forget_peak() {
     let _forbidden = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// Load average of the last minute: what else was going on.
-pub fn load_average() -> String {
+pub(crate) fn load_average() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split_whitespace().next().unwrap_or("?").to_owned()
 }
@@ -77,7 +77,7 @@ pub fn load_average() -> String {
 ///
 /// # Errors
 /// What the disk says.
-pub fn fdatasync_p50_us(dir: &Path) -> Result<f64> {
+pub(crate) fn fdatasync_p50_us(dir: &Path) -> Result<f64> {
     let path = dir.join("fdatasync");
     let mut file = File::create(&path)?;
     file.write_all(&vec![0; 1 << 20])?;
@@ -95,7 +95,7 @@ pub fn fdatasync_p50_us(dir: &Path) -> Result<f64> {
 }
 
 /// A quantile (0 to 1) of values, which are sorted by this; not a number if there are none.
-pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
     values.get((last as f64 * part).round() as usize).copied().unwrap_or(f64::NAN)
@@ -103,7 +103,7 @@ pub fn quantile(values: &mut [f64], part: f64) -> f64 {
 
 /// Which way a ratio is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Better {
+pub(crate) enum Better {
     /// A time or a cost: the worst pair is the largest.
     Lower,
     /// A rate: the worst pair is the smallest.
@@ -112,38 +112,38 @@ pub enum Better {
 
 /// Ratios of pairs measured one after the other.
 #[derive(Clone, Debug)]
-pub struct Pairs {
+pub(crate) struct Pairs {
     ratios: Vec<f64>,
     better: Better,
 }
 
 impl Pairs {
     /// No pair yet.
-    pub fn new(better: Better) -> Pairs {
+    pub(crate) fn new(better: Better) -> Pairs {
         Pairs { ratios: Vec::new(), better }
     }
 
     /// Adds a pair as product over bare peer.
-    pub fn add(&mut self, product: f64, bare: f64) -> f64 {
+    pub(crate) fn add(&mut self, product: f64, bare: f64) -> f64 {
         let ratio = product / bare;
         self.ratios.push(ratio);
         ratio
     }
 
     /// The median of the pairs.
-    pub fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         quantile(&mut self.ratios.clone(), 0.5)
     }
 
     /// The worst pair.
-    pub fn worst(&self) -> f64 {
+    pub(crate) fn worst(&self) -> f64 {
         let part = if self.better == Better::Lower { 1.0 } else { 0.0 };
         quantile(&mut self.ratios.clone(), part)
     }
 }
 
 /// Prints a figure that is not the main one: median and worst of its pairs against its target.
-pub fn print_pairs(what: &str, pairs: &Pairs, target: &str) {
+pub(crate) fn print_pairs(what: &str, pairs: &Pairs, target: &str) {
     println!("  {what}: median {:.2}, worst {:.2} of {} (target {target})", pairs.median(), pairs.worst(), pairs.ratios.len());
 }
 
@@ -151,7 +151,7 @@ pub fn print_pairs(what: &str, pairs: &Pairs, target: &str) {
 ///
 /// # Errors
 /// What the disk or `/proc` say.
-pub fn conclude(name: &str, pairs: &Pairs, target: &str, rss_mb: f64, dir: &Path) -> Result<()> {
+pub(crate) fn conclude(name: &str, pairs: &Pairs, target: &str, rss_mb: f64, dir: &Path) -> Result<()> {
     println!(
         "  surroundings: fdatasync p50 {:.0} us, load average {}, worst pair {:.2} of {}",
         fdatasync_p50_us(dir)?,

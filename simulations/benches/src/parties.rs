@@ -15,51 +15,51 @@ use chargemesh::oicp::reading::Reading;
 use chargemesh::{facade, mesh};
 
 /// The network of all benchmarks.
-pub const NETWORK: &str = "bench";
+pub(crate) const NETWORK: &str = "bench";
 
 /// The provider whose node is measured, as `EMP:ID` and as its backend spells it.
-pub const PROVIDER: (&str, &str) = ("EMP:DEEMP", "DE-EMP");
+pub(crate) const PROVIDER: (&str, &str) = ("EMP:DEEMP", "DE-EMP");
 
 /// One day in seconds: everything is valid from yesterday to tomorrow.
 const DAY_S: u64 = 86_400;
 
 /// The time in unix milliseconds.
-pub fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The key of a name.
-pub fn key(name: &str) -> SecretKey {
+pub(crate) fn key(name: &str) -> SecretKey {
     SecretKey::from_seed(&hash_of(name.as_bytes()))
 }
 
 /// The seed of the key of a named node.
-pub fn node_seed(name: &str) -> [u8; 32] {
+pub(crate) fn node_seed(name: &str) -> [u8; 32] {
     hash_of(format!("node {name}").as_bytes())
 }
 
 /// Whom all nodes believe.
-pub fn trust(now_s: u64) -> TrustList {
+pub(crate) fn trust(now_s: u64) -> TrustList {
     let grants = Role::ALL.into_iter().map(|role| IssuerGrant { country: "*".to_owned(), role }).collect();
     let issuer = Issuer { key: key("issuer").public(), name: "bench".into(), class: IssuerClass::Registrar, grants };
     TrustList { issuers: vec![issuer], pins: Vec::new(), seq: 1, valid_until_unix_s: now_s + DAY_S }
 }
 
 /// A party with what it needs to sign.
-pub struct Party {
+pub(crate) struct Party {
     /// Who.
-    pub id: PartyId,
+    pub(crate) id: PartyId,
     /// Credential and delegation to the node called like the party.
-    pub chain: Chain,
+    pub(crate) chain: Chain,
     /// The key that the delegation names.
-    pub message_key: SecretKey,
+    pub(crate) message_key: SecretKey,
 }
 
 /// A party whose node has a name. Chains of one name and time are equal.
 ///
 /// # Errors
 /// If the text names no party.
-pub fn party(party: &str, node: &str, now_s: u64) -> Result<Party> {
+pub(crate) fn party(party: &str, node: &str, now_s: u64) -> Result<Party> {
     let id = PartyId::parse(party)?;
     let (org, message_key) = (key(&format!("org {party}")), key(&format!("message {party}")));
     let terms = CredentialTerms {
@@ -91,7 +91,7 @@ pub fn party(party: &str, node: &str, now_s: u64) -> Result<Party> {
 }
 
 /// Settings of a node on loopback: its data in a directory, a facade if it has a party.
-pub fn settings(data_dir: &Path, party: Option<&str>, bootstrap: &[String]) -> Settings {
+pub(crate) fn settings(data_dir: &Path, party: Option<&str>, bootstrap: &[String]) -> Settings {
     let mut settings = Settings {
         mesh: mesh::Config {
             network: NETWORK.to_owned(),
@@ -118,7 +118,7 @@ pub fn settings(data_dir: &Path, party: Option<&str>, bootstrap: &[String]) -> S
 ///
 /// # Errors
 /// What the node says.
-pub async fn start(name: &str, party_text: &str, settings: Settings) -> Result<Node> {
+pub(crate) async fn start(name: &str, party_text: &str, settings: Settings) -> Result<Node> {
     let now_s = unix_ms() / 1_000;
     let mut identity = Identity::without_party(node_seed(name), trust(now_s));
     let party = party(party_text, name, now_s)?;

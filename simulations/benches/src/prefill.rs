@@ -17,13 +17,13 @@ use crate::evses::World;
 use crate::parties::{self, NETWORK};
 
 /// One feed while it is written: its tree and its last head.
-pub struct Writing {
+pub(crate) struct Writing {
     /// Who writes.
-    pub party: parties::Party,
+    pub(crate) party: parties::Party,
     /// What the feed holds.
-    pub tree: Tree,
+    pub(crate) tree: Tree,
     /// Its last head.
-    pub head: Head,
+    pub(crate) head: Head,
 }
 
 impl Writing {
@@ -31,7 +31,7 @@ impl Writing {
     ///
     /// # Errors
     /// If the operator's id is none.
-    pub fn first(world: &World, operator: usize, kind: Kind, now_ms: u64, hashes: &[(EvseKey, [u8; 32])]) -> Result<Writing> {
+    pub(crate) fn first(world: &World, operator: usize, kind: Kind, now_ms: u64, hashes: &[(EvseKey, [u8; 32])]) -> Result<Writing> {
         let party = operator_party(world, operator, now_ms)?;
         let mut tree = Tree::default();
         for (index, (key, hash)) in hashes.iter().enumerate() {
@@ -54,7 +54,7 @@ impl Writing {
     }
 
     /// Signs the head.
-    pub fn sign(&self) -> SignedHead {
+    pub(crate) fn sign(&self) -> SignedHead {
         SignedHead::sign(&self.head, NETWORK, self.party.chain.delegation_hash(), &self.party.message_key)
     }
 }
@@ -63,13 +63,13 @@ impl Writing {
 ///
 /// # Errors
 /// If the operator's id is none.
-pub fn operator_party(world: &World, operator: usize, now_ms: u64) -> Result<parties::Party> {
+pub(crate) fn operator_party(world: &World, operator: usize, now_ms: u64) -> Result<parties::Party> {
     let canonical = world.operator_id(operator).replace('*', "");
     parties::party(&format!("CPO:{canonical}"), "sender", now_ms / 1_000)
 }
 
 /// The statuses of an operator at the start, as hashes.
-pub fn status_hashes(world: &World, operator: usize) -> Vec<(EvseKey, [u8; 32])> {
+pub(crate) fn status_hashes(world: &World, operator: usize) -> Vec<(EvseKey, [u8; 32])> {
     let of = |number| (world.key(operator, number), hash_of(world.status(operator, number).as_bytes()));
     (0..world.evses_of(operator)).map(of).collect()
 }
@@ -78,7 +78,7 @@ pub fn status_hashes(world: &World, operator: usize) -> Vec<(EvseKey, [u8; 32])>
 ///
 /// # Errors
 /// What storage says.
-pub fn fill(dir: &Path, world: &World, kinds: &[Kind], now_ms: u64) -> Result<()> {
+pub(crate) fn fill(dir: &Path, world: &World, kinds: &[Kind], now_ms: u64) -> Result<()> {
     let place = Place::directory(dir)?;
     let mut directory = Directory::open(&place, &Config::default())?;
     for operator in 0..world.operators {

@@ -8,7 +8,7 @@ use chargemesh::protocol::Kind;
 
 use crate::bare_sqlite::Bare;
 use crate::client::{Backend, PAGE_SIZE};
-use crate::evses::{Dice, World};
+use crate::evses::Dice;
 use crate::measure::{self, Better, Pairs};
 use crate::parties::{self, PROVIDER};
 use crate::{Options, prefill};
@@ -27,7 +27,7 @@ const BARE_CACHE_KIB: u32 = 64 * 1024;
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn run(options: &Options, notation: &str) -> Result<()> {
+pub(crate) fn run(options: &Options, notation: &str) -> Result<()> {
     let world = options.world();
     let dir = options.scratch("radius_query")?;
     let runtime = crate::runtime()?;

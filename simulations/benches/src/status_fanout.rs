@@ -38,7 +38,7 @@ const SETTLE: Duration = Duration::from_secs(15);
 
 /// The shape of a run.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Nodes that take the updates.
     #[arg(long, default_value_t = 30)]
     nodes: usize,
@@ -57,7 +57,7 @@ pub struct Shape {
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn run(options: &Options, shape: Shape) -> Result<()> {
+pub(crate) fn run(options: &Options, shape: Shape) -> Result<()> {
     let dir = options.scratch("status_fanout")?;
     crate::runtime()?.block_on(measure_all(options, shape, dir.path()))
 }

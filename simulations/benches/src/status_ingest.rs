@@ -22,9 +22,9 @@ use crate::child::Child;
 use crate::client::Backend;
 use crate::evses::{Dice, STATUSES, World};
 use crate::measure::{self, Better, Pairs};
-use crate::parties::{self, NETWORK, PROVIDER};
-use crate::prefill::{self, Writing};
-use crate::{Options, prefill::status_hashes};
+use crate::parties::{self, PROVIDER};
+use crate::prefill::{self, Writing, status_hashes};
+use crate::Options;
 
 /// Statuses in one signed batch.
 const BATCH: usize = 100;
@@ -62,7 +62,7 @@ fn batch(world: &World, number: usize) -> Batch {
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn run(options: &Options, batches: usize) -> Result<()> {
+pub(crate) fn run(options: &Options, batches: usize) -> Result<()> {
     let world = options.world();
     let dir = options.scratch("status_ingest")?;
     let runtime = crate::runtime()?;
@@ -217,7 +217,7 @@ impl Feeder<'_> {
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn sender(options: &Options, now_ms: u64, batches: usize) -> Result<()> {
+pub(crate) fn sender(options: &Options, now_ms: u64, batches: usize) -> Result<()> {
     let world = options.world();
     let announcements = announcements(&world, now_ms, batches)?;
     let runtime = crate::runtime()?;
