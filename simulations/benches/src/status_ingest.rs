@@ -232,8 +232,7 @@ pub(crate) fn sender(options: &Options, now_ms: u64, batches: usize) -> Result<(
         rng_seed: 1,
     };
     let (mesh, mut events) = mesh::start(start)?;
-    let addresses = runtime.block_on(mesh.listen_addresses())?;
-    println!("ready {}", addresses.first().context("the sender does not listen")?);
+    println!("ready {}", runtime.block_on(listening(&mesh))?);
     runtime.spawn(async move {
         while let Some(event) = events.recv().await {
             if matches!(event, MeshEvent::PeerSubscribed { topic: Topic::Status, .. }) {
@@ -242,6 +241,16 @@ pub(crate) fn sender(options: &Options, now_ms: u64, batches: usize) -> Result<(
         }
     });
     publish(&mesh, announcements)
+}
+
+/// The mesh listens some moments after it was started.
+async fn listening(mesh: &Mesh) -> Result<String> {
+    loop {
+        if let Some(address) = mesh.listen_addresses().await?.into_iter().next() {
+            return Ok(address);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn publish(mesh: &Mesh, announcements: Vec<Bytes>) -> Result<()> {
