@@ -1,10 +1,6 @@
 //! The command line: part of the binary, sees only the public API.
 
-mod ask;
-mod init;
-mod lint;
-mod push;
-mod run;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -28,30 +24,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a directory with configuration, keys and a party.
-    Init(init::Args),
-    /// Run a node.
-    Run(run::Args),
-    /// Push a register or status file to a node, as an operator's backend would.
-    Push(push::Args),
-    /// Say what in a file deviates from OICP 2.3.
-    Lint(lint::Args),
-    /// Ask a running node what it knows of an EVSE.
-    Evse(ask::EvseArgs),
-    /// Ask a running node for its peers, feeds, conflicts and held pushes.
-    Peers(ask::PeersArgs),
+    /// Bring up a whole network on this machine and watch it work: no files, no network, no flags needed.
+    Demo(demo::Args),
 }
 
 /// Parses the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Init(args) => init::run(&args),
-        Command::Lint(args) => lint::run(&args),
-        Command::Run(args) => block_on(run::run(args)),
-        Command::Push(args) => block_on(push::run(args)),
-        Command::Evse(args) => block_on(ask::evse(args)),
-        Command::Peers(args) => block_on(ask::peers(args)),
+        Command::Demo(args) => block_on(demo::run(args)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("chargemesh: {error:#}");
