@@ -2,9 +2,11 @@
 
 mod ask;
 mod init;
+mod input;
 mod lint;
 mod push;
 mod run;
+mod text;
 
 use std::process::ExitCode;
 
