@@ -1,6 +1,10 @@
 //! The command line: part of the binary, sees only the public API.
 
 mod demo;
+mod input;
+mod lint;
+mod push;
+mod text;
 
 use std::process::ExitCode;
 
@@ -26,6 +30,10 @@ struct Cli {
 enum Command {
     /// Bring up a whole network on this machine and watch it work: no files, no network, no flags needed.
     Demo(demo::Args),
+    /// Push a register or status file to a node, as an operator's backend would.
+    Push(push::Args),
+    /// Say what in a file deviates from OICP 2.3.
+    Lint(lint::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -33,6 +41,8 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Lint(args) => lint::run(&args),
+        Command::Push(args) => block_on(push::run(args)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("chargemesh: {error:#}");
