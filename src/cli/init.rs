@@ -152,8 +152,7 @@ impl NewNode {
         };
         let open_facade = facade.filter(|address| !address.ip().is_loopback());
         let facade_keys = open_facade.map(|_| anyhow::Ok((facade_key()?, facade_key()?))).transpose()?;
-        let party =
-            id.map(|id| NewParty::make(id, args, &authority, &node_key, now_unix_s)).transpose()?;
+        let party = id.map(|id| NewParty::make(id, args, &authority, &node_key, now_unix_s)).transpose()?;
         let who = match &party {
             Some(party) => format!("Node of {}", party.id),
             None => "Bootstrap node".to_owned(),
@@ -282,8 +281,18 @@ fn authority_files(authority: &Authority) -> Vec<NewFile> {
         what: format!("whom the node believes, until {}", day(authority.trust.valid_until_unix_s)),
     }];
     if let (Some(trust_key), Some(issuer)) = (&authority.new_trust_key, &authority.issuer) {
-        files.push(key_file(files::ISSUER_KEY, issuer, KeyPurpose::Issuer, "vouches for parties of this network"));
-        files.push(key_file(files::TRUST_KEY, trust_key, KeyPurpose::Trust, "signs this network's trust list"));
+        files.push(key_file(
+            files::ISSUER_KEY,
+            issuer,
+            KeyPurpose::Issuer,
+            "vouches for parties of this network",
+        ));
+        files.push(key_file(
+            files::TRUST_KEY,
+            trust_key,
+            KeyPurpose::Trust,
+            "signs this network's trust list",
+        ));
     }
     files
 }

@@ -1,6 +1,9 @@
 //! The command line: part of the binary, sees only the public API.
 
+mod ask;
 mod demo;
+mod init;
+mod run;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,14 @@ struct Cli {
 enum Command {
     /// Bring up a whole network on this machine and watch it work: no files, no network, no flags needed.
     Demo(demo::Args),
+    /// Make a directory with settings, keys and a party, ready to run.
+    Init(init::Args),
+    /// Run a node.
+    Run(run::Args),
+    /// Ask a running node what it knows of an EVSE.
+    Evse(ask::EvseArgs),
+    /// Ask a running node for its peers, feeds, conflicts and held pushes.
+    Peers(ask::PeersArgs),
 }
 
 /// Parses the command line and does what it says.
@@ -33,11 +44,26 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Init(args) => init::run(&args),
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Evse(args) => block_on(ask::evse(args)),
+        Command::Peers(args) => block_on(ask::peers(args)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("chargemesh: {error:#}");
+        eprintln!("chargemesh: {}", told(&error));
         ExitCode::from(EXIT_FAILED)
     })
+}
+
+/// An error and its causes, each text once: many of our errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.extend([if told.is_empty() { "" } else { ": " }, &cause]);
+        }
+    }
+    told
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

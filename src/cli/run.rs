@@ -115,7 +115,10 @@ fn overrides(args: &Args) -> Vec<Override> {
 /// Log lines go to the error output, so that what the node says for people stands alone.
 fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter).with_context(|| {
-        format!("log.filter = {:?} is no filter: write a level (info) or warn,chargemesh::mesh=debug", config.filter)
+        format!(
+            "log.filter = {:?} is no filter: write a level (info) or warn,chargemesh::mesh=debug",
+            config.filter
+        )
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.format {
@@ -182,7 +185,9 @@ impl Ends {
             let Some(hours) = end.due(now_unix_s) else { continue };
             match hours {
                 0 => tracing::error!("{} has ended: nothing signed under it counts any more", end.what),
-                hours => tracing::warn!("{} ends in {hours} hours: renew it, or others stop listening", end.what),
+                hours => {
+                    tracing::warn!("{} ends in {hours} hours: renew it, or others stop listening", end.what)
+                }
             }
         }
     }

@@ -90,10 +90,17 @@ impl Authority {
         let bytes = read(list, FILE_BYTES_MAX)?;
         let of_list = || format!("{} is no trust list that holds", list.display());
         let header = peek(&bytes).with_context(of_list)?;
-        ensure!(header.purpose == Purpose::TrustList, "{} is a signed object, but no trust list", list.display());
+        ensure!(
+            header.purpose == Purpose::TrustList,
+            "{} is a signed object, but no trust list",
+            list.display()
+        );
         let network = header.network;
         if let Some(asked) = args.network.as_ref().filter(|asked| **asked != network) {
-            bail!("{} is for the network \"{network}\", not \"{asked}\": leave --network out", list.display());
+            bail!(
+                "{} is for the network \"{network}\", not \"{asked}\": leave --network out",
+                list.display()
+            );
         }
         let trust_signer = PublicKey::from_bytes(&header.signer).with_context(of_list)?;
         let trust = TrustList::open(&bytes, &network, &trust_signer).with_context(of_list)?;

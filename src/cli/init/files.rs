@@ -62,7 +62,9 @@ pub(super) fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
         let path = directory.join(file.name);
         let parent = path.parent().unwrap_or(directory);
         if !parent.exists() {
-            private_directory().create(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            private_directory()
+                .create(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
         }
         let written = new_file(file.secret).open(&path).and_then(|mut open| {
             open.write_all(&file.content)?;
@@ -142,7 +144,11 @@ impl Settings<'_> {
         let Some((id, name)) = self.party else { return text };
         if let Some((backend, _)) = &self.facade_keys {
             let backend = [
-                ("It stands in the base URL (/k/KEY) or is the password of HTTP Basic; keep it secret.", "key", quoted(backend)),
+                (
+                    "It stands in the base URL (/k/KEY) or is the password of HTTP Basic; keep it secret.",
+                    "key",
+                    quoted(backend),
+                ),
                 ("For whom this backend may act.", "parties", format!("[{}]", quoted(id))),
             ];
             section(&mut text, "[[facade.backend]]", &backend);

@@ -28,7 +28,13 @@ pub(super) struct NewParty {
 }
 
 impl NewParty {
-    pub(super) fn make(id: PartyId, args: &Args, authority: &Authority, node_key: &SecretKey, now_unix_s: u64) -> anyhow::Result<NewParty> {
+    pub(super) fn make(
+        id: PartyId,
+        args: &Args,
+        authority: &Authority,
+        node_key: &SecretKey,
+        now_unix_s: u64,
+    ) -> anyhow::Result<NewParty> {
         let Some(issuer) = &authority.issuer else {
             bail!("somebody has to vouch for {id}: name the key file of an issuer with --issuer");
         };
@@ -70,9 +76,11 @@ impl NewParty {
 
     /// The files of the party.
     pub(super) fn files(&self) -> [NewFile; 4] {
-        let signed = |name, bytes: &[u8], what| NewFile { name, content: bytes.to_vec().into(), secret: false, what };
+        let signed =
+            |name, bytes: &[u8], what| NewFile { name, content: bytes.to_vec().into(), secret: false, what };
         let word = format!("an issuer's word for {}, until {}", self.id, day(self.credential_until_unix_s));
-        let leave = format!("lets this node speak for {}, until {}", self.id, day(self.delegation_until_unix_s));
+        let leave =
+            format!("lets this node speak for {}, until {}", self.id, day(self.delegation_until_unix_s));
         [
             key_file(files::MESSAGE_KEY, &self.message_key, KeyPurpose::Message, "signs what the node says"),
             key_file(
