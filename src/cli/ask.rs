@@ -50,10 +50,7 @@ pub(crate) struct PeersArgs {
 impl Target {
     async fn get(&self, path: &str) -> anyhow::Result<Received> {
         let client = HubClient::new(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
-        let answer = client
-            .get(path)
-            .await
-            .with_context(|| format!("is a node running at {}? --node names another", self.node))?;
+        let answer = client.get(path).await?;
         match answer.http_status {
             401 if self.admin_key.is_some() => bail!("{} refuses this admin key", self.node),
             401 => bail!(
@@ -78,7 +75,7 @@ pub(crate) async fn evse(args: EvseArgs) -> anyhow::Result<ExitCode> {
         return print_json(&answer);
     }
     let root = parsed(&answer)?;
-    println!("{}", shown(&text(&root, "key")));
+    println!("{}", id.as_str());
     let mut table = Table::new("  ");
     table.row([
         "operator".to_owned(),
@@ -101,7 +98,7 @@ fn status_line(root: &Node<'_>) -> String {
     let now_ms = now_unix_ms();
     let since = |name| age(now_ms, number(status, name));
     format!(
-        "{}  since {}, confirmed {} ago by {}",
+        "{}  for {}, confirmed {} ago by {}",
         shown(&text(status, "evse_status")),
         since("observed_at_unix_ms"),
         since("confirmed_at_unix_ms"),
@@ -152,6 +149,7 @@ pub(crate) async fn peers(args: PeersArgs) -> anyhow::Result<ExitCode> {
         peer_table(&root);
         feed_table(&root);
         conflict_lines(&root);
+        println!();
     }
     held_table(&root, &args.target.node);
     Ok(ExitCode::SUCCESS)
@@ -182,12 +180,17 @@ fn peer_table(root: &Node<'_>) {
         let rtt_ms = peer.field("rtt_ms").and_then(Node::number_text).and_then(|ms| ms.parse::<f64>().ok());
         table.row([
             shown(&text(peer, "node")),
-            shown(&text(peer, "address")),
+            shown(dialled(&text(peer, "address"))),
             rtt_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             shown(&text(peer, "purpose")),
         ]);
     }
     table.print();
+}
+
+/// An address without the name of the node, which stands beside it.
+fn dialled(address: &str) -> &str {
+    address.split_once("/p2p/").map_or(address, |(dialled, _)| dialled)
 }
 
 fn feed_table(root: &Node<'_>) {
@@ -241,7 +244,7 @@ fn conflict_line(conflict: &Node<'_>) -> String {
 
 fn held_table(root: &Node<'_>, url: &str) {
     let held = items(root, "held");
-    println!("\nHeld pushes: {}", held.len());
+    println!("Held pushes: {}", held.len());
     let mut table =
         Table::new("  ").header(["number", "feed", "would remove", "of", "came"]).right([0, 2, 3]);
     let now_ms = now_unix_ms();

@@ -211,17 +211,17 @@ impl NewNode {
                  {dir}/issuer can vouch for anybody here. That is right for trying things and for a network\n\
                  of friends; no node needs the directory to run, so keep it where only you can read it."
             );
-        } else {
+        } else if args.join.is_none() {
             println!(
                 "\nThis node believes the trust list that is signed by\n  {}\nCompare that with who gave it to you.",
                 self.authority.trust_signer.to_text(KeyPurpose::Trust)
             );
         }
         println!("\nNext:\n  chargemesh run --config {}", shell(&args.dir.join(files::SETTINGS)));
-        self.report_joining(args);
         if let Some(facade) = self.facade {
-            println!("Your backend's base URL, once it runs: http://{facade}");
+            println!("  then your backend's base URL is http://{facade}");
         }
+        self.report_joining(args);
     }
 
     /// How another node gets into the network.

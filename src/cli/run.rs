@@ -1,6 +1,6 @@
 //! `chargemesh run`: one node, until it is told to stop.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +14,10 @@ use chargemesh::node::{self, Deps, Identity, Node};
 use tracing_subscriber::EnvFilter;
 
 use super::EXIT_FAILED;
+
+/// Libraries that report at `info` or `warn` what is no news for the operator of a node. A filter that names
+/// one of them goes over this.
+const QUIET_LIBRARIES: &str = "libp2p_swarm=warn,libp2p_kad=error,rusqlite_migration=warn";
 
 /// How often the node looks whether it is still whole and what is about to end.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -114,13 +118,16 @@ fn overrides(args: &Args) -> Vec<Override> {
 
 /// Log lines go to the error output, so that what the node says for people stands alone.
 fn start_log(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.filter).with_context(|| {
+    let filter = format!("{QUIET_LIBRARIES},{}", config.filter);
+    let filter = EnvFilter::try_new(&filter).with_context(|| {
         format!(
             "log.filter = {:?} is no filter: write a level (info) or warn,chargemesh::mesh=debug",
             config.filter
         )
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
