@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::PartyId;
+use crate::identity::{IdError, PartyId, Role};
 
 pub use load::{ConfigError, Origin, Override, environment_overrides};
 
@@ -101,6 +101,25 @@ pub struct PartyConfig {
     pub delegation: PathBuf,
 }
 
+impl PartyConfig {
+    /// The party of [`PartyConfig::id`].
+    ///
+    /// # Errors
+    /// [`IdError`] if it is not `ROLE:ID`.
+    pub fn party(&self) -> Result<PartyId, IdError> {
+        party(&self.id)
+    }
+}
+
+/// Reads `ROLE:ID` with the id in any wire spelling.
+fn party(text: &str) -> Result<PartyId, IdError> {
+    match text.split_once(':') {
+        Some((role, id)) => PartyId::new(Role::parse(role)?, id),
+        // Has no role: this finds the words for it.
+        None => PartyId::parse(text),
+    }
+}
+
 /// Longest operator name in characters (OICP 2.3 `OperatorName`).
 const NAME_CHARACTERS_MAX: usize = 100;
 
@@ -138,7 +157,7 @@ impl Config {
         let mut known = BTreeSet::new();
         for (index, party) in self.parties.iter().enumerate() {
             let key = format!("parties[{index}].id");
-            match PartyId::parse(&party.id) {
+            match party.party() {
                 Ok(id) if !known.insert(id.clone()) => {
                     return wrong(key, format!("{id} is configured twice: keep one of them"));
                 }
@@ -153,14 +172,17 @@ impl Config {
             }
         }
         for (index, backend) in self.facade.backends.iter().enumerate() {
-            for party in &backend.parties {
+            for name in &backend.parties {
                 let key = format!("facade.backend[{index}].parties");
-                match PartyId::parse(party) {
+                match party(name) {
                     Ok(id) if known.contains(&id) => {}
                     Ok(id) => {
-                        return wrong(key, format!("{id} is no party of this node: add it under [[parties]]"));
+                        return wrong(
+                            key,
+                            format!("{id} is no party of this node: add it under [[parties]]"),
+                        );
                     }
-                    Err(error) => return wrong(key, format!("{party:?}: {error}")),
+                    Err(error) => return wrong(key, format!("{name:?}: {error}")),
                 }
             }
         }

@@ -1,3 +1,9 @@
 //! The `chargemesh` binary.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -122,7 +122,11 @@ fn apply(table: &Table, over: &Override) -> Result<(Table, Config), ConfigError>
         let mut table = table.clone();
         if !put(&mut table, &over.key, value) {
             let problem = format!("`{}` is no setting", over.key);
-            return Err(ConfigError::Overridden { origin: over.origin.clone(), problem, hint: String::new() });
+            return Err(ConfigError::Overridden {
+                origin: over.origin.clone(),
+                problem,
+                hint: String::new(),
+            });
         }
         match Config::deserialize_table(&table) {
             Ok(config) => return Ok((table, config)),

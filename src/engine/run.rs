@@ -16,7 +16,9 @@ use super::view::node_view;
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
-use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Report, RequestId, Roaming, SyncId};
+use crate::roaming::{
+    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Report, RequestId, Roaming, SyncId,
+};
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
 const ROUND_INPUTS_MAX: usize = 256;
@@ -28,7 +30,8 @@ const DIRECTORY_COMMITS_MAX: usize = 8;
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the core anew from what storage remembers.
-pub(crate) type Restore = Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Roaming, EngineError>> + Send + Sync>;
+pub(crate) type Restore =
+    Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<Roaming, EngineError>> + Send + Sync>;
 
 /// What the engine joins.
 pub(crate) struct Parts {
@@ -178,7 +181,10 @@ impl Runner {
         let of = |change: &DirectoryChange| match change {
             DirectoryChange::Records { feed, records } => {
                 let kind = feed.kind;
-                records.iter().map(|r| AppliedChange { kind, key: r.key.clone(), at_unix_ms: r.at_unix_ms }).collect()
+                records
+                    .iter()
+                    .map(|r| AppliedChange { kind, key: r.key.clone(), at_unix_ms: r.at_unix_ms })
+                    .collect()
             }
             _ => Vec::new(),
         };
@@ -238,7 +244,9 @@ impl Runner {
             MeshEvent::Answered { request, from, body } => {
                 inputs.push(Input::Answered { from, request: RequestId(request.0), bytes: body });
             }
-            MeshEvent::AskFailed { request, .. } => inputs.push(Input::AskFailed { request: RequestId(request.0) }),
+            MeshEvent::AskFailed { request, .. } => {
+                inputs.push(Input::AskFailed { request: RequestId(request.0) })
+            }
             MeshEvent::SyncFrame { sync, frame, credit, .. } => {
                 self.credits.push(credit);
                 inputs.push(Input::SyncFrame { sync: SyncId(sync.0), bytes: frame });
@@ -395,4 +403,3 @@ fn tell(report: &Report) {
 
 /// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
 pub(crate) const APPLIED_CHANGES_MAX: usize = 65_536;
-

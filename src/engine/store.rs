@@ -23,7 +23,11 @@ impl Store {
     }
 
     /// Commits what can be rebuilt.
-    pub(crate) fn commit_directory(&self, changes: Vec<DirectoryChange>, now_unix_ms: u64) -> DirectoryCommit {
+    pub(crate) fn commit_directory(
+        &self,
+        changes: Vec<DirectoryChange>,
+        now_unix_ms: u64,
+    ) -> DirectoryCommit {
         let writer = self.0.directory.clone();
         // Queued here and now, so that commits keep their order; only the outcome is waited for.
         match writer.try_commit(changes, now_unix_ms) {
@@ -33,7 +37,9 @@ impl Store {
                     Err(_) => Err(EngineError::Stopped),
                 }
             }),
-            Err(changes) => Box::pin(async move { writer.commit(changes, now_unix_ms).await.map(drop).map_err(refused) }),
+            Err(changes) => {
+                Box::pin(async move { writer.commit(changes, now_unix_ms).await.map(drop).map_err(refused) })
+            }
         }
     }
 

@@ -7,16 +7,17 @@ use crate::roaming::{FeedSummary, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
-    let conflict = |(kind, key, conflict, told): (crate::protocol::Kind, _, crate::roaming::Conflict, bool)| {
-        let key: crate::oicp::id::EvseKey = key;
-        ConflictView {
-            key: key.as_str().to_owned(),
-            kind: kind.name(),
-            shown: conflict.shown.as_ref().map(PartyId::to_text),
-            claimed_by: conflict.claimed_by.iter().map(PartyId::to_text).collect(),
-            reported_by_peer: told,
-        }
-    };
+    let conflict =
+        |(kind, key, conflict, told): (crate::protocol::Kind, _, crate::roaming::Conflict, bool)| {
+            let key: crate::oicp::id::EvseKey = key;
+            ConflictView {
+                key: key.as_str().to_owned(),
+                kind: kind.name(),
+                shown: conflict.shown.as_ref().map(PartyId::to_text),
+                claimed_by: conflict.claimed_by.iter().map(PartyId::to_text).collect(),
+                reported_by_peer: told,
+            }
+        };
     NodeView {
         node: node.to_owned(),
         parties,

@@ -3,16 +3,16 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::directory::{
-    DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version,
-};
+use super::directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
 use crate::identity::CanonicalId;
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
-use crate::storage::{self, Area, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery, StorageError};
+use crate::storage::{
+    self, Area, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery, StorageError,
+};
 
 impl Directory for Reader {
     fn data_page(

@@ -25,7 +25,9 @@ pub enum NodeError {
     #[error("facade: {0}")]
     Facade(#[source] FacadeError),
     /// A party's own credential does not hold here.
-    #[error("the credential of {party} does not hold: {source}. Is its issuer in the trust list of this node?")]
+    #[error(
+        "the credential of {party} does not hold: {source}. Is its issuer in the trust list of this node?"
+    )]
     Credential {
         /// The party.
         party: PartyId,

@@ -41,7 +41,8 @@ impl Identity {
         now_unix_s: u64,
     ) -> Result<(), NodeError> {
         let revocations = Revocations::none();
-        let context = TrustContext { network, trust: &self.trust, revocations: &revocations, at_unix_s: now_unix_s };
+        let context =
+            TrustContext { network, trust: &self.trust, revocations: &revocations, at_unix_s: now_unix_s };
         let verified = chain.verify(&context);
         let speaker = verified.map_err(|source| NodeError::Credential { party: party.clone(), source })?;
         let misfit = |what| NodeError::Delegation { party: party.clone(), what };

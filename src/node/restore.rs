@@ -26,7 +26,15 @@ pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, 
         Box::pin(async move {
             let snapshot = snapshot(&store).await?;
             let parties = identity.parties.clone();
-            Ok(Roaming::restore(config, &network, identity.trust.clone(), parties, seed, snapshot, clock.now()))
+            Ok(Roaming::restore(
+                config,
+                &network,
+                identity.trust.clone(),
+                parties,
+                seed,
+                snapshot,
+                clock.now(),
+            ))
         })
     })
 }
@@ -62,7 +70,8 @@ async fn publish_again(store: &Store, own: &storage::RestoredFeed) -> Result<(),
     for entries in own.entries.chunks(RECORDS_PER_COMMIT) {
         let keys = entries.iter().map(|entry| entry.key.clone()).collect();
         let values = store.0.reader.own_values(own.feed.clone(), keys).await.map_err(refused)?;
-        let records = entries.iter().zip(values).map(|(entry, value)| record(own.feed.kind, entry, value)).collect();
+        let records =
+            entries.iter().zip(values).map(|(entry, value)| record(own.feed.kind, entry, value)).collect();
         let change = DirectoryChange::Records { feed: own.feed.clone(), records };
         store.commit_directory(vec![change], own.received_unix_ms).await?;
     }
@@ -87,7 +96,8 @@ fn record(kind: Kind, entry: &storage::RestoredEntry, value: Option<Bytes>) -> R
 }
 
 fn restored(feed: storage::RestoredFeed) -> RestoredFeed {
-    let entry = |e: storage::RestoredEntry| Entry { key: e.key, seq: e.seq, at_unix_ms: e.at_unix_ms, hash: e.hash };
+    let entry =
+        |e: storage::RestoredEntry| Entry { key: e.key, seq: e.seq, at_unix_ms: e.at_unix_ms, hash: e.hash };
     RestoredFeed {
         head: feed.head,
         signed: feed.signed,

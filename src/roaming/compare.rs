@@ -4,7 +4,7 @@
 use super::effect::{Action, Effects, Report};
 use super::feed::KnownHead;
 use super::input::{AskId, Now, RequestId};
-use super::{Pending, Peer, Roaming};
+use super::{Peer, Pending, Roaming};
 use crate::identity::{PartyId, Speaker};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Answer, ConflictNotice, FeedId, HeadMark, Kind, NodeId, Question, SignedHead};
@@ -38,8 +38,12 @@ impl Roaming {
 
     /// Asks the peers whose turn it is.
     pub(super) fn tick_compare(&mut self, now: Now, fx: &mut Effects) {
-        let due: Vec<NodeId> =
-            self.peers.iter().filter(|(_, peer)| peer.compare_at_ms <= now.mono_ms).map(|(node, _)| node.clone()).collect();
+        let due: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.compare_at_ms <= now.mono_ms)
+            .map(|(node, _)| node.clone())
+            .collect();
         for node in due {
             self.compare(&node, now, fx);
         }
@@ -52,7 +56,8 @@ impl Roaming {
         let soon = peer.soon_until_ms > now.mono_ms && !self.all_in_sync;
         // Every minute with one random peer: spread over all of them.
         let slow_ms = self.config.compare_s * 1_000 * peers;
-        let wait_ms = if soon { self.config.compare_soon_s * 1_000 } else { slow_ms / 2 + jitter % (slow_ms + 1) };
+        let wait_ms =
+            if soon { self.config.compare_soon_s * 1_000 } else { slow_ms / 2 + jitter % (slow_ms + 1) };
         peer.compare_at_ms = now.mono_ms + wait_ms.max(1_000);
         if !self.replicate_all && self.parties.is_empty() {
             return;
@@ -66,7 +71,9 @@ impl Roaming {
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
             Ok(Question::Heads(marks)) => self.heads_for(from, &marks, now),
-            Ok(Question::Chain(delegation)) => self.speakers.chain(&delegation).cloned().map_or(Answer::NotFound, Answer::Chain),
+            Ok(Question::Chain(delegation)) => {
+                self.speakers.chain(&delegation).cloned().map_or(Answer::NotFound, Answer::Chain)
+            }
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
@@ -110,7 +117,14 @@ impl Roaming {
     }
 
     /// A peer answered.
-    pub(super) fn answered(&mut self, from: &NodeId, request: RequestId, bytes: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn answered(
+        &mut self,
+        from: &NodeId,
+        request: RequestId,
+        bytes: &[u8],
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(pending) = self.requests.remove(&request) else { return };
         let answer = Answer::decode(bytes).unwrap_or(Answer::Unsupported);
         match (pending, answer) {
@@ -120,7 +134,9 @@ impl Roaming {
                 }
                 self.heads_compared(now, fx);
             }
-            (Pending::Chain(delegation), Answer::Chain(chain)) => self.chain_answered(delegation, Some(chain), now, fx),
+            (Pending::Chain(delegation), Answer::Chain(chain)) => {
+                self.chain_answered(delegation, Some(chain), now, fx)
+            }
             (Pending::Chain(delegation), _) => self.chain_answered(delegation, None, now, fx),
             (Pending::Notice, _) | (Pending::Heads, _) => {}
         }
@@ -134,11 +150,22 @@ impl Roaming {
 
     fn take_answered_head(&mut self, signed: SignedHead, from: &NodeId, now: Now, fx: &mut Effects) {
         let announcement = crate::protocol::Announcement { heads: vec![signed], changes: None };
-        self.take(super::speakers::Waiting { from: from.clone(), gossip: None, announcement, until_ms: 0 }, now, fx);
+        self.take(
+            super::speakers::Waiting { from: from.clone(), gossip: None, announcement, until_ms: 0 },
+            now,
+            fx,
+        );
     }
 
     /// A head of a feed of ours came from outside.
-    pub(super) fn own_head(&mut self, known: KnownHead, speaker: std::sync::Arc<Speaker>, from: &NodeId, now: Now, fx: &mut Effects) -> Result<(), super::effect::Refusal> {
+    pub(super) fn own_head(
+        &mut self,
+        known: KnownHead,
+        speaker: std::sync::Arc<Speaker>,
+        from: &NodeId,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), super::effect::Refusal> {
         let feed = self.feeds.entry(known.head.feed.clone()).or_insert_with(|| super::Feed::new(true));
         let ours = feed.newest.as_ref().map(|newest| newest.head.position());
         if ours.is_some_and(|ours| ours >= known.head.position()) {
@@ -164,10 +191,15 @@ impl Roaming {
     }
 
     fn notice_all_to(&mut self, node: &NodeId) {
-        let conflicts: Vec<(Kind, EvseKey, Vec<PartyId>)> =
-            self.claims.conflicts().map(|((kind, key), c)| (*kind, key.clone(), c.claimed_by.clone())).collect();
+        let conflicts: Vec<(Kind, EvseKey, Vec<PartyId>)> = self
+            .claims
+            .conflicts()
+            .map(|((kind, key), c)| (*kind, key.clone(), c.claimed_by.clone()))
+            .collect();
         for (kind, key, parties) in conflicts {
-            let theirs = parties.iter().any(|party| self.node_of(&FeedId::public(party.clone(), kind)).as_ref() == Some(node));
+            let theirs = parties
+                .iter()
+                .any(|party| self.node_of(&FeedId::public(party.clone(), kind)).as_ref() == Some(node));
             if theirs && self.notices.len() < NOTICES_WAITING_MAX {
                 self.notices.insert((node.clone(), kind, key));
             }
@@ -199,9 +231,12 @@ impl Roaming {
 
     /// A peer tells us that somebody else publishes an EVSE of ours.
     fn noticed(&mut self, notice: ConflictNotice, fx: &mut Effects) -> Answer {
-        let parties: Vec<PartyId> = notice.claimed_by.iter().filter_map(|text| PartyId::parse(text).ok()).collect();
+        let parties: Vec<PartyId> =
+            notice.claimed_by.iter().filter_map(|text| PartyId::parse(text).ok()).collect();
         let ours = parties.iter().any(|party| self.parties.contains_key(party));
-        let (Some(kind), Ok(key), true) = (Kind::from_code(notice.kind), EvseKey::parse_canonical(&notice.key), ours) else {
+        let (Some(kind), Ok(key), true) =
+            (Kind::from_code(notice.kind), EvseKey::parse_canonical(&notice.key), ours)
+        else {
             return Answer::NotFound;
         };
         let shown = notice.shown.as_deref().and_then(|text| PartyId::parse(text).ok());

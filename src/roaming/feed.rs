@@ -157,7 +157,11 @@ impl Feed {
         let full = per_s.saturating_mul(10);
         let (tokens, counted) = self.tokens;
         let earned = now.mono_ms.saturating_sub(counted).saturating_mul(u64::from(per_s)) / 1_000;
-        let tokens = if counted == 0 { full } else { tokens.saturating_add(earned.min(u64::from(full)) as u32).min(full) };
+        let tokens = if counted == 0 {
+            full
+        } else {
+            tokens.saturating_add(earned.min(u64::from(full)) as u32).min(full)
+        };
         let counted = if earned > 0 || counted == 0 { now.mono_ms.max(1) } else { counted };
         self.tokens = (tokens.saturating_sub(1), counted);
         tokens > 0

@@ -10,7 +10,9 @@ use super::records::{self, Checked};
 use super::speakers::{Knowledge, Waiting};
 use super::{Pending, Roaming};
 use crate::identity::Speaker;
-use crate::protocol::{Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, Question, SignedHead, Verdict};
+use crate::protocol::{
+    Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, Question, SignedHead, Verdict,
+};
 
 /// How far in the future a head may be signed, in milliseconds: the clocks of honest nodes differ.
 const FUTURE_MS_MAX: u64 = 300_000;
@@ -31,9 +33,18 @@ impl From<Refusal> for Stop {
 
 impl Roaming {
     /// A gossip message.
-    pub(super) fn announced(&mut self, from: NodeId, gossip: GossipId, bytes: &[u8], now: Now, fx: &mut Effects) {
+    pub(super) fn announced(
+        &mut self,
+        from: NodeId,
+        gossip: GossipId,
+        bytes: &[u8],
+        now: Now,
+        fx: &mut Effects,
+    ) {
         match Announcement::decode(bytes) {
-            Ok(announcement) => self.take(Waiting { from, gossip: Some(gossip), announcement, until_ms: 0 }, now, fx),
+            Ok(announcement) => {
+                self.take(Waiting { from, gossip: Some(gossip), announcement, until_ms: 0 }, now, fx)
+            }
             Err(error) => self.refuse(&from, Some(gossip), 0, Refusal::Malformed(error.to_string()), fx),
         }
     }
@@ -67,10 +78,18 @@ impl Roaming {
     fn hold(&mut self, delegation: Digest, message: Waiting, now: Now, fx: &mut Effects) {
         let until_ms = now.mono_ms + self.config.unknown_sender_ms;
         let from = message.from.clone();
-        match self.speakers.hold(delegation, Waiting { until_ms, ..message }, self.config.unknown_sender_messages_max) {
+        match self.speakers.hold(
+            delegation,
+            Waiting { until_ms, ..message },
+            self.config.unknown_sender_messages_max,
+        ) {
             Ok(true) => {
                 let request = self.request(Pending::Chain(delegation));
-                fx.actions.push(Action::Ask { to: from, request, bytes: Question::Chain(delegation).encode() });
+                fx.actions.push(Action::Ask {
+                    to: from,
+                    request,
+                    bytes: Question::Chain(delegation).encode(),
+                });
             }
             Ok(false) => {}
             Err(message) => self.refuse(&message.from, message.gossip, 0, Refusal::UnknownSender, fx),
@@ -78,12 +97,20 @@ impl Roaming {
     }
 
     /// The chain behind a delegation came, or will not come.
-    pub(super) fn chain_answered(&mut self, delegation: Digest, chain: Option<crate::identity::Chain>, now: Now, fx: &mut Effects) {
+    pub(super) fn chain_answered(
+        &mut self,
+        delegation: Digest,
+        chain: Option<crate::identity::Chain>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let waiting = self.speakers.release(&delegation);
         let admitted = match chain {
             Some(chain) if chain.delegation_hash() == delegation => {
                 let kept = chain.clone();
-                self.speakers.admit(chain, now).map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
+                self.speakers
+                    .admit(chain, now)
+                    .map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
             }
             _ => Err(Refusal::UnknownSender),
         };
@@ -102,7 +129,14 @@ impl Roaming {
         }
     }
 
-    fn refuse(&mut self, from: &NodeId, gossip: Option<GossipId>, records: u64, refusal: Refusal, fx: &mut Effects) {
+    fn refuse(
+        &mut self,
+        from: &NodeId,
+        gossip: Option<GossipId>,
+        records: u64,
+        refusal: Refusal,
+        fx: &mut Effects,
+    ) {
         let verdict = refusal.verdict();
         if verdict == Verdict::Reject {
             self.records_refused += records.max(1);
@@ -114,14 +148,23 @@ impl Roaming {
     }
 
     /// One head, with the changes that lead to it or without.
-    pub(super) fn take_head(&mut self, signed: &SignedHead, changes: Option<&ChangeSet>, from: &NodeId, now: Now, fx: &mut Effects) -> Result<(), Stop> {
+    pub(super) fn take_head(
+        &mut self,
+        signed: &SignedHead,
+        changes: Option<&ChangeSet>,
+        from: &NodeId,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), Stop> {
         let (head, speaker) = self.verify_head(signed, now)?;
         let known = KnownHead { head, signed: signed.clone() };
         let feed_id = known.head.feed.clone();
         if self.parties.contains_key(&feed_id.party) {
             return Ok(self.own_head(known, speaker, from, now, fx)?);
         }
-        if !self.replicate_all || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max {
+        if !self.replicate_all
+            || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max
+        {
             return Err(Refusal::NotHeld.into());
         }
         // The writer is bound to the changes even where we do not need them.
@@ -138,7 +181,11 @@ impl Roaming {
     }
 
     /// Signature, signer, scope and time: the same for every head, wherever it comes from.
-    pub(super) fn verify_head(&mut self, signed: &SignedHead, now: Now) -> Result<(Head, Arc<Speaker>), Stop> {
+    pub(super) fn verify_head(
+        &mut self,
+        signed: &SignedHead,
+        now: Now,
+    ) -> Result<(Head, Arc<Speaker>), Stop> {
         let malformed = |error: crate::protocol::ProtocolError| Refusal::Malformed(error.to_string());
         let delegation = signed.delegation(self.speakers.network()).map_err(malformed)?;
         let speaker = match self.speakers.of(&delegation, now) {
@@ -150,7 +197,9 @@ impl Roaming {
         if head.feed.party != *speaker.party() || head.epoch != speaker.epoch() {
             return Err(Refusal::Scope(format!("{} signs for {}", speaker.party(), head.feed)).into());
         }
-        speaker.may_do(records::operation(head.feed.kind)).map_err(|error| Refusal::Scope(error.to_string()))?;
+        speaker
+            .may_do(records::operation(head.feed.kind))
+            .map_err(|error| Refusal::Scope(error.to_string()))?;
         let valid_then = speaker.may_at(head.created_unix_ms / 1_000).is_ok();
         if !valid_then || head.created_unix_ms > now.unix_ms + FUTURE_MS_MAX {
             return Err(Refusal::Time.into());
@@ -162,7 +211,14 @@ impl Roaming {
     }
 
     /// A newer head was learned: apply its changes if they follow on what we have, else repair.
-    fn follow(&mut self, feed_id: &FeedId, known: KnownHead, changes: Option<Vec<Checked>>, now: Now, fx: &mut Effects) -> Result<(), Stop> {
+    fn follow(
+        &mut self,
+        feed_id: &FeedId,
+        known: KnownHead,
+        changes: Option<Vec<Checked>>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), Stop> {
         let Some(feed) = self.feeds.get_mut(feed_id) else { return Ok(()) };
         if feed.tree.count() == known.head.count && feed.tree.root() == known.head.root && !feed.applying {
             feed.settled(known.clone());
@@ -191,7 +247,14 @@ impl Roaming {
     }
 
     /// Applies changes if they yield the signed root; else everything is as before.
-    fn apply(&mut self, feed_id: &FeedId, known: &KnownHead, changes: Vec<Checked>, now: Now, fx: &mut Effects) -> bool {
+    fn apply(
+        &mut self,
+        feed_id: &FeedId,
+        known: &KnownHead,
+        changes: Vec<Checked>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> bool {
         let Some(feed) = self.feeds.get_mut(feed_id) else { return false };
         let mut undo = Vec::with_capacity(changes.len());
         for change in &changes {
@@ -212,7 +275,8 @@ impl Roaming {
         }
         feed.settled(known.clone());
         self.records_accepted += changes.len() as u64;
-        let records = last_of_each(changes).into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+        let records =
+            last_of_each(changes).into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });
         fx.directory.push(super::publish::head_change(known, now));
         true
@@ -289,4 +353,3 @@ fn judge(gossip: Option<GossipId>, verdict: Verdict, fx: &mut Effects) {
         fx.actions.push(Action::Judge { gossip, verdict });
     }
 }
-

@@ -146,8 +146,17 @@ pub struct Roaming {
 
 impl Roaming {
     /// The core as it was when it stopped, or a new one.
-    pub fn restore(config: Config, network: &str, trust: TrustList, parties: Vec<OurParty>, seed: u64, snapshot: Snapshot, now: Now) -> Roaming {
-        let publishes_only = !parties.is_empty() && parties.iter().all(|p| p.party.role == crate::identity::Role::Cpo);
+    pub fn restore(
+        config: Config,
+        network: &str,
+        trust: TrustList,
+        parties: Vec<OurParty>,
+        seed: u64,
+        snapshot: Snapshot,
+        now: Now,
+    ) -> Roaming {
+        let publishes_only =
+            !parties.is_empty() && parties.iter().all(|p| p.party.role == crate::identity::Role::Cpo);
         let replicate_all = match config.replicate {
             Replicate::All => true,
             Replicate::Own => false,
@@ -245,13 +254,19 @@ impl Roaming {
     pub fn handle(&mut self, input: Input, now: Now) -> Effects {
         let mut fx = std::mem::take(&mut self.pending);
         match input {
-            Input::PushData { call, party, push, body } => self.push_data(call, party, push, body, now, &mut fx),
-            Input::PushStatus { call, party, push, body } => self.push_status(call, party, push, body, now, &mut fx),
+            Input::PushData { call, party, push, body } => {
+                self.push_data(call, party, push, body, now, &mut fx)
+            }
+            Input::PushStatus { call, party, push, body } => {
+                self.push_status(call, party, push, body, now, &mut fx)
+            }
             Input::Confirm { call, held } => self.confirm(call, held, now, &mut fx),
             Input::PeerUp(node) => self.peer_up(node, now, &mut fx),
             Input::PeerDown(node) => drop(self.peers.remove(&node)),
             Input::GapSuspected(node) => self.gap_suspected(&node, now),
-            Input::Announced { from, gossip, topic: _, bytes } => self.announced(from, gossip, &bytes, now, &mut fx),
+            Input::Announced { from, gossip, topic: _, bytes } => {
+                self.announced(from, gossip, &bytes, now, &mut fx)
+            }
             Input::Asked { from, ask, bytes } => self.asked(&from, ask, &bytes, now, &mut fx),
             Input::Answered { from, request, bytes } => self.answered(&from, request, &bytes, now, &mut fx),
             Input::AskFailed { request } => self.ask_failed(request, now, &mut fx),
@@ -267,8 +282,16 @@ impl Roaming {
         if !self.slices.is_empty() {
             return Deadline { at_ms: 0, why: "a verified repair is being written" };
         }
-        let busy = !self.ready || !self.jobs.is_empty() || !self.notices.is_empty() || self.speakers.is_waiting() || !self.all_in_sync;
-        let (wait_ms, why) = if busy { (TICK_BUSY_MS, "something waits") } else { (TICK_IDLE_MS, "heartbeats and comparisons") };
+        let busy = !self.ready
+            || !self.jobs.is_empty()
+            || !self.notices.is_empty()
+            || self.speakers.is_waiting()
+            || !self.all_in_sync;
+        let (wait_ms, why) = if busy {
+            (TICK_BUSY_MS, "something waits")
+        } else {
+            (TICK_IDLE_MS, "heartbeats and comparisons")
+        };
         Deadline { at_ms: self.last_tick_ms + wait_ms, why }
     }
 
@@ -299,7 +322,8 @@ impl Roaming {
             let idle = feed.sync.is_none() && !feed.applying && feed.applied.is_some();
             feed.own && idle && feed.announced_at_ms.is_none_or(|at| now.mono_ms >= at + beat_ms)
         };
-        let due: Vec<FeedId> = self.feeds.iter().filter(|(_, feed)| self.ready && due(feed)).map(|(id, _)| id.clone()).collect();
+        let due: Vec<FeedId> =
+            self.feeds.iter().filter(|(_, feed)| self.ready && due(feed)).map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
             self.heartbeat(&due, now, fx);
         }
@@ -329,11 +353,21 @@ impl Roaming {
         let limit_ms = self.config.stale_after_days.saturating_mul(86_400_000);
         let stale = |feed: &Feed| {
             let created = feed.newest.as_ref().map_or(0, |known| known.head.created_unix_ms);
-            !feed.own && feed.sync.is_none() && !feed.applying && created.saturating_add(limit_ms) < now.unix_ms
+            !feed.own
+                && feed.sync.is_none()
+                && !feed.applying
+                && created.saturating_add(limit_ms) < now.unix_ms
         };
-        let gone: Vec<FeedId> = self.feeds.iter().filter(|(_, feed)| stale(feed)).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<FeedId> =
+            self.feeds.iter().filter(|(_, feed)| stale(feed)).map(|(id, _)| id.clone()).collect();
         for feed_id in gone {
-            let keys: Vec<EvseKey> = self.feeds.remove(&feed_id).iter().flat_map(|f| f.tree.iter()).map(|e| e.key.clone()).collect();
+            let keys: Vec<EvseKey> = self
+                .feeds
+                .remove(&feed_id)
+                .iter()
+                .flat_map(|f| f.tree.iter())
+                .map(|e| e.key.clone())
+                .collect();
             keys.iter().for_each(|key| drop(self.contest(&feed_id, key, fx)));
             fx.directory.push(DirectoryChange::Dropped { feed: feed_id });
         }
@@ -366,10 +400,14 @@ impl Roaming {
         let Some(rivals) = self.claims.rivals(key.operator()) else {
             return class(self, &feed_id.party).is_some();
         };
-        let claims: Vec<_> = rivals.iter().filter_map(|party| class(self, party).map(|class| (party.clone(), class))).collect();
+        let claims: Vec<_> = rivals
+            .iter()
+            .filter_map(|party| class(self, party).map(|class| (party.clone(), class)))
+            .collect();
         let shown = decide(&claims);
         let claimed_by: Vec<PartyId> = claims.into_iter().map(|(party, _)| party).collect();
-        let conflict = (claimed_by.len() > 1).then(|| Conflict { shown: shown.clone(), claimed_by: claimed_by.clone() });
+        let conflict =
+            (claimed_by.len() > 1).then(|| Conflict { shown: shown.clone(), claimed_by: claimed_by.clone() });
         let before = self.claims.settle(feed_id.kind, key, conflict.clone());
         if before != conflict {
             self.tell_conflict(feed_id, key, before, shown.as_ref(), &claimed_by, fx);
@@ -377,7 +415,15 @@ impl Roaming {
         shown.as_ref() == Some(&feed_id.party)
     }
 
-    fn tell_conflict(&mut self, feed_id: &FeedId, key: &EvseKey, before: Option<Conflict>, shown: Option<&PartyId>, claimed_by: &[PartyId], fx: &mut Effects) {
+    fn tell_conflict(
+        &mut self,
+        feed_id: &FeedId,
+        key: &EvseKey,
+        before: Option<Conflict>,
+        shown: Option<&PartyId>,
+        claimed_by: &[PartyId],
+        fx: &mut Effects,
+    ) {
         let kind = feed_id.kind;
         for party in claimed_by.iter().filter(|party| **party != feed_id.party) {
             let was = before.as_ref().is_none_or(|conflict| conflict.shown.as_ref() == Some(party));
@@ -388,7 +434,12 @@ impl Roaming {
             }
         }
         let (shown, claimed_by) = (shown.cloned(), claimed_by.to_vec());
-        fx.directory.push(DirectoryChange::Conflict { key: key.clone(), kind, shown: shown.clone(), claimed_by: claimed_by.clone() });
+        fx.directory.push(DirectoryChange::Conflict {
+            key: key.clone(),
+            kind,
+            shown: shown.clone(),
+            claimed_by: claimed_by.clone(),
+        });
         if claimed_by.len() > 1 {
             self.notice(kind, key, &claimed_by);
             fx.actions.push(Action::Report(Report::Conflict { key: key.clone(), kind, shown, claimed_by }));

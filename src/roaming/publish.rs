@@ -56,7 +56,15 @@ struct Push {
 }
 
 impl Roaming {
-    pub(super) fn push_data(&mut self, call: CallId, party: PartyId, push: PushEvseData, body: Bytes, now: Now, fx: &mut Effects) {
+    pub(super) fn push_data(
+        &mut self,
+        call: CallId,
+        party: PartyId,
+        push: PushEvseData,
+        body: Bytes,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         if self.must_wait(&party) {
             return self.wait_push(Input::PushData { call, party, push, body }, call, fx);
         }
@@ -64,7 +72,15 @@ impl Roaming {
         reply(call, outcome, fx);
     }
 
-    pub(super) fn push_status(&mut self, call: CallId, party: PartyId, push: PushEvseStatus, body: Bytes, now: Now, fx: &mut Effects) {
+    pub(super) fn push_status(
+        &mut self,
+        call: CallId,
+        party: PartyId,
+        push: PushEvseStatus,
+        body: Bytes,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         if self.must_wait(&party) {
             return self.wait_push(Input::PushStatus { call, party, push, body }, call, fx);
         }
@@ -83,7 +99,9 @@ impl Roaming {
         // It was read when it was held; reading it again tolerantly cannot be stricter.
         let parsed = match push.feed.kind {
             Kind::Data => crate::oicp::push::read_evse_data(&push.body, Reading::Tolerant).map(Push::of_data),
-            Kind::Status => crate::oicp::push::read_evse_status(&push.body, Reading::Tolerant).map(Push::of_status),
+            Kind::Status => {
+                crate::oicp::push::read_evse_status(&push.body, Reading::Tolerant).map(Push::of_status)
+            }
         };
         let outcome = match parsed {
             Ok(parsed) => self.push(&party, parsed, None, now, fx),
@@ -94,9 +112,12 @@ impl Roaming {
 
     /// Whether a party's feeds are still being asked for, or taken back from peers.
     fn must_wait(&self, party: &PartyId) -> bool {
-        !self.ready || Kind::ALL.iter().any(|kind| {
-            self.feeds.get(&FeedId::public(party.clone(), *kind)).is_some_and(|feed| feed.sync.is_some() || feed.applying)
-        })
+        !self.ready
+            || Kind::ALL.iter().any(|kind| {
+                self.feeds
+                    .get(&FeedId::public(party.clone(), *kind))
+                    .is_some_and(|feed| feed.sync.is_some() || feed.applying)
+            })
     }
 
     fn wait_push(&mut self, input: Input, call: CallId, fx: &mut Effects) {
@@ -109,7 +130,14 @@ impl Roaming {
     }
 
     /// A body is given if the guard rail applies.
-    fn push(&mut self, party: &PartyId, push: Push, body: Option<&Bytes>, now: Now, fx: &mut Effects) -> Result<(), Refused> {
+    fn push(
+        &mut self,
+        party: &PartyId,
+        push: Push,
+        body: Option<&Bytes>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), Refused> {
         if !self.parties.contains_key(party) {
             return Err(StatusCode::from(Code::PartnerNotFound));
         }
@@ -154,7 +182,9 @@ impl Roaming {
         let mut changes = Vec::new();
         if push.action == ActionType::Delete {
             // Deleting what is not there is a success: the state asked for is reached (GAPS C3).
-            changes.extend(push.records.iter().filter(|p| known(&p.key).is_some()).map(|p| (p.key.clone(), None)));
+            changes.extend(
+                push.records.iter().filter(|p| known(&p.key).is_some()).map(|p| (p.key.clone(), None)),
+            );
             return Ok(changes);
         }
         for pushed in &push.records {
@@ -165,13 +195,18 @@ impl Roaming {
         }
         if push.action == ActionType::FullLoad {
             let wanted: BTreeSet<&EvseKey> = push.records.iter().map(|pushed| &pushed.key).collect();
-            let gone = feed.into_iter().flat_map(|feed| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
+            let gone =
+                feed.into_iter().flat_map(|feed| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
             changes.extend(gone.map(|entry| (entry.key.clone(), None)));
         }
         Ok(changes)
     }
 
-    fn orphaned_statuses(&self, party: &PartyId, changes: &[(EvseKey, Option<Pushed>)]) -> Vec<(EvseKey, Option<Pushed>)> {
+    fn orphaned_statuses(
+        &self,
+        party: &PartyId,
+        changes: &[(EvseKey, Option<Pushed>)],
+    ) -> Vec<(EvseKey, Option<Pushed>)> {
         let statuses = self.feeds.get(&FeedId::public(party.clone(), Kind::Status));
         let gone = changes.iter().filter(|(_, value)| value.is_none());
         gone.filter(|(key, _)| statuses.is_some_and(|feed| feed.tree.get(key).is_some()))
@@ -180,7 +215,14 @@ impl Roaming {
     }
 
     /// The guard rail (`decisions.md` 12): a push that would remove much is held, not done.
-    fn guard(&mut self, feed_id: &FeedId, changes: &[(EvseKey, Option<Pushed>)], body: &Bytes, now: Now, fx: &mut Effects) -> Result<(), Refused> {
+    fn guard(
+        &mut self,
+        feed_id: &FeedId,
+        changes: &[(EvseKey, Option<Pushed>)],
+        body: &Bytes,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), Refused> {
         let removes = changes.iter().filter(|(_, value)| value.is_none()).count() as u64;
         let of = self.feeds.get(feed_id).map_or(0, |feed| feed.tree.count());
         let share = u64::from(self.config.guard_share_percent);
@@ -199,7 +241,15 @@ impl Roaming {
                 }
                 let id = self.next_held;
                 self.next_held += 1;
-                let push = HeldPush { id, feed: feed_id.clone(), digest, body: body.clone(), at_unix_ms: now.unix_ms, removes, of };
+                let push = HeldPush {
+                    id,
+                    feed: feed_id.clone(),
+                    digest,
+                    body: body.clone(),
+                    at_unix_ms: now.unix_ms,
+                    removes,
+                    of,
+                };
                 fx.ledger.push(LedgerChange::Held { push: push.clone() });
                 fx.actions.push(Action::Report(Report::Held { id, feed: feed_id.clone(), removes }));
                 self.held.insert(id, push);
@@ -213,14 +263,22 @@ impl Roaming {
     }
 
     /// Numbers changes, signs, and gives them to storage and gossip.
-    fn publish(&mut self, feed_id: &FeedId, changes: Vec<(EvseKey, Option<Pushed>)>, label: Option<&(String, Option<String>)>, now: Now, fx: &mut Effects) {
+    fn publish(
+        &mut self,
+        feed_id: &FeedId,
+        changes: Vec<(EvseKey, Option<Pushed>)>,
+        label: Option<&(String, Option<String>)>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         if changes.is_empty() {
             return;
         }
         let Some(party) = self.parties.get(&feed_id.party) else { return };
         let mut feed = self.feeds.remove(feed_id).unwrap_or_else(|| super::Feed::new(true));
         let mut writer = Writer::new(&self.network, party, feed_id, &feed, self.incarnation, label);
-        let checked: Vec<Checked> = changes.into_iter().map(|(key, pushed)| writer.number(key, pushed, now)).collect();
+        let checked: Vec<Checked> =
+            changes.into_iter().map(|(key, pushed)| writer.number(key, pushed, now)).collect();
         let announcements = writer.announce(&mut feed.tree, &checked, now);
         let known = writer.known();
         feed.own = true;
@@ -230,7 +288,8 @@ impl Roaming {
         feed.settled(known.clone());
         self.feeds.insert(feed_id.clone(), feed);
         self.claims_of_speaker(feed_id);
-        let records: Vec<_> = checked.into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+        let records: Vec<_> =
+            checked.into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
         fx.ledger.push(LedgerChange::Records { feed: feed_id.clone(), records: records.clone() });
         fx.ledger.push(LedgerChange::Head { head: known.head.clone(), signed: known.signed.clone() });
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });
@@ -243,7 +302,8 @@ impl Roaming {
     pub(super) fn heartbeat(&mut self, feeds: &[FeedId], now: Now, fx: &mut Effects) {
         let mut by_party: BTreeMap<&PartyId, Vec<SignedHead>> = BTreeMap::new();
         for feed_id in feeds {
-            let (Some(party), Some(feed)) = (self.parties.get(&feed_id.party), self.feeds.get_mut(feed_id)) else {
+            let (Some(party), Some(feed)) = (self.parties.get(&feed_id.party), self.feeds.get_mut(feed_id))
+            else {
                 continue;
             };
             let mut writer = Writer::new(&self.network, party, feed_id, feed, self.incarnation, None);
@@ -274,7 +334,11 @@ pub(super) fn topic_of(kind: Kind) -> Topic {
 
 /// What storage keeps of an applied head.
 pub(super) fn head_change(known: &KnownHead, now: Now) -> DirectoryChange {
-    DirectoryChange::Head { head: known.head.clone(), signed: known.signed.clone(), received_unix_ms: now.unix_ms }
+    DirectoryChange::Head {
+        head: known.head.clone(),
+        signed: known.signed.clone(),
+        received_unix_ms: now.unix_ms,
+    }
 }
 
 fn reply(call: CallId, outcome: Result<(), Refused>, fx: &mut Effects) {
@@ -292,11 +356,16 @@ fn check_ids(parties: &BTreeMap<PartyId, OurParty>, party: &PartyId, push: &Push
     let repeated = push.records.iter().filter(|pushed| !seen.insert(&pushed.key));
     refuse_if_any(Code::InconsistentEvseId, "Duplicate EVSE IDs:", repeated)?;
     let operation = records::operation(push.kind);
-    let foreign = push.records.iter().filter(|pushed| ours.speaker.may(operation, pushed.key.operator()).is_err());
+    let foreign =
+        push.records.iter().filter(|pushed| ours.speaker.may(operation, pushed.key.operator()).is_err());
     refuse_if_any(Code::InconsistentEvseId, &format!("not covered by the credential of {party}:"), foreign)
 }
 
-fn refuse_if_any<'a>(code: Code, what: &str, records: impl Iterator<Item = &'a Pushed>) -> Result<(), Refused> {
+fn refuse_if_any<'a>(
+    code: Code,
+    what: &str,
+    records: impl Iterator<Item = &'a Pushed>,
+) -> Result<(), Refused> {
     let ids: Vec<&str> = records.map(|pushed| pushed.key.as_str()).collect();
     if ids.is_empty() {
         return Ok(());
@@ -355,7 +424,14 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(network: &'a str, party: &'a OurParty, feed_id: &FeedId, feed: &super::Feed, incarnation: u64, label: Option<&(String, Option<String>)>) -> Writer<'a> {
+    fn new(
+        network: &'a str,
+        party: &'a OurParty,
+        feed_id: &FeedId,
+        feed: &super::Feed,
+        incarnation: u64,
+        label: Option<&(String, Option<String>)>,
+    ) -> Writer<'a> {
         let before = feed.applied.as_ref().map(|known| &known.head);
         let seq = feed.seq();
         let operator_id = label.map(|l| l.0.clone()).or_else(|| before.map(|h| h.operator_id.clone()));
@@ -407,7 +483,8 @@ impl<'a> Writer<'a> {
             apply(tree, rest);
             self.head.seq += rest.len() as u64;
             self.seal(tree, now);
-            announcements.extend(self.signed.clone().map(|head| Announcement { heads: vec![head], changes: None }));
+            announcements
+                .extend(self.signed.clone().map(|head| Announcement { heads: vec![head], changes: None }));
         }
         announcements
     }
@@ -423,7 +500,12 @@ impl<'a> Writer<'a> {
         self.head.count = tree.count();
         self.head.root = tree.root();
         self.head.created_unix_ms = now.unix_ms;
-        let signed = SignedHead::sign(&self.head, self.network, *self.party.speaker.delegation_hash(), &self.party.message_key);
+        let signed = SignedHead::sign(
+            &self.head,
+            self.network,
+            *self.party.speaker.delegation_hash(),
+            &self.party.message_key,
+        );
         self.signed = Some(signed.clone());
         signed
     }
@@ -431,7 +513,9 @@ impl<'a> Writer<'a> {
     fn known(&self) -> KnownHead {
         let delegation = *self.party.speaker.delegation_hash();
         let signed = self.signed.clone();
-        let signed = signed.unwrap_or_else(|| SignedHead::sign(&self.head, self.network, delegation, &self.party.message_key));
+        let signed = signed.unwrap_or_else(|| {
+            SignedHead::sign(&self.head, self.network, delegation, &self.party.message_key)
+        });
         KnownHead { head: self.head.clone(), signed }
     }
 }
@@ -462,7 +546,11 @@ fn change_sets(changes: &[Checked]) -> Option<Vec<(ChangeSet, usize)>> {
         let (these, others) = rest.split_at(length);
         let wire: Vec<Change> = these
             .iter()
-            .map(|c| Change { key: c.key.as_str().to_owned(), at_unix_ms: c.at_unix_ms, value: c.value.clone() })
+            .map(|c| Change {
+                key: c.key.as_str().to_owned(),
+                at_unix_ms: c.at_unix_ms,
+                value: c.value.clone(),
+            })
             .collect();
         let set = ChangeSet::encode(&wire);
         if set.size_bytes() + HEAD_ROOM_BYTES > GOSSIP_BYTES_MAX {

@@ -8,9 +8,9 @@ use super::change::RecordChange;
 use super::effect::Refusal;
 use super::tree::Entry;
 use crate::identity::{Operation, ScopeError, Speaker, Verdict};
-use crate::oicp::record::{Summary, summarise};
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
+use crate::oicp::record::{Summary, summarise};
 use crate::protocol::{Digest, Kind};
 
 /// The operation that a delegation must name for a feed of this kind.

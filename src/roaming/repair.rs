@@ -67,7 +67,8 @@ impl Roaming {
         let syncs = self.jobs.len();
         let jitter = self.random();
         let Some(feed) = self.feeds.get_mut(feed_id) else { return };
-        let idle = feed.sync.is_none() && !feed.applying && !feed.in_sync() && feed.retry_at_ms <= now.mono_ms;
+        let idle =
+            feed.sync.is_none() && !feed.applying && !feed.in_sync() && feed.retry_at_ms <= now.mono_ms;
         if !idle || syncs >= self.config.syncs_max || matches!(feed.state, FeedState::Equivocated { .. }) {
             return;
         }
@@ -85,7 +86,9 @@ impl Roaming {
             (Some(_), _) => Asked::All,
         };
         let have = match (asked, &feed.applied) {
-            (Asked::Since, Some(known)) => Have::Since { incarnation: known.head.incarnation, seq: known.head.seq },
+            (Asked::Since, Some(known)) => {
+                Have::Since { incarnation: known.head.incarnation, seq: known.head.seq }
+            }
             (Asked::Buckets, _) => Have::Buckets(feed.tree.bucket_hashes().to_vec()),
             (Asked::All | Asked::Since, _) => Have::Nothing,
         };
@@ -94,7 +97,10 @@ impl Roaming {
         feed.sync = Some(sync);
         let bytes = SyncRequest { feed: feed_id.clone(), have }.encode();
         let deadline_ms = now.mono_ms + self.config.sync_timeout_s * 1_000;
-        self.jobs.insert(sync, Job { feed: feed_id.clone(), peer: peer.clone(), asked, deadline_ms, answer: None });
+        self.jobs.insert(
+            sync,
+            Job { feed: feed_id.clone(), peer: peer.clone(), asked, deadline_ms, answer: None },
+        );
         fx.actions.push(Action::Sync { to: peer, sync, bytes });
     }
 
@@ -135,7 +141,8 @@ impl Roaming {
         };
         let Some(feed) = self.feeds.get(&job.feed) else { return };
         let older = feed.applied.as_ref().is_some_and(|applied| applied.head.position() > head.position());
-        let frozen = feed.state == (FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation });
+        let frozen =
+            feed.state == (FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation });
         let whole = start.buckets.is_none() && job.asked != Asked::Since;
         if head.feed != job.feed || whole {
             return self.sync_broken(sync, job, Some(Misdeed::Malformed), now, fx);
@@ -150,7 +157,16 @@ impl Roaming {
         }
         let known = KnownHead { head, signed: start.head };
         let buckets = start.buckets;
-        job.answer = Some(Staged { known, speaker, tree, buckets, cleared, chunks: VecDeque::new(), bytes: 0, records: 0 });
+        job.answer = Some(Staged {
+            known,
+            speaker,
+            tree,
+            buckets,
+            cleared,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            records: 0,
+        });
         self.jobs.insert(sync, job);
     }
 
@@ -166,7 +182,8 @@ impl Roaming {
             return Err(Misdeed::FalseAnswer);
         }
         for entry in entries {
-            let checked = check_entry(&staged.known, &staged.speaker, entry).map_err(|_| Misdeed::FalseAnswer)?;
+            let checked =
+                check_entry(&staged.known, &staged.speaker, entry).map_err(|_| Misdeed::FalseAnswer)?;
             if let Some(buckets) = &staged.buckets
                 && !buckets.iter().any(|bucket| usize::from(*bucket) == bucket_of(checked.key.as_str()))
             {
@@ -218,8 +235,12 @@ impl Roaming {
         let Some(mut slices) = self.slices.pop_front() else { return };
         let entries = slices.chunks.pop_front().map(|chunk| chunk.decode().unwrap_or_default());
         // It decoded when it was staged, and its bytes are the same.
-        let checked = entries.unwrap_or_default().into_iter().filter_map(|entry| check_entry(&slices.known, &slices.speaker, entry).ok());
-        let news: Vec<Checked> = checked.filter(|c| slices.before.get(&c.key).is_none_or(|old| old.seq != c.seq)).collect();
+        let checked = entries
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|entry| check_entry(&slices.known, &slices.speaker, entry).ok());
+        let news: Vec<Checked> =
+            checked.filter(|c| slices.before.get(&c.key).is_none_or(|old| old.seq != c.seq)).collect();
         self.records_accepted += news.iter().filter(|checked| checked.value.is_some()).count() as u64;
         self.keep(&slices.feed, news, now, fx);
         if !slices.chunks.is_empty() {
@@ -227,7 +248,8 @@ impl Roaming {
             return;
         }
         let seq = slices.known.head.seq;
-        let delete = |key| Checked { key, seq, at_unix_ms: now.unix_ms, value: None, hash: [0; 32], summary: None };
+        let delete =
+            |key| Checked { key, seq, at_unix_ms: now.unix_ms, value: None, hash: [0; 32], summary: None };
         self.keep(&slices.feed, slices.gone.drain(..).map(delete).collect(), now, fx);
         self.applied(slices, now, fx);
     }
@@ -236,7 +258,8 @@ impl Roaming {
         if checked.is_empty() {
             return;
         }
-        let records: Vec<_> = checked.into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+        let records: Vec<_> =
+            checked.into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
         if self.parties.contains_key(&feed_id.party) {
             fx.ledger.push(LedgerChange::Records { feed: feed_id.clone(), records: records.clone() });
         }
@@ -249,7 +272,8 @@ impl Roaming {
         feed.settled(slices.known.clone());
         let own = feed.own;
         fx.directory.push(super::publish::head_change(&slices.known, now));
-        fx.actions.push(Action::Report(Report::Repaired { feed: slices.feed.clone(), records: slices.records }));
+        fx.actions
+            .push(Action::Report(Report::Repaired { feed: slices.feed.clone(), records: slices.records }));
         if own {
             // Ours again: a new incarnation says that this is where the history goes on.
             self.incarnation = self.incarnation.max(slices.known.head.incarnation + 1).max(now.unix_s());
@@ -283,24 +307,36 @@ impl Roaming {
 
     /// Repairs that got no frame for too long, and feeds that may be asked for again.
     pub(super) fn tick_repairs(&mut self, now: Now, fx: &mut Effects) {
-        let late: Vec<SyncId> =
-            self.jobs.iter().filter(|(_, job)| job.deadline_ms <= now.mono_ms).map(|(sync, _)| *sync).collect();
+        let late: Vec<SyncId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.deadline_ms <= now.mono_ms)
+            .map(|(sync, _)| *sync)
+            .collect();
         for sync in late {
             self.sync_failed(sync, now, fx);
         }
         let behind = |feed: &Feed| !feed.in_sync() && feed.sync.is_none() && feed.retry_at_ms <= now.mono_ms;
-        let wanted: Vec<FeedId> =
-            self.feeds.iter().filter(|(_, feed)| behind(feed)).map(|(id, _)| id.clone()).take(self.config.syncs_max).collect();
+        let wanted: Vec<FeedId> = self
+            .feeds
+            .iter()
+            .filter(|(_, feed)| behind(feed))
+            .map(|(id, _)| id.clone())
+            .take(self.config.syncs_max)
+            .collect();
         for feed_id in wanted {
             self.want(&feed_id, now, fx);
         }
     }
 }
 
-fn check_entry(known: &KnownHead, speaker: &crate::identity::Speaker, entry: SyncEntry) -> Result<Checked, Refusal> {
+fn check_entry(
+    known: &KnownHead,
+    speaker: &crate::identity::Speaker,
+    entry: SyncEntry,
+) -> Result<Checked, Refusal> {
     if entry.seq > known.head.seq {
         return Err(Refusal::Malformed("a record is newer than its head".into()));
     }
     records::check(known.head.feed.kind, speaker, &entry.key, entry.seq, entry.at_unix_ms, entry.value)
 }
-

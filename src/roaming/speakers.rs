@@ -93,7 +93,9 @@ impl Speakers {
     pub fn admit(&mut self, chain: Chain, now: Now) -> Result<Arc<Speaker>, Refusal> {
         let delegation = chain.delegation_hash();
         let verified = match self.verify(&chain, now.unix_s()) {
-            Err(ChainError::Expired { until_unix_s, .. }) => self.verify(&chain, until_unix_s.saturating_sub(1)),
+            Err(ChainError::Expired { until_unix_s, .. }) => {
+                self.verify(&chain, until_unix_s.saturating_sub(1))
+            }
             other => other,
         };
         match verified {

@@ -2,9 +2,7 @@
 //! newest version, in buckets whose hashes make the root. Payloads live in storage.
 
 use crate::oicp::id::EvseKey;
-use crate::protocol::{
-    BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash,
-};
+use crate::protocol::{BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
 
 /// The newest version of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,7 +104,9 @@ impl Roaming {
     /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.
     fn hidden(&self, id: &FeedId, feed: &super::Feed) -> u64 {
         let lost = self.claims.conflicts().filter(|((kind, _), conflict)| {
-            *kind == id.kind && conflict.claimed_by.contains(&id.party) && conflict.shown.as_ref() != Some(&id.party)
+            *kind == id.kind
+                && conflict.claimed_by.contains(&id.party)
+                && conflict.shown.as_ref() != Some(&id.party)
         });
         let untrusted = match &feed.speaker {
             Some(speaker) if !speaker.untrusted_prefixes().is_empty() => {

@@ -68,14 +68,15 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
 ];
 
 /// What a pure module must not name. A word with no `::` or `.` is matched whole.
-const IMPURE: [&str; 18] = [
+const IMPURE: [&str; 19] = [
     "tokio",
     "async",
     ".await",
     "HashMap",
     "HashSet",
     "SystemTime",
-    "Instant",
+    "Instant::now",
+    "time::Instant",
     "Timestamp::now",
     "Zoned::now",
     "getrandom",
@@ -113,7 +114,7 @@ fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let before = at.checked_sub(1).and_then(|before| code.as_bytes().get(before));
         let after = code.as_bytes().get(at + word.len());
-        !(starts_as_word && part_of_word(before)) && !part_of_word(after)
+        !(part_of_word(after) || starts_as_word && part_of_word(before))
     })
 }
 
@@ -169,7 +170,7 @@ pub(crate) fn imports(source: &Source) -> Vec<Violation> {
         .filter(|(_, path)| {
             let other = path.split("::").next().unwrap_or("");
             let fits = |allowed: &&str| *allowed == other || *allowed == path.as_str();
-            other != module && MODULES.contains(&other) && !allowed.iter().any(|name| fits(&name))
+            other != module && MODULES.contains(&other) && !allowed.iter().any(fits)
         })
         .map(|(at, path)| violation(source, at, format!("`{module}` must not use `crate::{path}`")))
         .collect()

@@ -58,10 +58,9 @@ fn blank(text: &str) -> String {
 fn skip(bytes: &[u8], at: usize) -> usize {
     let rest = &bytes[at..];
     let find = |from: usize, what: &[u8]| {
-        rest.get(from..).and_then(|tail| tail.windows(what.len()).position(|window| window == what)).map_or(
-            bytes.len(),
-            |found| at + from + found,
-        )
+        rest.get(from..)
+            .and_then(|tail| tail.windows(what.len()).position(|window| window == what))
+            .map_or(bytes.len(), |found| at + from + found)
     };
     let after_word = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
     if rest.starts_with(b"//") {

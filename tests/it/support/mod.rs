@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use chargemesh::engine::NodeView;
 use chargemesh::identity::{
-    CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
-    SecretKey, TrustList, hash_of,
+    CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation,
+    PartyId, SecretKey, TrustList, hash_of,
 };
 use chargemesh::node::{Deps, Identity, Node, NodeError, Settings};
 use chargemesh::outbound::HubClient;
@@ -63,7 +63,11 @@ impl Plan {
                 bootstrap_only: party.is_none(),
                 ..mesh::Config::default()
             },
-            replication: roaming::Config { own_check_ms: 300, compare_soon_s: 1, ..roaming::Config::default() },
+            replication: roaming::Config {
+                own_check_ms: 300,
+                compare_soon_s: 1,
+                ..roaming::Config::default()
+            },
             ..Settings::default()
         };
         settings.storage.data_dir = data_dir.join(name);
@@ -104,6 +108,11 @@ impl Plan {
 
 impl World {
     pub(crate) fn new() -> World {
+        // The first test that gets here sets it; RUST_LOG says how much is shown.
+        let _set_already = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         World { issuer: key("issuer"), country: "*" }
     }
 
@@ -123,7 +132,12 @@ impl World {
             .map(|role| IssuerGrant { country: self.country.to_owned(), role })
             .collect();
         TrustList {
-            issuers: vec![Issuer { key: self.issuer.public(), name: "test".into(), class: IssuerClass::Registrar, grants }],
+            issuers: vec![Issuer {
+                key: self.issuer.public(),
+                name: "test".into(),
+                class: IssuerClass::Registrar,
+                grants,
+            }],
             pins: Vec::new(),
             seq: 1,
             valid_until_unix_s: unix_s() + 86_400,
@@ -229,8 +243,10 @@ pub(crate) fn push_data(action: &str, operator: &str, evse_ids: &[&str]) -> Byte
 
 /// A PushEvseStatus body.
 pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)]) -> Bytes {
-    let records: Vec<String> =
-        statuses.iter().map(|(id, status)| format!(r#"{{"EvseID":"{id}","EvseStatus":"{status}"}}"#)).collect();
+    let records: Vec<String> = statuses
+        .iter()
+        .map(|(id, status)| format!(r#"{{"EvseID":"{id}","EvseStatus":"{status}"}}"#))
+        .collect();
     format!(
         r#"{{"ActionType":"{action}","OperatorEvseStatus":{{"OperatorID":"{operator}","OperatorName":"Operator {operator}","EvseStatusRecord":[{}]}}}}"#,
         records.join(",")
@@ -238,12 +254,8 @@ pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)
     .into()
 }
 
-/// A runtime for one test. With `RUST_LOG` set the nodes tell what they do.
+/// A runtime for one test.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    if std::env::var("RUST_LOG").is_ok() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _set_by_another_test = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    }
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
