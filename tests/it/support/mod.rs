@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chargemesh::engine::NodeView;
+use chargemesh::engine::{Clock, NodeView};
 use chargemesh::identity::{
     CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation,
     PartyId, SecretKey, TrustList, hash_of,
 };
 use chargemesh::node::{Deps, Identity, Node, NodeError, Settings};
 use chargemesh::outbound::HubClient;
+use chargemesh::roaming::Now;
 use chargemesh::{facade, mesh, roaming};
 
 /// The network of all tests.
@@ -50,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) also: Vec<String>,
     /// Epoch of its delegations.
     pub(crate) epoch: u64,
+    /// By how many milliseconds its wall clock is ahead.
+    pub(crate) ahead_ms: Arc<AtomicU64>,
     /// Settings beyond those of the support.
     pub(crate) settings: Settings,
 }
@@ -83,7 +88,7 @@ impl Plan {
                 ..facade::Config::default()
             });
         }
-        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), epoch: 1, settings }
+        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), epoch: 1, ahead_ms: Arc::default(), settings }
     }
 
     /// Gives the node a further party, which its backend may use too.
@@ -103,6 +108,19 @@ impl Plan {
     pub(crate) fn subs(mut self, subs: &[&str]) -> Plan {
         self.subs = subs.iter().map(ToString::to_string).collect();
         self
+    }
+}
+
+/// A wall clock that a test can set.
+struct Ahead {
+    clock: Arc<dyn Clock>,
+    by_ms: Arc<AtomicU64>,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { unix_ms: now.unix_ms + self.by_ms.load(Ordering::Relaxed), ..now }
     }
 }
 
@@ -195,7 +213,9 @@ impl World {
             let message_key = key(&format!("message {}", plan.name));
             identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s())?;
         }
-        Node::start(plan.settings.clone(), identity, Deps::system(7)).await
+        let mut deps = Deps::system(7);
+        deps.clock = Arc::new(Ahead { clock: deps.clock.clone(), by_ms: plan.ahead_ms.clone() });
+        Node::start(plan.settings.clone(), identity, deps).await
     }
 }
 
