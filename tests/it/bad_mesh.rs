@@ -53,13 +53,16 @@ impl Scene {
     }
 
     /// Announcements of the honest writer, as they came by. What is pushed before gossip has found its
-    /// ways is only repaired.
+    /// ways is only repaired, so it pushes until something is heard.
     async fn overhear(&mut self) -> Vec<Bytes> {
-        for _ in 0..100 {
+        for number in 100..200 {
             let update = push_data("update", "CH*ABC", &["CH*ABC*E1"]);
-            assert!(client(&self.cpo).push_evse_data("CH*ABC", update).await.unwrap().result);
+            let update = String::from_utf8(update.to_vec()).unwrap().replace("1.50", &format!("1.{number}"));
+            assert!(client(&self.cpo).push_evse_data("CH*ABC", update.into()).await.unwrap().result);
             let heard = self.attacker.until("gossip", |seen| !seen.gossip.is_empty());
             if let Ok(seen) = tokio::time::timeout(Duration::from_millis(300), heard).await {
+                let written = content(&view(&self.cpo).await);
+                self.honest = content(&until(&self.emp, "the update", |view| content(view) == written).await);
                 return seen.gossip;
             }
         }

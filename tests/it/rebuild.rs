@@ -1,11 +1,12 @@
 //! Nodes that lost something, or were away: everything comes back from the ledger and from any peer.
 
 use std::path::Path;
+use std::time::Duration;
 
 use chargemesh::engine::NodeView;
 use chargemesh::node::Node;
 
-use crate::support::{Plan, World, client, content, push_data, push_status, runtime, until, view};
+use crate::support::{PATIENCE, Plan, World, client, content, push_data, push_status, runtime, until, view};
 
 async fn push(node: &Node, action: &str, ids: &[&str]) {
     let answer = client(node).push_evse_data("CH*ABC", push_data(action, "CH*ABC", ids)).await.unwrap();
@@ -128,9 +129,15 @@ fn a_deleted_directory_is_filled_again_from_ledger_and_peers() {
         let node = world.start(&plan).await;
         until(&node, "everything again", |view| complete(view, &wanted)).await;
         let pull = r#"{"ProviderID":"DE-EMP","GeoCoordinatesResponseFormat":"Google"}"#;
-        let mut count = 0;
-        client(&node).crawl_evse_data("DE-EMP", pull.into(), |_| count += 1).await.unwrap();
-        assert_eq!(count, 3);
+        // What the core has taken is committed with the round, a moment later.
+        let pulled = async || client(&node).crawl_evse_data("DE-EMP", pull.into(), |_| ()).await.unwrap();
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let committed = async {
+            while pulled().await != 3 {
+                ticks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, committed).await.expect("all three are pulled");
         node.shutdown().await;
         other.shutdown().await;
     });
