@@ -115,7 +115,7 @@ impl Runner {
             Some(done) = self.commits.next(), if !self.commits.is_empty() => Woken::Committed(done),
             command = self.parts.commands.recv(), if !full => Woken::Command(command),
             event = self.parts.events.recv(), if !full => Woken::Event(event),
-            () = tokio::time::sleep(Duration::from_millis(wait_ms)), if !full => Woken::Deadline,
+            () = due_in(wait_ms), if !full => Woken::Deadline,
         }
     }
 
@@ -373,6 +373,15 @@ impl Runner {
             }
         }
         self.parts.store.close().await;
+    }
+}
+
+/// Waits; what is due already waits for one turn of the scheduler only, for a timer would take a
+/// millisecond or two, and a repair is written in thousands of slices.
+async fn due_in(wait_ms: u64) {
+    match wait_ms {
+        0 => tokio::task::yield_now().await,
+        _ => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
     }
 }
 
