@@ -215,11 +215,13 @@ impl Runner {
         }
     }
 
-    /// The peers are asked for by a task: the engine never waits for the mesh.
+    /// A task asks for the peers, and waits until pulls show what the view says: the engine waits for
+    /// neither.
     fn view(&self, reply: oneshot::Sender<NodeView>) {
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
-        let parties = self.parts.parties.clone();
+        let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
+            store.settled().await;
             let peers = mesh.peers().await.unwrap_or_default();
             // The asker may have gone.
             let _gone = reply.send(node_view(mesh.node_text(), parties, view, peers));

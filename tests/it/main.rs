@@ -5,6 +5,7 @@ mod architecture;
 mod attacker;
 mod bad_http;
 mod bad_mesh;
+mod cards;
 mod cli;
 mod conformance;
 mod crash;
