@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(table.to_text(), "");
         table.row([shown("Zürich"), grouped(18_425)]);
         table.row([shown("a\u{1b}[2Jb"), grouped(7)]);
-        assert_eq!(table.to_text(), "  NAME      RECORDS\n  Zürich     18,425\n  a\u{fffd}[2Jb         7\n");
+        assert_eq!(table.to_text(), "  NAME    RECORDS\n  Zürich   18,425\n  a\u{fffd}[2Jb        7\n");
         assert_eq!(shown(&"x".repeat(100)).chars().count(), 61);
     }
 
