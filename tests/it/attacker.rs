@@ -11,8 +11,8 @@ use chargemesh::mesh::{self, CardFacts, Mesh, MeshEvent, Transport};
 use chargemesh::node::Node;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::protocol::{
-    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, NodeId, Question, SignedHead, SyncChunk, SyncEntry,
-    SyncFrame, SyncRequest, SyncStart, Topic, Verdict,
+    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, NodeId, Question, SignedHead, SyncChunk,
+    SyncEntry, SyncFrame, SyncRequest, SyncStart, Topic, Verdict,
 };
 use chargemesh::roaming::{Entry, Tree};
 use tokio::sync::watch;
@@ -208,7 +208,8 @@ impl Pen {
 
     /// Adds records to the feed and says so, as an honest writer would.
     pub(crate) fn write(&mut self, evse_ids: &[&str]) -> Announcement {
-        let records: Vec<(String, Bytes)> = evse_ids.iter().map(|id| (canonical(id), record(id).into())).collect();
+        let records: Vec<(String, Bytes)> =
+            evse_ids.iter().map(|id| (canonical(id), record(id).into())).collect();
         self.write_values(&records)
     }
 
@@ -226,7 +227,11 @@ impl Pen {
             self.entries.push(SyncEntry { key: key.clone(), seq, at_unix_ms, value: Some(value.clone()) });
         }
         (self.head.count, self.head.root) = (self.tree.count(), self.tree.root());
-        let change = |(key, value): &(String, Bytes)| Change { key: key.clone(), at_unix_ms, value: Some(value.clone()) };
+        let change = |(key, value): &(String, Bytes)| Change {
+            key: key.clone(),
+            at_unix_ms,
+            value: Some(value.clone()),
+        };
         let changes = ChangeSet::encode(&records.iter().map(change).collect::<Vec<_>>());
         self.announce(changes)
     }

@@ -66,12 +66,28 @@ fn pages_hold_every_record_once_with_the_fields_of_the_pull() {
             let said = post(&emp, &format!("{PULL}?page={number}&size=20"), JSON, pull(json!({}))).await;
             assert_eq!(said.process_id.len(), 36, "a UUID");
             let body = said.json();
-            let shape = ["number", "size", "totalElements", "totalPages", "first", "last", "numberOfElements"].map(|name| body[name].clone());
+            let shape =
+                ["number", "size", "totalElements", "totalPages", "first", "last", "numberOfElements"]
+                    .map(|name| body[name].clone());
             let length = if number == 2 { 5 } else { 20 };
-            assert_eq!(shape, [json!(number), json!(20), json!(45), json!(3), json!(number == 0), json!(number == 2), json!(length)]);
+            assert_eq!(
+                shape,
+                [
+                    json!(number),
+                    json!(20),
+                    json!(45),
+                    json!(3),
+                    json!(number == 0),
+                    json!(number == 2),
+                    json!(length)
+                ]
+            );
             assert_eq!(body["StatusCode"]["Code"], "000");
             for record in body["content"].as_array().unwrap() {
-                assert_eq!((&record["OperatorID"], &record["OperatorName"]), (&json!("CH*ABC"), &json!("Operator CH*ABC")));
+                assert_eq!(
+                    (&record["OperatorID"], &record["OperatorName"]),
+                    (&json!("CH*ABC"), &json!("Operator CH*ABC"))
+                );
                 assert_eq!(record["deltaType"], "insert");
                 assert!(record["lastUpdate"].as_str().unwrap().ends_with('Z'), "{record}");
                 assert_eq!(record["GeoCoordinates"]["DecimalDegree"]["Latitude"], "46.94650", "{record}");
@@ -177,9 +193,12 @@ fn a_delta_pull_gives_the_net_difference_with_deletions_in_full() {
         let world = World::new();
         let plan = Plan::new("emp", Some("EMP:DEEMP"), dir.path());
         let emp = world.start(&plan).await;
-        let cpo = world.start(&Plan::new("cpo", Some("CPO:CHABC"), dir.path()).bootstrap(emp.mesh_addresses())).await;
+        let cpo = world
+            .start(&Plan::new("cpo", Some("CPO:CHABC"), dir.path()).bootstrap(emp.mesh_addresses()))
+            .await;
         let settled = async |seq| {
-            let done = |feed: &chargemesh::engine::FeedView| feed.kind == "data" && feed.in_sync && feed.seq == seq;
+            let done =
+                |feed: &chargemesh::engine::FeedView| feed.kind == "data" && feed.in_sync && feed.seq == seq;
             until(&emp, "settled", |view| view.feeds.iter().any(done)).await
         };
         let begun_ms = i64::try_from(unix_s()).unwrap() * 1_000;
@@ -200,11 +219,25 @@ fn a_delta_pull_gives_the_net_difference_with_deletions_in_full() {
         };
         let said = delta(begun_ms + 100_000).await;
         let row = |id: &str, delta: &str| (id.to_owned(), delta.to_owned());
-        assert_eq!(page(&said), [row("CH*ABC*E1", "update"), row("CH*ABC*E3", "delete"), row("CH*ABC*E4", "insert")], "{said:?}");
+        assert_eq!(
+            page(&said),
+            [row("CH*ABC*E1", "update"), row("CH*ABC*E3", "delete"), row("CH*ABC*E4", "insert")],
+            "{said:?}"
+        );
         let body = said.json();
-        let of = |id: &str| body["content"].as_array().unwrap().iter().find(|record| record["EvseID"] == id).unwrap().clone();
+        let of = |id: &str| {
+            body["content"].as_array().unwrap().iter().find(|record| record["EvseID"] == id).unwrap().clone()
+        };
         let deleted = of("CH*ABC*E3");
-        for field in ["Address", "Plugs", "ChargingFacilities", "AuthenticationModes", "OperatorID", "lastUpdate", "x-own"] {
+        for field in [
+            "Address",
+            "Plugs",
+            "ChargingFacilities",
+            "AuthenticationModes",
+            "OperatorID",
+            "lastUpdate",
+            "x-own",
+        ] {
             assert!(!deleted[field].is_null(), "{field} of the deleted record: {deleted}");
         }
         assert_eq!(of("CH*ABC*E1")["x-own"].to_string(), "1.75");

@@ -14,7 +14,8 @@ async fn push(node: &Node, action: &str, ids: &[&str]) {
 }
 
 async fn push_states(node: &Node, action: &str, statuses: &[(&str, &str)]) {
-    let answer = client(node).push_evse_status("CH*ABC", push_status(action, "CH*ABC", statuses)).await.unwrap();
+    let answer =
+        client(node).push_evse_status("CH*ABC", push_status(action, "CH*ABC", statuses)).await.unwrap();
     assert!(answer.result, "{answer:?}");
 }
 
@@ -67,7 +68,10 @@ fn a_writer_restored_from_an_old_backup_takes_its_feed_back_from_peers() {
         let cpo = world.start(&plan).await;
         until(&cpo, "what was acknowledged is back", |view| complete(view, &acknowledged)).await;
         // It goes on where it was: the insert is refused, the update taken, nothing equivocates.
-        let known = client(&cpo).push_evse_data("CH*ABC", push_data("insert", "CH*ABC", &["CH*ABC*E3"])).await.unwrap();
+        let known = client(&cpo)
+            .push_evse_data("CH*ABC", push_data("insert", "CH*ABC", &["CH*ABC*E3"]))
+            .await
+            .unwrap();
         assert_eq!(known.status.code, "009");
         push(&cpo, "insert", &["CH*ABC*E4"]).await;
         let now = roots(&view(&cpo).await);
@@ -115,9 +119,14 @@ fn a_deleted_directory_is_filled_again_from_ledger_and_peers() {
         let world = World::new();
         let other_plan = Plan::new("other", Some("CPO:CHXYZ"), dir.path());
         let other = world.start(&other_plan).await;
-        let answer = client(&other).push_evse_data("CH*XYZ", push_data("fullLoad", "CH*XYZ", &["CH*XYZ*E1"])).await.unwrap();
+        let answer = client(&other)
+            .push_evse_data("CH*XYZ", push_data("fullLoad", "CH*XYZ", &["CH*XYZ*E1"]))
+            .await
+            .unwrap();
         assert!(answer.result);
-        let plan = Plan::new("both", Some("CPO:CHABC"), dir.path()).also("EMP:DEEMP").bootstrap(other.mesh_addresses());
+        let plan = Plan::new("both", Some("CPO:CHABC"), dir.path())
+            .also("EMP:DEEMP")
+            .bootstrap(other.mesh_addresses());
         let node = world.start(&plan).await;
         push(&node, "fullLoad", &["CH*ABC*E1", "CH*ABC*E2"]).await;
         push_states(&node, "fullLoad", &[("CH*ABC*E1", "Available")]).await;
@@ -152,7 +161,9 @@ fn a_node_that_was_down_is_complete_from_any_single_other_node() {
     runtime().block_on(async {
         let world = World::new();
         let boot = world.start(&Plan::new("boot", None, dir.path())).await;
-        let plan = |name: &str, party: &str| Plan::new(name, Some(party), dir.path()).bootstrap(boot.mesh_addresses());
+        let plan = |name: &str, party: &str| {
+            Plan::new(name, Some(party), dir.path()).bootstrap(boot.mesh_addresses())
+        };
         let cpo = world.start(&plan("cpo", "CPO:CHABC")).await;
         let late_plan = plan("late", "EMP:DELAT");
         let others = [plan("one", "EMP:DEONE"), plan("two", "EMP:DETWO"), plan("three", "EMP:DETHR")];
@@ -175,7 +186,8 @@ fn a_node_that_was_down_is_complete_from_any_single_other_node() {
         // While it is away: changes, new ones, deleted ones.
         for round in 0..5 {
             let status = ["Occupied", "Available"][round % 2];
-            let changes: Vec<(&str, &str)> = ids.iter().skip(round * 7).take(20).map(|id| (*id, status)).collect();
+            let changes: Vec<(&str, &str)> =
+                ids.iter().skip(round * 7).take(20).map(|id| (*id, status)).collect();
             push_states(&cpo, "update", &changes).await;
         }
         push_states(&cpo, "delete", &[(ids[0], "Available")]).await;
@@ -217,11 +229,14 @@ fn a_renewed_delegation_keeps_what_the_ledger_holds() {
         node.shutdown().await;
         plan.epoch = 2;
         let node = world.start(&plan).await;
-        let kept = until(&node, "the own feeds", |view| view.view_evses == 2 && view.view_statuses == 1).await;
+        let kept =
+            until(&node, "the own feeds", |view| view.view_evses == 2 && view.view_statuses == 1).await;
         assert!(kept.feeds.iter().all(|feed| feed.own && feed.in_sync), "{kept:#?}");
         push(&node, "insert", &["CH*ABC*E3"]).await;
         // A joiner verifies it under the new delegation.
-        let emp = world.start(&Plan::new("emp", Some("EMP:DEONE"), dir.path()).bootstrap(node.mesh_addresses())).await;
+        let emp = world
+            .start(&Plan::new("emp", Some("EMP:DEONE"), dir.path()).bootstrap(node.mesh_addresses()))
+            .await;
         until(&emp, "all of it", |view| view.view_evses == 3 && view.view_statuses == 1).await;
         emp.shutdown().await;
         node.shutdown().await;

@@ -88,7 +88,15 @@ impl Plan {
                 ..facade::Config::default()
             });
         }
-        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), epoch: 1, ahead_ms: Arc::default(), settings }
+        Plan {
+            name: name.to_owned(),
+            party: party.map(ToOwned::to_owned),
+            subs: Vec::new(),
+            also: Vec::new(),
+            epoch: 1,
+            ahead_ms: Arc::default(),
+            settings,
+        }
     }
 
     /// Gives the node a further party, which its backend may use too.
@@ -300,7 +308,8 @@ pub(crate) async fn post(node: &Node, path: &str, content_type: &str, body: impl
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = reqwest::Body::from(body.into());
     let answer = client.post(url).header("content-type", content_type).body(body).send().await.unwrap();
-    let process_id = answer.headers().get("process-id").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let process_id =
+        answer.headers().get("process-id").map_or("", |value| value.to_str().unwrap()).to_owned();
     Said { http: answer.status().as_u16(), process_id, body: answer.text().await.unwrap() }
 }
 
