@@ -1,8 +1,5 @@
 //! Party cards in Kademlia: a forged one, one of another key and an older one replace nothing.
 
-
-
-
 use bytes::Bytes;
 use chargemesh::identity::{Chain, PartyCard, PartyId, SecretKey, kad_key};
 
@@ -49,7 +46,8 @@ fn a_forged_or_older_card_replaces_nothing() {
         found(&mut reader, place, "the honest card", |card| *card == honest).await;
         owner.mesh.shutdown().await;
 
-        let rogue = World::of_issuer("rogue").chain(&Plan::new("owner", Some("CPO:CHABC"), dir.path()), &party, 1);
+        let rogue =
+            World::of_issuer("rogue").chain(&Plan::new("owner", Some("CPO:CHABC"), dir.path()), &party, 1);
         let other = PartyId::parse("CPO:CHXYZ").unwrap();
         let others = world.chain(&Plan::new("other", Some("CPO:CHXYZ"), dir.path()), &other, 1);
         let mut flipped = card(&chain, now + 9, &message_key).to_vec();

@@ -229,11 +229,14 @@ fn a_renewed_delegation_keeps_what_the_ledger_holds() {
         node.shutdown().await;
         plan.epoch = 2;
         let node = world.start(&plan).await;
-        let kept = until(&node, "the own feeds", |view| view.view_evses == 2 && view.view_statuses == 1).await;
+        let kept =
+            until(&node, "the own feeds", |view| view.view_evses == 2 && view.view_statuses == 1).await;
         assert!(kept.feeds.iter().all(|feed| feed.own && feed.in_sync), "{kept:#?}");
         push(&node, "insert", &["CH*ABC*E3"]).await;
         // A joiner verifies it under the new delegation.
-        let emp = world.start(&Plan::new("emp", Some("EMP:DEONE"), dir.path()).bootstrap(node.mesh_addresses())).await;
+        let emp = world
+            .start(&Plan::new("emp", Some("EMP:DEONE"), dir.path()).bootstrap(node.mesh_addresses()))
+            .await;
         until(&emp, "all of it", |view| view.view_evses == 3 && view.view_statuses == 1).await;
         emp.shutdown().await;
         node.shutdown().await;
