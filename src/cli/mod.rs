@@ -1,9 +1,12 @@
 //! The command line: part of the binary, sees only the public API.
 
+mod ask;
 mod demo;
+mod init;
 mod input;
 mod lint;
 mod push;
+mod run;
 mod text;
 
 use std::process::ExitCode;
@@ -30,10 +33,18 @@ struct Cli {
 enum Command {
     /// Bring up a whole network on this machine and watch it work: no files, no network, no flags needed.
     Demo(demo::Args),
+    /// Make a directory with settings, keys and a party, ready to run.
+    Init(init::Args),
+    /// Run a node.
+    Run(run::Args),
     /// Push a register or status file to a node, as an operator's backend would.
     Push(push::Args),
     /// Say what in a file deviates from OICP 2.3.
     Lint(lint::Args),
+    /// Ask a running node what it knows of an EVSE.
+    Evse(ask::EvseArgs),
+    /// Ask a running node for its peers, feeds, conflicts and held pushes.
+    Peers(ask::PeersArgs),
 }
 
 /// Parses the command line and does what it says.
@@ -41,15 +52,30 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Init(args) => init::run(&args),
         Command::Lint(args) => lint::run(&args),
+        Command::Run(args) => block_on(run::run(args)),
         Command::Push(args) => block_on(push::run(args)),
+        Command::Evse(args) => block_on(ask::evse(args)),
+        Command::Peers(args) => block_on(ask::peers(args)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("chargemesh: {error:#}");
+        eprintln!("chargemesh: {}", told(&error));
         ExitCode::from(EXIT_FAILED)
     })
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// An error and its causes, each text once: many of our errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.extend([if told.is_empty() { "" } else { ": " }, &cause]);
+        }
+    }
+    told
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use libp2p::futures::StreamExt as _;
 use libp2p::core::transport::ListenerId;
+use libp2p::futures::StreamExt as _;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;

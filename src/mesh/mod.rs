@@ -167,7 +167,10 @@ fn open(
     let mut opening = Vec::new();
     for address in &config.listen {
         let listened = swarm.listen_on(parse_address("listen", address)?);
-        let failed = |e: libp2p::TransportError<std::io::Error>| MeshError::Listen { address: address.clone(), why: e.to_string() };
+        let failed = |e: libp2p::TransportError<std::io::Error>| MeshError::Listen {
+            address: address.clone(),
+            why: e.to_string(),
+        };
         opening.push(listened.map_err(failed)?);
     }
     for address in &config.announce {

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
-use super::wire::Buf;
+use super::wire::{Buf, Limited};
 use super::{CHANGES_MAX, Digest, GOSSIP_BYTES_MAX, KEY_BYTES_MAX, RECORD_BYTES_MAX, SignedHead};
 
 /// Largest body of an announcement in bytes after decompression.
-const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl ChangeSet {
             .iter()
             .map(|c| ChangeWire(c.key.clone(), c.at_unix_ms, c.value.clone().map(Buf)))
             .collect();
-        ChangeSet { bytes: compress(&encode(&wire)).into() }
+        ChangeSet { bytes: compress(&encode(&Limited::<_, CHANGES_MAX>(wire))).into() }
     }
 
     /// SHA-256 of the bytes as they travel; what the head's `body` must be.
@@ -54,11 +54,8 @@ impl ChangeSet {
     /// Decompresses and decodes, with all limits.
     pub fn decode(&self) -> Result<Vec<Change>, ProtocolError> {
         let plain = decompress("changes", &self.bytes, BODY_BYTES_MAX)?;
-        let wire: Vec<ChangeWire> = decode("changes", &plain, BODY_BYTES_MAX)?;
-        if wire.len() > CHANGES_MAX {
-            return Err(ProtocolError::TooLarge { what: "changes", size: wire.len(), limit: CHANGES_MAX });
-        }
-        wire.into_iter().map(change).collect()
+        let wire: Limited<ChangeWire, CHANGES_MAX> = decode("changes", &plain, BODY_BYTES_MAX)?;
+        wire.0.into_iter().map(change).collect()
     }
 }
 
@@ -103,26 +100,27 @@ pub struct Announcement {
 const HEADS_MAX: usize = 16;
 
 #[derive(Serialize, Deserialize)]
-struct AnnouncementWire(Vec<Buf>, Option<Buf>);
+struct AnnouncementWire(Limited<Buf, HEADS_MAX>, Option<Buf>);
 
 impl Announcement {
     /// Encodes for gossip.
     pub fn encode(&self) -> Bytes {
         let heads = self.heads.iter().map(|h| Buf(h.as_bytes().clone())).collect();
         let changes = self.changes.as_ref().map(|c| Buf(c.bytes.clone()));
-        encode(&AnnouncementWire(heads, changes)).into()
+        encode(&AnnouncementWire(Limited(heads), changes)).into()
     }
 
     /// Decodes what came by gossip; the head and its changes are still unverified.
     pub fn decode(bytes: &[u8]) -> Result<Announcement, ProtocolError> {
         let wire: AnnouncementWire = decode("announcement", bytes, GOSSIP_BYTES_MAX)?;
-        if wire.0.is_empty() || wire.0.len() > HEADS_MAX {
-            return Err(ProtocolError::Invalid { what: "announcement", rule: "no head or too many" });
+        let heads = wire.0.0;
+        if heads.is_empty() {
+            return Err(ProtocolError::Invalid { what: "announcement", rule: "no head" });
         }
-        if wire.1.is_some() && wire.0.len() != 1 {
+        if wire.1.is_some() && heads.len() != 1 {
             return Err(ProtocolError::Invalid { what: "announcement", rule: "changes with several heads" });
         }
-        let heads = wire.0.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?;
+        let heads = heads.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?;
         Ok(Announcement { heads, changes: wire.1.map(|buf| ChangeSet { bytes: buf.0 }) })
     }
 }

@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 /// Deepest nesting of CBOR that is read.
 const DEPTH_MAX: usize = 16;
 
+/// Largest window of a zstd frame, as a power of two in bytes: what [`super::SYNC_CHUNK_BYTES_MAX`] needs.
+/// A frame may ask for more, and the decoder would set it aside at once.
+const WINDOW_LOG_MAX: u32 = 22;
+
 /// zstd level: 3 gives 43 to 50 bytes per EVSE in key order; higher levels cost more than they save.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -39,6 +43,14 @@ pub enum ProtocolError {
         what: &'static str,
         /// The rule that is broken.
         rule: &'static str,
+    },
+    /// Of a kind that this version does not know (`decisions.md` 21): not wrong, only new.
+    #[error("{what}: kind {kind} is not known to this version")]
+    UnknownKind {
+        /// What was read.
+        what: &'static str,
+        /// The kind's number.
+        kind: u8,
     },
 }
 
@@ -79,7 +91,8 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 pub fn decompress(what: &'static str, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ProtocolError> {
     let malformed = |error: std::io::Error| ProtocolError::Malformed { what, why: error.to_string() };
     let mut plain = Vec::with_capacity(bytes.len().saturating_mul(4).min(limit));
-    let reader = zstd::stream::read::Decoder::new(bytes).map_err(malformed)?;
+    let mut reader = zstd::stream::read::Decoder::new(bytes).map_err(malformed)?;
+    reader.window_log_max(WINDOW_LOG_MAX).map_err(malformed)?;
     reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(malformed)?;
     if plain.len() > limit {
         return Err(ProtocolError::TooLarge { what, size: plain.len(), limit });

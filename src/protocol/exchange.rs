@@ -4,19 +4,30 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{ProtocolError, decode, encode};
-use super::wire::{Buf, Hash};
-use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, KEY_BYTES_MAX, SignedHead};
+use super::wire::{Buf, Hash, Limited};
+use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
 use crate::identity::Chain;
 
-/// Most heads in one question or answer: two feeds each of some thousand parties.
-const HEADS_MAX: usize = 2048;
+/// Most marks in one question: every feed that a node may hold, at some 45 bytes each.
+const MARKS_MAX: usize = 20_000;
+
+/// Most signed heads in one answer, at some 350 bytes each; who lacks more asks again.
+const HEADS_MAX: usize = 2_048;
+
+/// Most parties in one conflict notice.
+const CLAIMS_MAX: usize = 16;
+
+/// Bytes of a root in a [`HeadMark`]: enough that nobody can make two roots that begin alike.
+const ROOT_PREFIX_BYTES: usize = 16;
 
 /// What a node asks another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// "These are the heads I hold; which of yours are newer or unknown to me?" Each head is
-    /// (delegation, epoch, incarnation, seq, root prefix) in short form.
+    /// "These are the heads I hold; which of yours are newer or unknown to me?"
     Heads(Vec<HeadMark>),
+    /// "Of these feeds alone, which heads of yours are newer?" The question of a node that holds only its
+    /// own feeds: one that it holds nothing of is marked with zeros.
+    HeadsOf(Vec<HeadMark>),
     /// The credential chain behind a delegation hash.
     Chain(Digest),
     /// "You and somebody else publish the same EVSE": told to both publishers.
@@ -24,7 +35,7 @@ pub enum Question {
 }
 
 /// A head in short form: enough to see who is behind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeadMark {
     /// The party, as `ROLE:ID`.
     pub party: String,
@@ -36,9 +47,41 @@ pub struct HeadMark {
     pub incarnation: u64,
     /// Last change.
     pub seq: u64,
-    /// Root hash.
-    #[serde(with = "super::wire::digest")]
-    pub root: Digest,
+    /// The first bytes of the root hash.
+    pub root_prefix: [u8; ROOT_PREFIX_BYTES],
+}
+
+impl HeadMark {
+    /// The mark of a head.
+    pub fn of(head: &Head) -> HeadMark {
+        let mut mark = HeadMark::nothing(&head.feed);
+        (mark.epoch, mark.incarnation, mark.seq) = head.position();
+        mark.root_prefix.iter_mut().zip(head.root).for_each(|(to, from)| *to = from);
+        mark
+    }
+
+    /// The mark of a feed of which nothing is known.
+    pub fn nothing(feed: &FeedId) -> HeadMark {
+        HeadMark {
+            party: feed.party.to_text(),
+            kind: feed.kind.code(),
+            epoch: 0,
+            incarnation: 0,
+            seq: 0,
+            root_prefix: [0; ROOT_PREFIX_BYTES],
+        }
+    }
+
+    /// Epoch, incarnation and seq: see [`Head::position`].
+    pub fn position(&self) -> (u64, u64, u64) {
+        (self.epoch, self.incarnation, self.seq)
+    }
+
+    /// Whether a head is newer than this one, or another one of the same position.
+    pub fn is_outdone_by(&self, head: &Head) -> bool {
+        head.position() > self.position()
+            || head.position() == self.position() && !head.root.starts_with(&self.root_prefix)
+    }
 }
 
 /// Two parties publish one EVSE.
@@ -50,7 +93,7 @@ pub struct ConflictNotice {
     pub kind: u8,
     /// The party that is shown, as `ROLE:ID`; `None` if it is a tie and nobody is.
     pub shown: Option<String>,
-    /// All parties that claim it, as `ROLE:ID`.
+    /// All parties that claim it, as `ROLE:ID`, at most 16; fewer than two: the conflict is over.
     pub claimed_by: Vec<String>,
 }
 
@@ -70,9 +113,14 @@ pub enum Answer {
 }
 
 #[derive(Serialize, Deserialize)]
+struct MarkWire(String, u8, u64, u64, u64, Buf);
+
+#[derive(Serialize, Deserialize)]
 enum QuestionWire {
     #[serde(rename = "h")]
-    Heads(Vec<HeadMark>),
+    Heads(Limited<MarkWire, MARKS_MAX>),
+    #[serde(rename = "o")]
+    HeadsOf(Limited<MarkWire, MARKS_MAX>),
     #[serde(rename = "c")]
     Chain(Hash),
     #[serde(rename = "x")]
@@ -82,7 +130,7 @@ enum QuestionWire {
 #[derive(Serialize, Deserialize)]
 enum AnswerWire {
     #[serde(rename = "h")]
-    Heads(Vec<Buf>),
+    Heads(Limited<Buf, HEADS_MAX>),
     #[serde(rename = "c")]
     Chain(Buf, Buf),
     #[serde(rename = "n")]
@@ -97,9 +145,14 @@ impl Question {
     /// Encodes a question.
     pub fn encode(&self) -> Bytes {
         let wire = match self {
-            Question::Heads(marks) => QuestionWire::Heads(marks.clone()),
+            Question::Heads(marks) => QuestionWire::Heads(marks_to_wire(marks)),
+            Question::HeadsOf(marks) => QuestionWire::HeadsOf(marks_to_wire(marks)),
             Question::Chain(hash) => QuestionWire::Chain(Hash(*hash)),
-            Question::Conflict(notice) => QuestionWire::Conflict(notice.clone()),
+            Question::Conflict(notice) => {
+                let mut notice = notice.clone();
+                notice.claimed_by.truncate(CLAIMS_MAX);
+                QuestionWire::Conflict(notice)
+            }
         };
         encode(&wire).into()
     }
@@ -108,12 +161,13 @@ impl Question {
     pub fn decode(bytes: &[u8]) -> Result<Question, ProtocolError> {
         let invalid = |rule| ProtocolError::Invalid { what: "question", rule };
         match decode("question", bytes, EXCHANGE_FRAME_BYTES_MAX)? {
-            QuestionWire::Heads(marks) if marks.len() > HEADS_MAX => Err(invalid("too many heads")),
-            QuestionWire::Heads(marks) => Ok(Question::Heads(marks)),
+            QuestionWire::Heads(marks) => Ok(Question::Heads(marks_from_wire(marks)?)),
+            QuestionWire::HeadsOf(marks) => Ok(Question::HeadsOf(marks_from_wire(marks)?)),
             QuestionWire::Chain(hash) => Ok(Question::Chain(hash.0)),
             QuestionWire::Conflict(notice) => {
                 let texts = notice.claimed_by.iter().chain(&notice.shown).chain([&notice.key]);
-                if notice.claimed_by.len() > 16 || texts.into_iter().any(|t| t.len() > KEY_BYTES_MAX) {
+                if notice.claimed_by.len() > CLAIMS_MAX || texts.into_iter().any(|t| t.len() > KEY_BYTES_MAX)
+                {
                     return Err(invalid("the conflict notice is too long"));
                 }
                 Ok(Question::Conflict(notice))
@@ -122,12 +176,30 @@ impl Question {
     }
 }
 
+fn marks_to_wire(marks: &[HeadMark]) -> Limited<MarkWire, MARKS_MAX> {
+    let wire = |mark: &HeadMark| {
+        let root = Buf(Bytes::copy_from_slice(&mark.root_prefix));
+        MarkWire(mark.party.clone(), mark.kind, mark.epoch, mark.incarnation, mark.seq, root)
+    };
+    Limited(marks.iter().take(MARKS_MAX).map(wire).collect())
+}
+
+fn marks_from_wire(marks: Limited<MarkWire, MARKS_MAX>) -> Result<Vec<HeadMark>, ProtocolError> {
+    let mark = |MarkWire(party, kind, epoch, incarnation, seq, Buf(root)): MarkWire| {
+        let rule = "the root's prefix has another length";
+        let root_prefix =
+            root.as_ref().try_into().map_err(|_| ProtocolError::Invalid { what: "question", rule })?;
+        Ok(HeadMark { party, kind, epoch, incarnation, seq, root_prefix })
+    };
+    marks.0.into_iter().map(mark).collect()
+}
+
 impl Answer {
     /// Encodes an answer.
     pub fn encode(&self) -> Bytes {
         let wire = match self {
             Answer::Heads(heads) => {
-                AnswerWire::Heads(heads.iter().map(|h| Buf(h.as_bytes().clone())).collect())
+                AnswerWire::Heads(Limited(heads.iter().map(|h| Buf(h.as_bytes().clone())).collect()))
             }
             Answer::Chain(chain) => {
                 AnswerWire::Chain(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
@@ -142,11 +214,8 @@ impl Answer {
     /// Decodes an answer of another node.
     pub fn decode(bytes: &[u8]) -> Result<Answer, ProtocolError> {
         match decode("answer", bytes, EXCHANGE_FRAME_BYTES_MAX)? {
-            AnswerWire::Heads(heads) if heads.len() > HEADS_MAX => {
-                Err(ProtocolError::Invalid { what: "answer", rule: "too many heads" })
-            }
             AnswerWire::Heads(heads) => Ok(Answer::Heads(
-                heads.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?,
+                heads.0.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?,
             )),
             AnswerWire::Chain(credential, delegation) => Ok(Answer::Chain(Chain {
                 credential: credential.0.to_vec(),

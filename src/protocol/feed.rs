@@ -186,7 +186,7 @@ fn read(payload: &[u8]) -> Result<Head, ProtocolError> {
     let invalid = |rule| ProtocolError::Invalid { what: "head", rule };
     let wire: HeadWire = decode("head", payload, HEAD_BYTES_MAX)?;
     let party = PartyId::parse(&wire.0).map_err(|_| invalid("the party id is not canonical"))?;
-    let kind = Kind::from_code(wire.1).ok_or_else(|| invalid("unknown kind"))?;
+    let kind = Kind::from_code(wire.1).ok_or(ProtocolError::UnknownKind { what: "head", kind: wire.1 })?;
     let head = Head {
         feed: FeedId::public(party, kind),
         epoch: wire.2,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announcement::check_record;
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
-use super::wire::Buf;
+use super::wire::{Buf, Limited};
 use super::{BUCKETS, Digest, FeedId, Kind, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX, SignedHead};
 use crate::identity::PartyId;
 
@@ -71,6 +71,9 @@ fn feed_id(party: &str, kind: u8) -> Option<FeedId> {
     Some(FeedId::public(PartyId::parse(party).ok()?, Kind::from_code(kind)?))
 }
 
+/// Most records in one chunk. Honest chunks close at a quarter of a megabyte, which is fewer.
+const CHUNK_RECORDS_MAX: usize = 65_536;
+
 /// One record (or tombstone) of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncEntry {
@@ -100,7 +103,7 @@ impl SyncChunk {
             .iter()
             .map(|e| EntryWire(e.key.clone(), e.seq, e.at_unix_ms, e.value.clone().map(Buf)))
             .collect();
-        SyncChunk { bytes: compress(&encode(&wire)).into() }
+        SyncChunk { bytes: compress(&encode(&Limited::<_, CHUNK_RECORDS_MAX>(wire))).into() }
     }
 
     /// Size in bytes as it travels.
@@ -111,8 +114,8 @@ impl SyncChunk {
     /// Decompresses and decodes, with all limits.
     pub fn decode(&self) -> Result<Vec<SyncEntry>, ProtocolError> {
         let plain = decompress("sync chunk", &self.bytes, SYNC_CHUNK_BYTES_MAX)?;
-        let wire: Vec<EntryWire> = decode("sync chunk", &plain, SYNC_CHUNK_BYTES_MAX)?;
-        wire.into_iter().map(entry).collect()
+        let wire: Limited<EntryWire, CHUNK_RECORDS_MAX> = decode("sync chunk", &plain, SYNC_CHUNK_BYTES_MAX)?;
+        wire.0.into_iter().map(entry).collect()
     }
 }
 
@@ -169,6 +172,9 @@ impl SyncFrame {
         let invalid = |rule| ProtocolError::Invalid { what: "sync frame", rule };
         let wire: FrameWire = decode("sync frame", bytes, SYNC_FRAME_BYTES_MAX)?;
         match wire {
+            FrameWire(0, Some(_), Some(buckets)) if buckets.0.len() > BUCKETS => {
+                Err(invalid("too many buckets"))
+            }
             FrameWire(0, Some(head), buckets) => Ok(SyncFrame::Start(SyncStart {
                 head: SignedHead::from_bytes(head.0)?,
                 buckets: buckets.map(|b| b.0.to_vec()),

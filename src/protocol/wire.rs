@@ -1,9 +1,10 @@
 //! CBOR byte strings for bytes and digests: without these, serde would write lists of numbers.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::de::{Error, Visitor};
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Digest;
@@ -41,6 +42,42 @@ impl Visitor<'_> for BufVisitor {
     }
 }
 
+/// A list that is refused at its first element too many, before memory is spent on the rest.
+pub(super) struct Limited<T, const MAX: usize>(pub(super) Vec<T>);
+
+impl<T: Serialize, const MAX: usize> Serialize for Limited<T, MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Limited<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(LimitedVisitor(PhantomData))
+    }
+}
+
+struct LimitedVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LimitedVisitor<T, MAX> {
+    type Value = Limited<T, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if elements.len() == MAX {
+                return Err(A::Error::custom(format_args!("more than {MAX} in a list")));
+            }
+            elements.push(element);
+        }
+        Ok(Limited(elements))
+    }
+}
+
 /// A digest.
 #[derive(Clone, Copy)]
 pub(super) struct Hash(pub(super) Digest);
@@ -56,23 +93,5 @@ impl<'de> Deserialize<'de> for Hash {
         let Buf(bytes) = Buf::deserialize(deserializer)?;
         let digest = bytes.as_ref().try_into().map_err(|_| D::Error::custom("a digest has 32 bytes"))?;
         Ok(Hash(digest))
-    }
-}
-
-/// For `#[serde(with)]` on a field that is a [`Digest`].
-pub(super) mod digest {
-    use super::{Deserialize, Deserializer, Digest, Hash, Serialize, Serializer};
-
-    pub(in crate::protocol) fn serialize<S: Serializer>(
-        digest: &Digest,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        Hash(*digest).serialize(serializer)
-    }
-
-    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Digest, D::Error> {
-        Ok(Hash::deserialize(deserializer)?.0)
     }
 }

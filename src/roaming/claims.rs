@@ -44,6 +44,11 @@ impl Claims {
         self.publishers.entry(operator.to_owned()).or_default().insert(party.clone());
     }
 
+    /// Parties that may publish under this operator part.
+    pub fn publishers(&self, operator: &str) -> impl Iterator<Item = &PartyId> {
+        self.publishers.get(operator).into_iter().flatten()
+    }
+
     /// Parties that may publish under this operator part, if there are several.
     pub fn rivals(&self, operator: &str) -> Option<&BTreeSet<PartyId>> {
         self.publishers.get(operator).filter(|parties| parties.len() > 1)
@@ -55,6 +60,11 @@ impl Claims {
             Some(conflict) => self.conflicts.insert((kind, key.clone()), conflict),
             None => self.conflicts.remove(&(kind, key.clone())),
         }
+    }
+
+    /// How a conflict stands; `None` if there is none.
+    pub fn get(&self, kind: Kind, key: &EvseKey) -> Option<&Conflict> {
+        self.conflicts.get(&(kind, key.clone()))
     }
 
     /// All conflicts.

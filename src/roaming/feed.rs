@@ -11,6 +11,9 @@ use crate::protocol::{Head, NodeId, SignedHead};
 /// Peers remembered as holders of a feed's newest head.
 const SOURCES_MAX: usize = 16;
 
+/// Peers remembered as asked in vain: more than a node is ever connected to.
+const TRIED_MAX: usize = 1_024;
+
 /// Longest wait between two attempts to repair, in milliseconds.
 const BACKOFF_MS_MAX: u64 = 300_000;
 
@@ -21,6 +24,16 @@ pub struct KnownHead {
     pub head: Head,
     /// Its bytes.
     pub signed: SignedHead,
+}
+
+impl KnownHead {
+    fn same_state(&self, other: &KnownHead) -> bool {
+        self.head.position() == other.head.position() && self.head.root == other.head.root
+    }
+
+    fn created(&self) -> u64 {
+        self.head.created_unix_ms
+    }
 }
 
 /// Whether a feed can be relied on.
@@ -70,8 +83,8 @@ pub struct Feed {
     pub backoff_ms: u64,
     /// How often in a row an answer did not match; leads from "changes since" to "buckets" to "all".
     pub mismatches: u32,
-    /// When we announced it last (own feeds), on the monotonic clock.
-    pub announced_at_ms: Option<u64>,
+    /// When it is time for a heartbeat (own feeds), on the monotonic clock.
+    pub heartbeat_at_ms: u64,
     /// Announcements still allowed now, and when that was counted (a token bucket).
     tokens: (u32, u64),
 }
@@ -94,7 +107,7 @@ impl Feed {
             retry_at_ms: 0,
             backoff_ms: 0,
             mismatches: 0,
-            announced_at_ms: None,
+            heartbeat_at_ms: 0,
             tokens: (0, 0),
         }
     }
@@ -102,6 +115,26 @@ impl Feed {
     /// Number of the last change that is in the tree.
     pub fn seq(&self) -> u64 {
         self.applied.as_ref().map_or(0, |known| known.head.seq)
+    }
+
+    /// Number of the last change that was ever signed, as far as we know.
+    pub fn last_seq(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |known| known.head.seq).max(self.seq())
+    }
+
+    /// Whether this (epoch, incarnation) is one in which the writer showed two histories, or before it.
+    pub fn is_frozen_for(&self, head: &Head) -> bool {
+        match self.state {
+            FeedState::Equivocated { epoch, incarnation } => {
+                (head.epoch, head.incarnation) <= (epoch, incarnation)
+            }
+            FeedState::Ok | FeedState::Inconsistent => false,
+        }
+    }
+
+    /// Whether it is behind and there is something to be done about it.
+    pub fn is_behind(&self) -> bool {
+        !self.in_sync() && !matches!(self.state, FeedState::Equivocated { .. })
     }
 
     /// Whether the tree is what the newest head was signed over.
@@ -116,7 +149,7 @@ impl Feed {
     }
 
     /// Takes a newer head, and the peer that showed it.
-    pub fn learn(&mut self, known: KnownHead, speaker: Arc<Speaker>, from: Option<&NodeId>, now: Now) {
+    pub fn learn(&mut self, known: KnownHead, from: Option<&NodeId>, now: Now) {
         if self.newest.as_ref().is_none_or(|old| old.head.position() < known.head.position()) {
             self.sources.clear();
         }
@@ -125,25 +158,57 @@ impl Feed {
         {
             self.sources.insert(from.clone());
         }
-        self.received_unix_ms = now.unix_ms;
-        self.speaker = Some(speaker);
-        self.newest = Some(known);
-        if let FeedState::Equivocated { .. } = self.state {
+        if !self.is_frozen_for(&known.head) && matches!(self.state, FeedState::Equivocated { .. }) {
             self.state = FeedState::Ok;
         }
+        self.received_unix_ms = now.unix_ms;
+        self.newest = Some(known);
     }
 
-    /// What was learned is now what the tree holds.
-    pub fn settled(&mut self, known: KnownHead) {
-        if self.newest.as_ref().is_none_or(|newest| newest.head.position() <= known.head.position()) {
+    /// A peer showed a head that is known: if it is the newest, the peer can be asked. Says whether that
+    /// is of use, because the feed is behind and the peer was not asked yet.
+    pub fn shown_by(&mut self, from: &NodeId, head: &Head) -> bool {
+        let newest = self
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest.head.position() == head.position() && newest.head.root == head.root);
+        newest
+            && self.sources.len() < SOURCES_MAX
+            && self.sources.insert(from.clone())
+            && self.is_behind()
+            && !self.tried.contains(from)
+    }
+
+    /// The tree is what this head was signed over. Gives the head to remember: a later heartbeat over the
+    /// same records counts more.
+    pub fn settled(&mut self, known: KnownHead) -> KnownHead {
+        let known = match self.newest.take() {
+            Some(newest) if newest.head.position() > known.head.position() => {
+                self.newest = Some(newest);
+                known
+            }
+            Some(newest) if newest.same_state(&known) && newest.created() > known.created() => newest,
+            _ => known,
+        };
+        if self.newest.is_none() {
             self.newest = Some(known.clone());
         }
-        self.applied = Some(known);
-        self.state = FeedState::Ok;
+        self.state = if self.is_frozen_for(&known.head) { self.state } else { FeedState::Ok };
+        self.applied = Some(known.clone());
         self.tried.clear();
         self.mismatches = 0;
         self.backoff_ms = 0;
         self.retry_at_ms = 0;
+        known
+    }
+
+    /// A peer was asked in vain.
+    pub fn failed_at(&mut self, peer: NodeId) {
+        if self.tried.len() >= TRIED_MAX {
+            self.tried.clear();
+        }
+        self.sources.remove(&peer);
+        self.tried.insert(peer);
     }
 
     /// An attempt failed: wait longer each time.

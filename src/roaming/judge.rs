@@ -5,13 +5,15 @@ use std::sync::Arc;
 use super::change::DirectoryChange;
 use super::effect::{Action, Effects, Refusal, Report};
 use super::feed::{Feed, FeedState, KnownHead};
-use super::input::{GossipId, Now, RequestId};
+use super::input::{GossipId, Now};
+use super::publish::head_change;
 use super::records::{self, Checked};
 use super::speakers::{Knowledge, Waiting};
 use super::{Pending, Roaming};
-use crate::identity::Speaker;
+use crate::identity::{Chain, Speaker};
 use crate::protocol::{
-    Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, Question, SignedHead, Verdict,
+    Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, ProtocolError, Question, SignedHead,
+    Verdict,
 };
 
 /// How far in the future a head may be signed, in milliseconds: the clocks of honest nodes differ.
@@ -42,15 +44,28 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         match Announcement::decode(bytes) {
-            Ok(announcement) => {
-                self.take(Waiting { from, gossip: Some(gossip), announcement, until_ms: 0 }, now, fx)
+            Ok(announcement) if !self.concerns_us(&announcement, now) => {
+                self.refuse(&from, Some(gossip), Refusal::NotHeld, fx);
             }
-            Err(error) => self.refuse(&from, Some(gossip), 0, Refusal::Malformed(error.to_string()), fx),
+            Ok(announcement) => {
+                let message = Waiting { from, gossip: Some(gossip), announcement, until_ms: 0 };
+                self.take(message, now, fx);
+            }
+            Err(error) => self.refuse(&from, Some(gossip), refusal_of(&error), fx),
         }
     }
 
-    /// A message whose sender may or may not be known.
-    pub(super) fn take(&mut self, message: Waiting, now: Now, fx: &mut Effects) {
+    /// A node that holds its own feeds alone does not ask who strangers are.
+    fn concerns_us(&self, announcement: &Announcement, now: Now) -> bool {
+        let known = |signed: &SignedHead| match signed.delegation(self.speakers.network()) {
+            Ok(delegation) => matches!(self.speakers.of(&delegation, now), Knowledge::Known(_)),
+            Err(_) => true,
+        };
+        self.replicate_all || announcement.heads.iter().any(known)
+    }
+
+    /// A message whose sender may or may not be known. Says whether there is, or may be, news in it.
+    pub(super) fn take(&mut self, message: Waiting, now: Now, fx: &mut Effects) -> bool {
         let Waiting { from, gossip, announcement, .. } = &message;
         let mut refused = None;
         let mut accepted = false;
@@ -68,78 +83,90 @@ impl Roaming {
         match refused {
             Some(refusal) if !accepted || refusal.verdict() == Verdict::Reject => {
                 let (from, gossip) = (from.clone(), *gossip);
-                let records = announcement.changes.as_ref().map_or(0, |_| 1);
-                self.refuse(&from, gossip, records, refusal, fx);
+                self.refuse(&from, gossip, refusal, fx);
             }
             _ => judge(*gossip, Verdict::Accept, fx),
         }
+        accepted
     }
 
-    fn hold(&mut self, delegation: Digest, message: Waiting, now: Now, fx: &mut Effects) {
-        let until_ms = now.mono_ms + self.config.unknown_sender_ms;
+    fn hold(&mut self, delegation: Digest, message: Waiting, now: Now, fx: &mut Effects) -> bool {
+        let until_ms = match message.until_ms {
+            0 => now.mono_ms + self.config.unknown_sender_ms,
+            // It waited already, for the signer of another of its heads.
+            until_ms => until_ms,
+        };
         let from = message.from.clone();
-        match self.speakers.hold(
-            delegation,
-            Waiting { until_ms, ..message },
-            self.config.unknown_sender_messages_max,
-        ) {
-            Ok(true) => {
-                let request = self.request(Pending::Chain(delegation));
-                fx.actions.push(Action::Ask {
-                    to: from,
-                    request,
-                    bytes: Question::Chain(delegation).encode(),
-                });
+        let room = self.config.unknown_sender_messages_max;
+        match self.speakers.hold(delegation, Waiting { until_ms, ..message }, room) {
+            Ok(first) => {
+                if first {
+                    self.ask(from, Pending::Chain(delegation), Question::Chain(delegation), now, fx);
+                }
+                true
             }
-            Ok(false) => {}
-            Err(message) => self.refuse(&message.from, message.gossip, 0, Refusal::UnknownSender, fx),
+            Err(message) => {
+                self.refuse(&message.from, message.gossip, Refusal::UnknownSender, fx);
+                false
+            }
         }
     }
 
-    /// The chain behind a delegation came, or will not come.
+    /// The chain behind a delegation came, or will not come from this peer.
     pub(super) fn chain_answered(
         &mut self,
+        from: &NodeId,
         delegation: Digest,
-        chain: Option<crate::identity::Chain>,
+        chain: Option<Chain>,
         now: Now,
         fx: &mut Effects,
     ) {
-        let waiting = self.speakers.release(&delegation);
+        if self.speakers.is_full() {
+            self.forget_unused_speakers();
+        }
         let admitted = match chain {
             Some(chain) if chain.delegation_hash() == delegation => {
                 let kept = chain.clone();
-                self.speakers
-                    .admit(chain, now)
-                    .map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
+                let admitted = self.speakers.admit(chain, now);
+                admitted.map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
             }
             _ => Err(Refusal::UnknownSender),
         };
-        for message in waiting {
+        let mut others = Vec::new();
+        for message in self.speakers.release(&delegation) {
             match &admitted {
-                Ok(()) => self.take(message, now, fx),
-                Err(refusal) => self.refuse(&message.from, message.gossip, 0, refusal.clone(), fx),
+                Ok(()) => drop(self.take(message, now, fx)),
+                // It is this peer that does not know: the others who passed such messages on may.
+                Err(Refusal::UnknownSender) if message.from != *from => others.push(message),
+                Err(refusal) => self.refuse(&message.from, message.gossip, refusal.clone(), fx),
             }
         }
+        for message in others {
+            self.hold(delegation, message, now, fx);
+        }
+    }
+
+    /// Chains are kept for the heads that hang on them.
+    fn forget_unused_speakers(&mut self) {
+        let network = self.speakers.network();
+        let heads = self.feeds.values().flat_map(|feed| feed.applied.iter().chain(&feed.newest));
+        let used = heads.filter_map(|known| known.signed.delegation(network).ok());
+        let own = self.parties.values().map(|party| *party.speaker.delegation_hash());
+        let used = used.chain(own).collect();
+        self.speakers.keep_only(&used);
     }
 
     /// Messages whose sender stayed unknown.
     pub(super) fn give_up_waiting(&mut self, now: Now, fx: &mut Effects) {
         for message in self.speakers.expired(now) {
-            self.refuse(&message.from, message.gossip, 0, Refusal::UnknownSender, fx);
+            self.refuse(&message.from, message.gossip, Refusal::UnknownSender, fx);
         }
     }
 
-    fn refuse(
-        &mut self,
-        from: &NodeId,
-        gossip: Option<GossipId>,
-        records: u64,
-        refusal: Refusal,
-        fx: &mut Effects,
-    ) {
+    fn refuse(&mut self, from: &NodeId, gossip: Option<GossipId>, refusal: Refusal, fx: &mut Effects) {
         let verdict = refusal.verdict();
         if verdict == Verdict::Reject {
-            self.records_refused += records.max(1);
+            self.records_refused += 1;
         }
         if refusal != Refusal::Known {
             fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why: refusal }));
@@ -148,7 +175,7 @@ impl Roaming {
     }
 
     /// One head, with the changes that lead to it or without.
-    pub(super) fn take_head(
+    fn take_head(
         &mut self,
         signed: &SignedHead,
         changes: Option<&ChangeSet>,
@@ -167,33 +194,46 @@ impl Roaming {
         {
             return Err(Refusal::NotHeld.into());
         }
+        if self.is_stale(&known.head, now) {
+            return Err(Refusal::Time.into());
+        }
         // The writer is bound to the changes even where we do not need them.
         let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
         let per_s = self.config.announcements_per_s;
         let feed = self.feeds.entry(feed_id.clone()).or_insert_with(|| Feed::new(false));
-        fresh(feed, &known, fx)?;
-        if changes.is_some() && !feed.admits(per_s, now) {
+        if let Err(refusal) = fresh(feed, &known, fx) {
+            if feed.shown_by(from, &known.head) {
+                feed.retry_at_ms = now.mono_ms;
+                self.want(&feed_id, now, fx);
+            }
+            return Err(refusal.into());
+        }
+        let admitted = feed.admits(per_s, now);
+        feed.learn(known.clone(), Some(from), now);
+        self.speaks(&feed_id, speaker, fx);
+        if !admitted {
+            // Remembered, so that it is repaired, at the pace of repairs.
             return Err(Refusal::RateLimit.into());
         }
-        feed.learn(known.clone(), speaker, Some(from), now);
-        self.claims_of_speaker(&feed_id);
         self.follow(&feed_id, known, changes, now, fx)
     }
 
+    /// Whether a head is too old to be kept (`decisions.md` 7).
+    pub(super) fn is_stale(&self, head: &Head, now: Now) -> bool {
+        let limit_ms = self.config.stale_after_days.saturating_mul(86_400_000);
+        head.created_unix_ms.saturating_add(limit_ms) < now.unix_ms
+    }
+
     /// Signature, signer, scope and time: the same for every head, wherever it comes from.
-    pub(super) fn verify_head(
-        &mut self,
-        signed: &SignedHead,
-        now: Now,
-    ) -> Result<(Head, Arc<Speaker>), Stop> {
-        let malformed = |error: crate::protocol::ProtocolError| Refusal::Malformed(error.to_string());
-        let delegation = signed.delegation(self.speakers.network()).map_err(malformed)?;
+    pub(super) fn verify_head(&self, signed: &SignedHead, now: Now) -> Result<(Head, Arc<Speaker>), Stop> {
+        let network = self.speakers.network();
+        let delegation = signed.delegation(network).map_err(|error| refusal_of(&error))?;
         let speaker = match self.speakers.of(&delegation, now) {
             Knowledge::Known(speaker) => speaker,
             Knowledge::Distrusted => return Err(Refusal::Untrusted.into()),
             Knowledge::Unknown => return Err(Stop::Unknown(delegation)),
         };
-        let head = signed.verify(self.speakers.network(), speaker.message_key()).map_err(malformed)?;
+        let head = signed.verify(network, speaker.message_key()).map_err(|error| refusal_of(&error))?;
         if head.feed.party != *speaker.party() || head.epoch != speaker.epoch() {
             return Err(Refusal::Scope(format!("{} signs for {}", speaker.party(), head.feed)).into());
         }
@@ -221,8 +261,8 @@ impl Roaming {
     ) -> Result<(), Stop> {
         let Some(feed) = self.feeds.get_mut(feed_id) else { return Ok(()) };
         if feed.tree.count() == known.head.count && feed.tree.root() == known.head.root && !feed.applying {
-            feed.settled(known.clone());
-            fx.directory.push(super::publish::head_change(&known, now));
+            let known = feed.settled(known);
+            fx.directory.push(head_change(&known, now));
             return Ok(());
         }
         let seq = feed.seq();
@@ -230,9 +270,11 @@ impl Roaming {
         let follows = known.head.base_seq <= seq && seq < known.head.seq;
         if let (Some(changes), false, true) = (changes, busy, follows) {
             let new: Vec<Checked> = changes.into_iter().filter(|change| change.seq > seq).collect();
-            let same_history = feed.applied.as_ref().is_none_or(|applied| {
+            let same_history = feed.applied.as_ref().is_some_and(|applied| {
                 (applied.head.epoch, applied.head.incarnation) == (known.head.epoch, known.head.incarnation)
             });
+            // From the very beginning there is no other past that could be ours.
+            let same_history = same_history || known.head.base_seq == 0 && feed.tree.count() == 0;
             if self.apply(feed_id, &known, new, now, fx) {
                 return Ok(());
             }
@@ -273,12 +315,12 @@ impl Roaming {
             }
             return false;
         }
-        feed.settled(known.clone());
+        let known = feed.settled(known.clone());
         self.records_accepted += changes.len() as u64;
         let records =
-            last_of_each(changes).into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+            last_of_each(changes).into_iter().map(|checked| self.shown(feed_id, checked, fx)).collect();
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });
-        fx.directory.push(super::publish::head_change(known, now));
+        fx.directory.push(head_change(&known, now));
         true
     }
 
@@ -292,18 +334,35 @@ impl Roaming {
         feed.back_off(now, jitter);
     }
 
-    /// Remembers a question of ours.
-    pub(super) fn request(&mut self, pending: Pending) -> RequestId {
-        let id = RequestId(self.next_id());
-        self.requests.insert(id, pending);
-        id
+    /// Under whose credential a feed is signed from now on. If that covers other ids than before, the
+    /// feed's records enter or leave the view.
+    pub(super) fn speaks(&mut self, feed_id: &FeedId, speaker: Arc<Speaker>, fx: &mut Effects) {
+        let Some(feed) = self.feeds.get_mut(feed_id) else { return };
+        let before = feed.speaker.replace(speaker.clone());
+        if before.as_ref().is_some_and(|before| before.grants() == speaker.grants()) {
+            return;
+        }
+        for operator in speaker.grants().keys() {
+            self.claims.add_publisher(operator.as_str(), &feed_id.party);
+        }
+        if before.is_some() {
+            self.show_again(feed_id, |_| true, fx);
+        }
+    }
+}
+
+/// Wrong for everybody, or only new.
+fn refusal_of(error: &ProtocolError) -> Refusal {
+    match error {
+        ProtocolError::UnknownKind { .. } => Refusal::NotHeld,
+        error => Refusal::Malformed(error.to_string()),
     }
 }
 
 /// Newer than what we know, or a proof that the writer shows two histories.
 fn fresh(feed: &mut Feed, known: &KnownHead, fx: &mut Effects) -> Result<(), Refusal> {
     let head = &known.head;
-    if feed.state == (FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation }) {
+    if feed.is_frozen_for(head) {
         return Err(Refusal::Equivocation);
     }
     let Some(newest) = &feed.newest else { return Ok(()) };

@@ -10,14 +10,21 @@ mod compare;
 mod config;
 mod effect;
 mod feed;
+mod guard;
 mod input;
 mod judge;
+mod notices;
 mod publish;
 mod records;
 mod repair;
+mod restore;
+mod shown;
 mod speakers;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod view;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,15 +37,15 @@ pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use view::{FeedSummary, View};
 
 use crate::identity::{Chain, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, Head, Kind, NodeId, SignedHead};
-use change::{DirectoryChange, HeldPush, RecordChange};
+use crate::protocol::{Digest, FeedId, Kind, NodeId};
+use change::{DirectoryChange, HeldPush};
 use claims::Claims;
-use records::Checked;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -47,6 +54,9 @@ const TICK_BUSY_MS: u64 = 100;
 
 /// ... and otherwise.
 const TICK_IDLE_MS: u64 = 1_000;
+
+/// Feeds are looked through for stale ones this often, in milliseconds.
+const STALE_CHECK_MS: u64 = 60_000;
 
 /// A party of this node.
 #[derive(Clone)]
@@ -61,31 +71,6 @@ pub struct OurParty {
     pub chain: Chain,
     /// The key that the delegation names.
     pub message_key: Arc<SecretKey>,
-}
-
-/// A feed as storage remembers it.
-pub struct RestoredFeed {
-    /// Its applied head.
-    pub head: Head,
-    /// As signed.
-    pub signed: SignedHead,
-    /// When it was heard, in unix milliseconds.
-    pub received_unix_ms: u64,
-    /// Its records.
-    pub entries: Vec<Entry>,
-}
-
-/// What storage remembers.
-#[derive(Default)]
-pub struct Snapshot {
-    /// Chains of others.
-    pub chains: Vec<Chain>,
-    /// Feeds of others.
-    pub feeds: Vec<RestoredFeed>,
-    /// Feeds of ours, from the ledger.
-    pub own_feeds: Vec<RestoredFeed>,
-    /// Held pushes.
-    pub held: Vec<HeldPush>,
 }
 
 /// When the core wants to be told that time passed.
@@ -105,11 +90,24 @@ enum Pending {
     Notice,
 }
 
-/// A connected peer.
+/// A question of ours that waits for its answer.
+#[derive(Debug)]
+struct Asking {
+    to: NodeId,
+    about: Pending,
+    /// When it is given up, on the monotonic clock.
+    until_ms: u64,
+}
+
+/// A connected peer. All times are on the monotonic clock.
 #[derive(Debug)]
 struct Peer {
+    /// When heads are compared with it next.
     compare_at_ms: u64,
+    /// Until when that is done in short intervals.
     soon_until_ms: u64,
+    /// Earliest time to ask back when it holds more than we.
+    ask_back_from_ms: u64,
 }
 
 /// The core.
@@ -124,7 +122,7 @@ pub struct Roaming {
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
     notices: BTreeSet<(NodeId, Kind, EvseKey)>,
     peers: BTreeMap<NodeId, Peer>,
-    requests: BTreeMap<RequestId, Pending>,
+    requests: BTreeMap<RequestId, Asking>,
     jobs: BTreeMap<SyncId, Job>,
     slices: VecDeque<Slices>,
     held: BTreeMap<u64, HeldPush>,
@@ -138,8 +136,12 @@ pub struct Roaming {
     last_tick_ms: u64,
     all_in_sync: bool,
     rng: ChaCha8Rng,
-    /// What follows from what was restored; goes out with the first input.
-    pending: Effects,
+    /// What follows from what was restored; goes out with the first tick.
+    pending: Vec<DirectoryChange>,
+    /// When feeds are looked through for stale ones, on the monotonic clock.
+    stale_at_ms: u64,
+    /// Until when pushes wait for a feed of ours that peers know better, on the monotonic clock.
+    take_back_until_ms: u64,
     records_accepted: u64,
     records_refused: u64,
 }
@@ -185,74 +187,21 @@ impl Roaming {
             last_tick_ms: now.mono_ms,
             all_in_sync: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            pending: Effects::default(),
+            pending: Vec::new(),
+            stale_at_ms: now.mono_ms,
+            take_back_until_ms: 0,
             records_accepted: 0,
             records_refused: 0,
             config,
         };
-        core.reload(snapshot, now);
         core.ready = core.parties.is_empty();
+        core.reload(snapshot, now);
         core
-    }
-
-    fn reload(&mut self, snapshot: Snapshot, now: Now) {
-        let own_chains: Vec<Chain> = self.parties.values().map(|party| party.chain.clone()).collect();
-        for chain in own_chains.into_iter().chain(snapshot.chains) {
-            // A chain that is no longer trusted takes its feeds out of the view; it is asked for again.
-            let _distrusted = self.speakers.admit(chain, now);
-        }
-        self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
-        let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));
-        for (own, restored) in own.chain(snapshot.feeds.into_iter().map(|feed| (false, feed))) {
-            if own != self.parties.contains_key(&restored.head.feed.party) {
-                continue;
-            }
-            self.reload_feed(own, restored, now);
-        }
-        let ids: Vec<FeedId> = self.feeds.keys().cloned().collect();
-        ids.iter().for_each(|id| self.claims_of_speaker(id));
-        self.reload_conflicts();
-    }
-
-    fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) {
-        let Ok((head, speaker)) = self.verify_head(&restored.signed, now) else {
-            return;
-        };
-        let mut feed = Feed::new(own);
-        restored.entries.into_iter().for_each(|entry| drop(feed.tree.put(entry)));
-        self.incarnation = if own { self.incarnation.max(head.incarnation + 1) } else { self.incarnation };
-        let known = KnownHead { head, signed: restored.signed };
-        feed.received_unix_ms = restored.received_unix_ms;
-        feed.speaker = Some(speaker);
-        feed.newest = Some(known.clone());
-        if feed.tree.count() == known.head.count && feed.tree.root() == known.head.root {
-            feed.applied = Some(known);
-        } else if own {
-            // The ledger commits records and head together, so this cannot be; peers are asked.
-            feed.mismatches = 2;
-        }
-        self.feeds.insert(restored.head.feed.clone(), feed);
-    }
-
-    /// Conflicts are a function of the feeds: found again, not remembered.
-    fn reload_conflicts(&mut self) {
-        let mut fx = Effects::default();
-        let contested: Vec<(FeedId, EvseKey)> = self
-            .feeds
-            .iter()
-            .flat_map(|(id, feed)| feed.tree.iter().map(move |entry| (id, entry)))
-            .filter(|(_, entry)| self.claims.rivals(entry.key.operator()).is_some())
-            .map(|(id, entry)| (id.clone(), entry.key.clone()))
-            .collect();
-        for (feed_id, key) in contested {
-            self.contest(&feed_id, &key, &mut fx);
-        }
-        self.pending = fx;
     }
 
     /// Something happened.
     pub fn handle(&mut self, input: Input, now: Now) -> Effects {
-        let mut fx = std::mem::take(&mut self.pending);
+        let mut fx = Effects::default();
         match input {
             Input::PushData { call, party, push, body } => {
                 self.push_data(call, party, push, body, now, &mut fx)
@@ -282,6 +231,9 @@ impl Roaming {
         if !self.slices.is_empty() {
             return Deadline { at_ms: 0, why: "a verified repair is being written" };
         }
+        if !self.pending.is_empty() {
+            return Deadline { at_ms: 0, why: "what was restored is judged anew" };
+        }
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
@@ -296,6 +248,7 @@ impl Roaming {
     }
 
     fn tick(&mut self, now: Now, fx: &mut Effects) {
+        fx.directory.append(&mut self.pending);
         if !self.slices.is_empty() {
             self.next_slice(now, fx);
         }
@@ -304,41 +257,38 @@ impl Roaming {
         }
         self.last_tick_ms = now.mono_ms;
         self.give_up_waiting(now, fx);
+        self.tick_requests(now, fx);
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
-        self.tick_notices(fx);
+        self.tick_notices(now, fx);
         self.tick_own(now, fx);
-        self.drop_stale(now, fx);
-        self.all_in_sync = self.feeds.values().all(Feed::in_sync);
+        if now.mono_ms >= self.stale_at_ms {
+            self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
+            self.drop_stale(now, fx);
+        }
+        self.all_in_sync = !self.feeds.values().any(Feed::is_behind);
     }
 
     /// Own feeds: may we write yet, and is it time for a heartbeat?
     fn tick_own(&mut self, now: Now, fx: &mut Effects) {
-        if !self.ready && now.mono_ms >= self.started_ms + self.config.own_check_ms {
-            self.become_ready(now, fx);
+        // One peer may know nothing of us: all that are connected are heard, and some time is left for
+        // the first connections.
+        if !self.ready && now.mono_ms >= self.started_ms + self.config.own_check_ms && !self.comparing() {
+            self.ready = true;
+            self.leave_lost_prefixes(now, fx);
         }
-        let beat_ms = self.config.heartbeat_s * 1_000;
+        if !self.waiting_pushes.is_empty() {
+            self.resume_pushes(now, fx);
+        }
         let due = |feed: &Feed| {
             let idle = feed.sync.is_none() && !feed.applying && feed.applied.is_some();
-            feed.own && idle && feed.announced_at_ms.is_none_or(|at| now.mono_ms >= at + beat_ms)
+            feed.own && idle && now.mono_ms >= feed.heartbeat_at_ms
         };
-        let due: Vec<FeedId> =
-            self.feeds.iter().filter(|(_, feed)| self.ready && due(feed)).map(|(id, _)| id.clone()).collect();
+        let own = self.feeds.iter().filter(|(_, feed)| self.ready && due(feed));
+        let due: Vec<FeedId> = own.map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
             self.heartbeat(&due, now, fx);
         }
-    }
-
-    /// A peer compared heads with us: if it had newer ones of our own feeds, they are on their way.
-    fn heads_compared(&mut self, now: Now, fx: &mut Effects) {
-        if !self.ready {
-            self.become_ready(now, fx);
-        }
-    }
-
-    fn become_ready(&mut self, now: Now, fx: &mut Effects) {
-        self.ready = true;
-        self.resume_pushes(now, fx);
     }
 
     /// Pushes that waited for our own feeds.
@@ -350,99 +300,19 @@ impl Roaming {
 
     /// Feeds that nobody confirmed for weeks (`decisions.md` 7).
     fn drop_stale(&mut self, now: Now, fx: &mut Effects) {
-        let limit_ms = self.config.stale_after_days.saturating_mul(86_400_000);
         let stale = |feed: &Feed| {
-            let created = feed.newest.as_ref().map_or(0, |known| known.head.created_unix_ms);
-            !feed.own
-                && feed.sync.is_none()
-                && !feed.applying
-                && created.saturating_add(limit_ms) < now.unix_ms
+            let newest = feed.newest.as_ref();
+            let stale = newest.is_none_or(|known| self.is_stale(&known.head, now));
+            !feed.own && feed.sync.is_none() && !feed.applying && stale
         };
         let gone: Vec<FeedId> =
             self.feeds.iter().filter(|(_, feed)| stale(feed)).map(|(id, _)| id.clone()).collect();
         for feed_id in gone {
-            let keys: Vec<EvseKey> = self
-                .feeds
-                .remove(&feed_id)
-                .iter()
-                .flat_map(|f| f.tree.iter())
-                .map(|e| e.key.clone())
-                .collect();
-            keys.iter().for_each(|key| drop(self.contest(&feed_id, key, fx)));
-            fx.directory.push(DirectoryChange::Dropped { feed: feed_id });
-        }
-    }
-
-    /// A feed's speaker is known: what it may publish under can now be contested.
-    fn claims_of_speaker(&mut self, feed_id: &FeedId) {
-        let Some(speaker) = self.feeds.get(feed_id).and_then(|feed| feed.speaker.clone()) else { return };
-        for operator in speaker.grants().keys() {
-            self.claims.add_publisher(operator.as_str(), &feed_id.party);
-        }
-    }
-
-    /// A record that is already in its tree, with whether it is shown.
-    fn shown(&mut self, feed_id: &FeedId, checked: Checked, _now: Now, fx: &mut Effects) -> RecordChange {
-        let visible = self.contest(feed_id, &checked.key, fx);
-        let visible = visible && checked.value.is_some();
-        checked.into_change(visible)
-    }
-
-    /// Decides who is shown for an EVSE after a change in `feed_id`; tells the others, and says whether
-    /// it is this feed.
-    fn contest(&mut self, feed_id: &FeedId, key: &EvseKey, fx: &mut Effects) -> bool {
-        let operation = records::operation(feed_id.kind);
-        let class = |core: &Roaming, party: &PartyId| {
-            let feed = core.feeds.get(&FeedId::public(party.clone(), feed_id.kind))?;
-            feed.tree.get(key)?;
-            feed.speaker.as_ref()?.may(operation, key.operator()).ok()
-        };
-        let Some(rivals) = self.claims.rivals(key.operator()) else {
-            return class(self, &feed_id.party).is_some();
-        };
-        let claims: Vec<_> = rivals
-            .iter()
-            .filter_map(|party| class(self, party).map(|class| (party.clone(), class)))
-            .collect();
-        let shown = decide(&claims);
-        let claimed_by: Vec<PartyId> = claims.into_iter().map(|(party, _)| party).collect();
-        let conflict =
-            (claimed_by.len() > 1).then(|| Conflict { shown: shown.clone(), claimed_by: claimed_by.clone() });
-        let before = self.claims.settle(feed_id.kind, key, conflict.clone());
-        if before != conflict {
-            self.tell_conflict(feed_id, key, before, shown.as_ref(), &claimed_by, fx);
-        }
-        shown.as_ref() == Some(&feed_id.party)
-    }
-
-    fn tell_conflict(
-        &mut self,
-        feed_id: &FeedId,
-        key: &EvseKey,
-        before: Option<Conflict>,
-        shown: Option<&PartyId>,
-        claimed_by: &[PartyId],
-        fx: &mut Effects,
-    ) {
-        let kind = feed_id.kind;
-        for party in claimed_by.iter().filter(|party| **party != feed_id.party) {
-            let was = before.as_ref().is_none_or(|conflict| conflict.shown.as_ref() == Some(party));
-            let is = shown == Some(party);
-            if was != is {
-                let feed = FeedId::public(party.clone(), kind);
-                fx.directory.push(DirectoryChange::Visibility { feed, key: key.clone(), visible: is });
+            let Some(feed) = self.feeds.remove(&feed_id) else { continue };
+            for entry in feed.tree.iter() {
+                self.contest(&feed_id, &entry.key, fx);
             }
-        }
-        let (shown, claimed_by) = (shown.cloned(), claimed_by.to_vec());
-        fx.directory.push(DirectoryChange::Conflict {
-            key: key.clone(),
-            kind,
-            shown: shown.clone(),
-            claimed_by: claimed_by.clone(),
-        });
-        if claimed_by.len() > 1 {
-            self.notice(kind, key, &claimed_by);
-            fx.actions.push(Action::Report(Report::Conflict { key: key.clone(), kind, shown, claimed_by }));
+            fx.directory.push(DirectoryChange::Dropped { feed: feed_id });
         }
     }
 

@@ -69,7 +69,8 @@ impl Checked {
 }
 
 /// Checks one version of a record: the key is canonical and within the sender's own credential, the
-/// value is what the kind promises, and it is about the EVSE of the key.
+/// value is what the kind promises, and it is about the EVSE of the key. A delete may be of any key: it
+/// takes from the sender's own feed alone, and how else would it leave what its credential lost?
 pub fn check(
     kind: Kind,
     speaker: &Speaker,
@@ -80,6 +81,7 @@ pub fn check(
 ) -> Result<Checked, Refusal> {
     let key = EvseKey::parse_canonical(key).map_err(|error| Refusal::Malformed(error.to_string()))?;
     match speaker.may(operation(kind), key.operator()) {
+        _ if value.is_none() => {}
         // Not trusted here is not wrong: the record belongs to the feed and stays out of the view.
         Ok(_) | Err(ScopeError::Untrusted { .. }) => {}
         Err(error) if error.verdict() == Verdict::Ignore => return Err(Refusal::Time),

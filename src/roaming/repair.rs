@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::change::{DirectoryChange, LedgerChange};
 use super::effect::{Action, Effects, Misdeed, Refusal, Report};
-use super::feed::{Feed, FeedState, KnownHead};
+use super::feed::{Feed, KnownHead};
 use super::input::{Now, SyncId};
 use super::judge::Stop;
 use super::records::{self, Checked};
@@ -13,8 +13,11 @@ use super::tree::Tree;
 use super::{Pending, Roaming};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{
-    FeedId, Have, NodeId, Question, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
+    FeedId, Have, Head, NodeId, Question, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
+
+/// How much longer than the wait for one frame a whole answer may take.
+const ANSWER_TIMEOUTS_MAX: u64 = 20;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,10 @@ pub struct Job {
     feed: FeedId,
     peer: NodeId,
     asked: Asked,
+    /// When the next frame must be here, on the monotonic clock ...
     deadline_ms: u64,
+    /// ... and when the last: a peer that drips frames holds one of few places.
+    end_ms: u64,
     answer: Option<Staged>,
 }
 
@@ -45,6 +51,10 @@ struct Staged {
     /// Keys that were in those buckets before.
     cleared: Vec<EvseKey>,
     chunks: VecDeque<SyncChunk>,
+    /// The key that came last: they come in order, each once.
+    last_key: Option<EvseKey>,
+    /// A record that the writer may not publish. If the root matches, it is he who signed it.
+    out_of_scope: bool,
     bytes: usize,
     records: u64,
 }
@@ -65,20 +75,29 @@ impl Roaming {
     /// A feed is behind: ask for it as soon as there is room.
     pub(super) fn want(&mut self, feed_id: &FeedId, now: Now, fx: &mut Effects) {
         let syncs = self.jobs.len();
-        let jitter = self.random();
+        let (jitter, choice) = (self.random(), self.random() as usize);
         let Some(feed) = self.feeds.get_mut(feed_id) else { return };
         let idle =
-            feed.sync.is_none() && !feed.applying && !feed.in_sync() && feed.retry_at_ms <= now.mono_ms;
-        if !idle || syncs >= self.config.syncs_max || matches!(feed.state, FeedState::Equivocated { .. }) {
+            feed.sync.is_none() && !feed.applying && feed.is_behind() && feed.retry_at_ms <= now.mono_ms;
+        if !idle || syncs >= self.config.syncs_max || self.peers.is_empty() {
             return;
         }
-        let sources = feed.sources.iter().filter(|node| self.peers.contains_key(*node));
-        let others = self.peers.keys().filter(|node| !feed.sources.contains(*node));
-        let Some(peer) = sources.chain(others).find(|node| !feed.tried.contains(*node)).cloned() else {
+        let untried = |node: &&NodeId| self.peers.contains_key(*node) && !feed.tried.contains(*node);
+        let mut able: Vec<&NodeId> = feed.sources.iter().filter(untried).collect();
+        if able.is_empty() {
+            able = self.peers.keys().filter(untried).collect();
+        }
+        let Some(peer) = able.get(choice % able.len().max(1)).map(|node| (*node).clone()) else {
             feed.tried.clear();
             feed.back_off(now, jitter);
             return;
         };
+        self.ask_for(feed_id, peer, now, fx);
+    }
+
+    fn ask_for(&mut self, feed_id: &FeedId, peer: NodeId, now: Now, fx: &mut Effects) {
+        let sync = SyncId(self.next_id());
+        let Some(feed) = self.feeds.get_mut(feed_id) else { return };
         let asked = match (&feed.applied, feed.mismatches) {
             (None, _) => Asked::All,
             (Some(_), 0) => Asked::Since,
@@ -92,22 +111,25 @@ impl Roaming {
             (Asked::Buckets, _) => Have::Buckets(feed.tree.bucket_hashes().to_vec()),
             (Asked::All | Asked::Since, _) => Have::Nothing,
         };
-        self.last_id += 1;
-        let sync = SyncId(self.last_id);
         feed.sync = Some(sync);
         let bytes = SyncRequest { feed: feed_id.clone(), have }.encode();
-        let deadline_ms = now.mono_ms + self.config.sync_timeout_s * 1_000;
-        self.jobs.insert(
-            sync,
-            Job { feed: feed_id.clone(), peer: peer.clone(), asked, deadline_ms, answer: None },
-        );
+        let timeout_ms = self.config.sync_timeout_s * 1_000;
+        let job = Job {
+            feed: feed_id.clone(),
+            peer: peer.clone(),
+            asked,
+            deadline_ms: now.mono_ms + timeout_ms,
+            end_ms: now.mono_ms + timeout_ms * ANSWER_TIMEOUTS_MAX,
+            answer: None,
+        };
+        self.jobs.insert(sync, job);
         fx.actions.push(Action::Sync { to: peer, sync, bytes });
     }
 
     /// A frame of an answer.
     pub(super) fn sync_frame(&mut self, sync: SyncId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let Some(mut job) = self.jobs.remove(&sync) else { return };
-        job.deadline_ms = now.mono_ms + self.config.sync_timeout_s * 1_000;
+        job.deadline_ms = (now.mono_ms + self.config.sync_timeout_s * 1_000).min(job.end_ms);
         let frame = match SyncFrame::decode(bytes) {
             Ok(frame) => frame,
             Err(_) => return self.sync_broken(sync, job, Some(Misdeed::Malformed), now, fx),
@@ -129,9 +151,8 @@ impl Roaming {
             Ok(verified) => verified,
             Err(Stop::Unknown(delegation)) => {
                 // The answer was cut from a head whose signer we have not met: meet him, then ask again.
-                let request = self.request(Pending::Chain(delegation));
                 let to = job.peer.clone();
-                fx.actions.push(Action::Ask { to, request, bytes: Question::Chain(delegation).encode() });
+                self.ask(to, Pending::Chain(delegation), Question::Chain(delegation), now, fx);
                 return self.sync_broken(sync, job, None, now, fx);
             }
             Err(Stop::Refused(Refusal::Malformed(_) | Refusal::Scope(_))) => {
@@ -140,14 +161,11 @@ impl Roaming {
             Err(Stop::Refused(_)) => return self.sync_broken(sync, job, None, now, fx),
         };
         let Some(feed) = self.feeds.get(&job.feed) else { return };
-        let older = feed.applied.as_ref().is_some_and(|applied| applied.head.position() > head.position());
-        let frozen =
-            feed.state == (FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation });
-        let whole = start.buckets.is_none() && job.asked != Asked::Since;
-        if head.feed != job.feed || whole {
+        let changes_unasked = start.buckets.is_none() && job.asked != Asked::Since;
+        if head.feed != job.feed || changes_unasked {
             return self.sync_broken(sync, job, Some(Misdeed::Malformed), now, fx);
         }
-        if older || frozen {
+        if !is_progress(feed, &head) || self.is_stale(&head, now) {
             return self.sync_broken(sync, job, None, now, fx);
         }
         let mut tree = feed.tree.clone();
@@ -155,15 +173,15 @@ impl Roaming {
         for bucket in start.buckets.iter().flatten() {
             cleared.extend(tree.clear_bucket(usize::from(*bucket)).into_iter().map(|entry| entry.key));
         }
-        let known = KnownHead { head, signed: start.head };
-        let buckets = start.buckets;
         job.answer = Some(Staged {
-            known,
+            known: KnownHead { head, signed: start.head },
             speaker,
             tree,
-            buckets,
+            buckets: start.buckets,
             cleared,
             chunks: VecDeque::new(),
+            last_key: None,
+            out_of_scope: false,
             bytes: 0,
             records: 0,
         });
@@ -177,22 +195,17 @@ impl Roaming {
         let entries = chunk.decode().map_err(|_| Misdeed::Malformed)?;
         staged.records += entries.len() as u64;
         // An answer holds each record once, and at most as many tombstones as there were changes.
-        let too_many = staged.records > staged.known.head.count + staged.known.head.seq;
-        if staged.bytes > self.config.sync_bytes_max || too_many {
+        let head = &staged.known.head;
+        let too_many = staged.records > head.count.saturating_add(head.seq);
+        if entries.is_empty() || too_many || staged.bytes > self.config.sync_bytes_max {
             return Err(Misdeed::FalseAnswer);
         }
         for entry in entries {
-            let checked =
-                check_entry(&staged.known, &staged.speaker, entry).map_err(|_| Misdeed::FalseAnswer)?;
-            if let Some(buckets) = &staged.buckets
-                && !buckets.iter().any(|bucket| usize::from(*bucket) == bucket_of(checked.key.as_str()))
-            {
-                return Err(Misdeed::FalseAnswer);
-            }
-            match checked.entry() {
-                Some(entry) => staged.tree.put(entry),
-                None => staged.tree.remove(&checked.key),
-            };
+            staged.add(entry)?;
+        }
+        // Deletes come among the others in key order, so what we had counts too.
+        if staged.tree.count() > self.config.records_max.saturating_mul(2) {
+            return Err(Misdeed::FalseAnswer);
         }
         staged.chunks.push_back(chunk);
         Ok(())
@@ -200,25 +213,31 @@ impl Roaming {
 
     fn sync_end(&mut self, sync: SyncId, mut job: Job, now: Now, fx: &mut Effects) {
         let Some(mut staged) = job.answer.take() else { return };
+        let Some(feed) = self.feeds.get_mut(&job.feed) else { return };
         let head = &staged.known.head;
         if staged.tree.count() != head.count || staged.tree.root() != head.root {
-            let Some(feed) = self.feeds.get_mut(&job.feed) else { return };
             feed.mismatches += 1;
             if job.asked != Asked::All {
                 // It may be our own past that does not fit: ask the same peer for more before blaming it.
-                feed.sync = None;
-                return self.want(&job.feed.clone(), now, fx);
+                return self.ask_for(&job.feed, job.peer, now, fx);
             }
-            self.inconsistent(&job.feed.clone(), now, fx);
             return self.sync_broken(sync, job, Some(Misdeed::FalseAnswer), now, fx);
         }
-        let Some(feed) = self.feeds.get_mut(&job.feed) else { return };
+        if staged.out_of_scope {
+            self.inconsistent(&job.feed, now, fx);
+            return self.sync_broken(sync, job, None, now, fx);
+        }
+        if !is_progress(feed, head) {
+            // Gossip was faster, or the writer was found to show two histories.
+            return self.sync_broken(sync, job, None, now, fx);
+        }
         feed.sync = None;
         feed.applying = true;
-        feed.speaker = Some(staged.speaker.clone());
         let before = std::mem::replace(&mut feed.tree, staged.tree);
         let gone = staged.cleared.into_iter().filter(|key| feed.tree.get(key).is_none()).collect();
-        self.claims_of_speaker(&job.feed);
+        if feed.newest.as_ref().is_none_or(|newest| newest.head.position() <= head.position()) {
+            self.speaks(&job.feed, staged.speaker.clone(), fx);
+        }
         self.slices.push_back(Slices {
             feed: job.feed,
             known: staged.known,
@@ -234,15 +253,14 @@ impl Roaming {
     pub(super) fn next_slice(&mut self, now: Now, fx: &mut Effects) {
         let Some(mut slices) = self.slices.pop_front() else { return };
         let entries = slices.chunks.pop_front().map(|chunk| chunk.decode().unwrap_or_default());
+        let entries = entries.unwrap_or_default().into_iter();
         // It decoded when it was staged, and its bytes are the same.
-        let checked = entries
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|entry| check_entry(&slices.known, &slices.speaker, entry).ok());
+        let checked = entries.filter_map(|entry| check_entry(&slices.known, &slices.speaker, &entry).ok());
+        let before = &slices.before;
         let news: Vec<Checked> =
-            checked.filter(|c| slices.before.get(&c.key).is_none_or(|old| old.seq != c.seq)).collect();
+            checked.filter(|c| c.value.is_none() || before.get(&c.key) != c.entry().as_ref()).collect();
         self.records_accepted += news.iter().filter(|checked| checked.value.is_some()).count() as u64;
-        self.keep(&slices.feed, news, now, fx);
+        self.keep(&slices.feed, news, fx);
         if !slices.chunks.is_empty() {
             self.slices.push_front(slices);
             return;
@@ -250,16 +268,15 @@ impl Roaming {
         let seq = slices.known.head.seq;
         let delete =
             |key| Checked { key, seq, at_unix_ms: now.unix_ms, value: None, hash: [0; 32], summary: None };
-        self.keep(&slices.feed, slices.gone.drain(..).map(delete).collect(), now, fx);
+        self.keep(&slices.feed, slices.gone.drain(..).map(delete).collect(), fx);
         self.applied(slices, now, fx);
     }
 
-    fn keep(&mut self, feed_id: &FeedId, checked: Vec<Checked>, now: Now, fx: &mut Effects) {
+    fn keep(&mut self, feed_id: &FeedId, checked: Vec<Checked>, fx: &mut Effects) {
         if checked.is_empty() {
             return;
         }
-        let records: Vec<_> =
-            checked.into_iter().map(|checked| self.shown(feed_id, checked, now, fx)).collect();
+        let records: Vec<_> = checked.into_iter().map(|checked| self.shown(feed_id, checked, fx)).collect();
         if self.parties.contains_key(&feed_id.party) {
             fx.ledger.push(LedgerChange::Records { feed: feed_id.clone(), records: records.clone() });
         }
@@ -269,19 +286,17 @@ impl Roaming {
     fn applied(&mut self, slices: Slices, now: Now, fx: &mut Effects) {
         let Some(feed) = self.feeds.get_mut(&slices.feed) else { return };
         feed.applying = false;
-        feed.settled(slices.known.clone());
-        let own = feed.own;
-        fx.directory.push(super::publish::head_change(&slices.known, now));
-        fx.actions
-            .push(Action::Report(Report::Repaired { feed: slices.feed.clone(), records: slices.records }));
-        if own {
-            // Ours again: a new incarnation says that this is where the history goes on.
-            self.incarnation = self.incarnation.max(slices.known.head.incarnation + 1).max(now.unix_s());
-            self.heartbeat(std::slice::from_ref(&slices.feed), now, fx);
-            self.resume_pushes(now, fx);
-        } else {
-            self.want(&slices.feed, now, fx);
+        let known = feed.settled(slices.known);
+        if feed.own {
+            let (head, signed) = (known.head.clone(), known.signed.clone());
+            fx.ledger.push(LedgerChange::Head { head, signed });
+            // Ours again. What we write from now on is a new incarnation.
+            self.incarnation = self.incarnation.max(known.head.incarnation.saturating_add(1));
         }
+        fx.directory.push(super::publish::head_change(&known, now));
+        let (feed, records) = (slices.feed.clone(), slices.records);
+        fx.actions.push(Action::Report(Report::Repaired { feed, records }));
+        self.want(&slices.feed, now, fx);
     }
 
     /// A stream ended early.
@@ -298,11 +313,9 @@ impl Roaming {
         }
         if let Some(feed) = self.feeds.get_mut(&job.feed) {
             feed.sync = None;
-            feed.sources.remove(&job.peer);
-            feed.tried.insert(job.peer);
+            feed.failed_at(job.peer);
         }
         self.want(&job.feed, now, fx);
-        self.resume_pushes(now, fx);
     }
 
     /// Repairs that got no frame for too long, and feeds that may be asked for again.
@@ -316,27 +329,72 @@ impl Roaming {
         for sync in late {
             self.sync_failed(sync, now, fx);
         }
-        let behind = |feed: &Feed| !feed.in_sync() && feed.sync.is_none() && feed.retry_at_ms <= now.mono_ms;
-        let wanted: Vec<FeedId> = self
-            .feeds
-            .iter()
-            .filter(|(_, feed)| behind(feed))
-            .map(|(id, _)| id.clone())
-            .take(self.config.syncs_max)
-            .collect();
+        let wanted = |feed: &Feed| {
+            feed.is_behind() && feed.sync.is_none() && !feed.applying && feed.retry_at_ms <= now.mono_ms
+        };
+        let wanted: Vec<FeedId> =
+            self.feeds.iter().filter(|(_, feed)| wanted(feed)).map(|(id, _)| id.clone()).collect();
         for feed_id in wanted {
+            if self.jobs.len() >= self.config.syncs_max {
+                return;
+            }
             self.want(&feed_id, now, fx);
         }
     }
 }
 
+impl Staged {
+    /// Adds one record or tombstone.
+    fn add(&mut self, entry: SyncEntry) -> Result<(), Misdeed> {
+        let checked = match check_entry(&self.known, &self.speaker, &entry) {
+            Ok(checked) => checked,
+            Err(Refusal::Scope(_)) => {
+                let key = EvseKey::parse_canonical(&entry.key).map_err(|_| Misdeed::FalseAnswer)?;
+                self.out_of_scope = true;
+                let SyncEntry { seq, at_unix_ms, value, .. } = entry;
+                let hash = value.as_deref().map_or([0; 32], records::hash);
+                Checked { key, seq, at_unix_ms, value, hash, summary: None }
+            }
+            Err(_) => return Err(Misdeed::FalseAnswer),
+        };
+        let asked_for = |buckets: &Vec<u8>| {
+            let bucket = bucket_of(checked.key.as_str());
+            buckets.iter().any(|asked| usize::from(*asked) == bucket)
+        };
+        let in_order = self.last_key.as_ref().is_none_or(|last| *last < checked.key);
+        if !in_order || !self.buckets.as_ref().is_none_or(asked_for) {
+            return Err(Misdeed::FalseAnswer);
+        }
+        match checked.entry() {
+            Some(entry) => self.tree.put(entry),
+            None => self.tree.remove(&checked.key),
+        };
+        self.last_key = Some(checked.key);
+        Ok(())
+    }
+}
+
+/// Whether a head leads on from what we have: newer, and not one of two histories. Without this, two
+/// nodes that are both behind would feed each other the same for ever.
+fn is_progress(feed: &Feed, head: &Head) -> bool {
+    let newer = feed.applied.as_ref().is_none_or(|applied| applied.head.position() < head.position());
+    newer && !feed.is_frozen_for(head)
+}
+
 fn check_entry(
     known: &KnownHead,
     speaker: &crate::identity::Speaker,
-    entry: SyncEntry,
+    entry: &SyncEntry,
 ) -> Result<Checked, Refusal> {
     if entry.seq > known.head.seq {
         return Err(Refusal::Malformed("a record is newer than its head".into()));
     }
-    records::check(known.head.feed.kind, speaker, &entry.key, entry.seq, entry.at_unix_ms, entry.value)
+    records::check(
+        known.head.feed.kind,
+        speaker,
+        &entry.key,
+        entry.seq,
+        entry.at_unix_ms,
+        entry.value.clone(),
+    )
 }

@@ -88,6 +88,16 @@ impl Speakers {
         self.known.get(delegation).map(|(_, chain)| chain)
     }
 
+    /// Whether no more chains can be kept.
+    pub fn is_full(&self) -> bool {
+        self.known.len() >= SPEAKERS_MAX
+    }
+
+    /// Forgets all chains but these: delegations live for days, their writers for years.
+    pub fn keep_only(&mut self, used: &std::collections::BTreeSet<Digest>) {
+        self.known.retain(|delegation, _| used.contains(delegation));
+    }
+
     /// Verifies a chain and keeps it. One that has ended is kept too: a joiner learns feeds whose writer
     /// is offline, and each head is judged at the time when it was signed (`decisions.md` 7).
     pub fn admit(&mut self, chain: Chain, now: Now) -> Result<Arc<Speaker>, Refusal> {
@@ -105,6 +115,8 @@ impl Speakers {
                 Ok(speaker)
             }
             Ok(_) => Err(Refusal::NotHeld),
+            // Not the credential that the delegation names: says nothing of the delegation.
+            Err(ChainError::NotThisCredential | ChainError::Credential(_)) => Err(Refusal::UnknownSender),
             Err(error) => {
                 if self.distrusted.len() >= DISTRUSTED_MAX {
                     self.distrusted.clear();

@@ -31,12 +31,14 @@ struct Bucket {
 pub struct Tree {
     buckets: Vec<Bucket>,
     count: u64,
+    /// Until something changes.
+    root: Option<Digest>,
 }
 
 impl Default for Tree {
     fn default() -> Tree {
         let bucket = Bucket { entries: Vec::new(), hash: EMPTY_BUCKET, dirty: false };
-        Tree { buckets: vec![bucket; BUCKETS], count: 0 }
+        Tree { buckets: vec![bucket; BUCKETS], count: 0, root: None }
     }
 }
 
@@ -60,6 +62,7 @@ impl Tree {
 
     /// Puts a new version in place and gives the one before.
     pub fn put(&mut self, entry: Entry) -> Option<Entry> {
+        self.root = None;
         let bucket = self.buckets.get_mut(bucket_of(entry.key.as_str()))?;
         bucket.dirty = true;
         match bucket.entries.binary_search_by(|other| other.key.cmp(&entry.key)) {
@@ -77,6 +80,7 @@ impl Tree {
         let bucket = self.buckets.get_mut(bucket_of(key.as_str()))?;
         let at = bucket.entries.binary_search_by(|entry| entry.key.cmp(key)).ok()?;
         bucket.dirty = true;
+        self.root = None;
         self.count -= 1;
         Some(bucket.entries.remove(at))
     }
@@ -86,6 +90,7 @@ impl Tree {
         let Some(bucket) = self.buckets.get_mut(index) else { return Vec::new() };
         let entries = std::mem::take(&mut bucket.entries);
         bucket.dirty = true;
+        self.root = None;
         self.count -= entries.len() as u64;
         entries
     }
@@ -105,7 +110,12 @@ impl Tree {
 
     /// The root over all records.
     pub fn root(&mut self) -> Digest {
-        root_hash(&self.bucket_hashes())
+        if let Some(root) = self.root {
+            return root;
+        }
+        let root = root_hash(&self.bucket_hashes());
+        self.root = Some(root);
+        root
     }
 }
 

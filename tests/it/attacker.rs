@@ -1,7 +1,7 @@
 //! A hostile peer: a bare mesh node that says what the test wants, and the pen of a writer that signs
 //! whatever it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use chargemesh::mesh::{self, CardFacts, Mesh, MeshEvent, Transport};
 use chargemesh::node::Node;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::protocol::{
-    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, Question, SignedHead, SyncChunk, SyncEntry,
-    SyncFrame, SyncRequest, SyncStart, Topic, Verdict,
+    Announcement, Answer, Change, ChangeSet, FeedId, Head, Kind, NodeId, Question, SignedHead, SyncChunk,
+    SyncEntry, SyncFrame, SyncRequest, SyncStart, Topic, Verdict,
 };
 use chargemesh::roaming::{Entry, Tree};
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ impl Script {
 }
 
 /// What the hostile node has seen so far.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Gossip of others, newest last.
     pub(crate) gossip: Vec<Bytes>,
@@ -49,7 +49,7 @@ pub(crate) struct Seen {
     /// Whether the victim is connected.
     pub(crate) up: bool,
     /// Topics that the victim listens to.
-    pub(crate) topics: Vec<Topic>,
+    pub(crate) topics: BTreeSet<Topic>,
 }
 
 /// A hostile node.
@@ -91,9 +91,10 @@ impl Attacker {
         let (told, seen) = watch::channel(Seen::default());
         let (speaker, answers) = (mesh.clone(), script.clone());
         let sending = spawner.clone();
+        let known = mesh::node_from_text(victim.peer_id()).unwrap();
         spawner.task(Box::pin(async move {
             while let Some(event) = events.recv().await {
-                told.send_modify(|seen| notice(&event, seen));
+                told.send_modify(|seen| notice(&event, &known, seen));
                 answer(event, &speaker, &answers, &sending);
             }
         }));
@@ -105,7 +106,10 @@ impl Attacker {
     /// Waits until something was seen.
     pub(crate) async fn until(&mut self, what: &str, wanted: impl FnMut(&Seen) -> bool) -> Seen {
         let waiting = tokio::time::timeout(PATIENCE, self.seen.wait_for(wanted));
-        waiting.await.unwrap_or_else(|_| panic!("the attacker waited in vain for: {what}")).unwrap().clone()
+        if let Ok(seen) = waiting.await {
+            return seen.unwrap().clone();
+        }
+        panic!("the attacker waited in vain for: {what}; it has seen {:?}", self.seen());
     }
 
     /// What was seen.
@@ -129,11 +133,11 @@ impl Attacker {
     }
 }
 
-fn notice(event: &MeshEvent, seen: &mut Seen) {
+fn notice(event: &MeshEvent, victim: &NodeId, seen: &mut Seen) {
     match event {
-        MeshEvent::PeerUp { .. } => seen.up = true,
-        MeshEvent::PeerDown { .. } => (seen.up, seen.topics) = (false, Vec::new()),
-        MeshEvent::PeerSubscribed { topic, .. } => seen.topics.push(*topic),
+        MeshEvent::PeerUp { node, .. } if node == victim => seen.up = true,
+        MeshEvent::PeerDown { node } if node == victim => (seen.up, seen.topics) = (false, BTreeSet::new()),
+        MeshEvent::PeerSubscribed { node, topic } if node == victim => drop(seen.topics.insert(*topic)),
         MeshEvent::Gossip { data, .. } => seen.gossip.push(data.clone()),
         MeshEvent::SyncAsked { request, .. } => seen.syncs.extend(SyncRequest::decode(request)),
         MeshEvent::CardFound { value, .. } => seen.cards.push(Some(value.clone())),
@@ -204,7 +208,8 @@ impl Pen {
 
     /// Adds records to the feed and says so, as an honest writer would.
     pub(crate) fn write(&mut self, evse_ids: &[&str]) -> Announcement {
-        let records: Vec<(String, Bytes)> = evse_ids.iter().map(|id| (canonical(id), record(id).into())).collect();
+        let records: Vec<(String, Bytes)> =
+            evse_ids.iter().map(|id| (canonical(id), record(id).into())).collect();
         self.write_values(&records)
     }
 
@@ -222,7 +227,11 @@ impl Pen {
             self.entries.push(SyncEntry { key: key.clone(), seq, at_unix_ms, value: Some(value.clone()) });
         }
         (self.head.count, self.head.root) = (self.tree.count(), self.tree.root());
-        let change = |(key, value): &(String, Bytes)| Change { key: key.clone(), at_unix_ms, value: Some(value.clone()) };
+        let change = |(key, value): &(String, Bytes)| Change {
+            key: key.clone(),
+            at_unix_ms,
+            value: Some(value.clone()),
+        };
         let changes = ChangeSet::encode(&records.iter().map(change).collect::<Vec<_>>());
         self.announce(changes)
     }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ciborium::Value;
 use chargemesh::engine::{FeedView, NodeView};
 use chargemesh::node::Node;
-use chargemesh::protocol::{Announcement, Change, ChangeSet, Kind, SignedHead, SyncEntry, SyncFrame, Topic, compress};
+use chargemesh::protocol::{
+    Announcement, Change, ChangeSet, Kind, SignedHead, SyncEntry, SyncFrame, Topic, compress,
+};
+use ciborium::Value;
 
 use crate::attacker::{Attacker, Pen, canonical};
 use crate::support::{Plan, World, client, content, key, push_data, record, runtime, until, view};
@@ -42,24 +44,29 @@ impl Scene {
     /// The node answers backends, and its view is as it was but for feeds of `others`.
     async fn unharmed(&self, others: &[&str]) {
         let now = view(&self.emp).await;
-        let kept: Vec<_> = content(&now).into_iter().filter(|(party, ..)| !others.contains(&party.as_str())).collect();
+        let kept: Vec<_> =
+            content(&now).into_iter().filter(|(party, ..)| !others.contains(&party.as_str())).collect();
         assert_eq!(kept, self.honest);
         let pulled = client(&self.emp).pull_evse_data("DE-EMP", PULL.into(), 0, 20).await.unwrap();
         let text = String::from_utf8(pulled.body.to_vec()).unwrap();
         assert!(text.contains("CH*ABC*E1") && text.contains("CH*ABC*E2"), "{text}");
         // New statements of the honest writer still come through.
-        let pushed = client(&self.cpo).push_evse_data("CH*ABC", push_data("update", "CH*ABC", &["CH*ABC*E1"])).await;
+        let pushed =
+            client(&self.cpo).push_evse_data("CH*ABC", push_data("update", "CH*ABC", &["CH*ABC*E1"])).await;
         assert!(pushed.unwrap().result);
     }
 
     /// Announcements of the honest writer, as they came by. What is pushed before gossip has found its
-    /// ways is only repaired.
+    /// ways is only repaired, so it pushes until something is heard.
     async fn overhear(&mut self) -> Vec<Bytes> {
-        for _ in 0..100 {
+        for number in 100..200 {
             let update = push_data("update", "CH*ABC", &["CH*ABC*E1"]);
-            assert!(client(&self.cpo).push_evse_data("CH*ABC", update).await.unwrap().result);
+            let update = String::from_utf8(update.to_vec()).unwrap().replace("1.50", &format!("1.{number}"));
+            assert!(client(&self.cpo).push_evse_data("CH*ABC", update.into()).await.unwrap().result);
             let heard = self.attacker.until("gossip", |seen| !seen.gossip.is_empty());
             if let Ok(seen) = tokio::time::timeout(Duration::from_millis(300), heard).await {
+                let written = content(&view(&self.cpo).await);
+                self.honest = content(&until(&self.emp, "the update", |view| content(view) == written).await);
                 return seen.gossip;
             }
         }
@@ -93,8 +100,15 @@ fn forged_gossip_is_rejected() {
         let head = announced.heads[0].as_bytes();
         let mut flipped = head.to_vec();
         *flipped.last_mut().unwrap() ^= 1;
-        let flipped = Announcement { heads: vec![SignedHead::from_bytes(flipped.into()).unwrap()], changes: announced.changes.clone() };
-        let others = ChangeSet::encode(&[Change { key: canonical("CH*ABC*E9"), at_unix_ms: 1, value: Some(record("CH*ABC*E9").into()) }]);
+        let flipped = Announcement {
+            heads: vec![SignedHead::from_bytes(flipped.into()).unwrap()],
+            changes: announced.changes.clone(),
+        };
+        let others = ChangeSet::encode(&[Change {
+            key: canonical("CH*ABC*E9"),
+            at_unix_ms: 1,
+            value: Some(record("CH*ABC*E9").into()),
+        }]);
         let swapped = Announcement { heads: announced.heads.clone(), changes: Some(others) };
         // The honest delegation, another key.
         let mut thief = Pen::new(&scene.world, "cpo", "CPO:CHABC", Kind::Data);
@@ -154,7 +168,8 @@ fn replayed_and_older_gossip_changes_nothing_and_costs_nothing() {
         let mut scene = Scene::set().await;
         let old = scene.overhear().await;
         let head = Announcement::decode(&old[0]).unwrap().heads[0].clone();
-        let pushed = client(&scene.cpo).push_evse_data("CH*ABC", push_data("insert", "CH*ABC", &["CH*ABC*E3"])).await;
+        let pushed =
+            client(&scene.cpo).push_evse_data("CH*ABC", push_data("insert", "CH*ABC", &["CH*ABC*E3"])).await;
         assert!(pushed.unwrap().result);
         until(&scene.emp, "three EVSEs", |view| view.view_evses == 3).await;
         // After a restart nothing remembers the messages themselves.
@@ -185,7 +200,10 @@ async fn believed(world: &World, attacker: &Attacker, emp: &Node) {
     let mut pen = Pen::new(world, "evil", "CPO:CHEVL", Kind::Data);
     attacker.say(|script| script.chains.push(pen.chain.clone()));
     attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E1"]).encode());
-    until(emp, "a right message of the same peer", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)).await;
+    until(emp, "a right message of the same peer", |view| {
+        feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)
+    })
+    .await;
     assert!(attacker.is_connected());
 }
 
@@ -220,13 +238,22 @@ fn an_issuer_trusted_for_one_country_grants_nothing_in_another() {
         // The CPO believes its issuer for everything, the EMP for Switzerland only.
         let emp_plan = Plan::new("emp", Some("EMP:CHEMP"), dir.path());
         let emp = World::believing_in("CH").start(&emp_plan).await;
-        let cpo_plan = Plan::new("hub", Some("CPO:CHHUB"), dir.path()).subs(&["DE*GEF"]).bootstrap(emp.mesh_addresses());
+        let cpo_plan =
+            Plan::new("hub", Some("CPO:CHHUB"), dir.path()).subs(&["DE*GEF"]).bootstrap(emp.mesh_addresses());
         let cpo = World::new().start(&cpo_plan).await;
-        let pushed = client(&cpo).push_evse_data("CH*HUB", push_data("fullLoad", "CH*HUB", &["CH*HUB*E1", "DE*GEF*E1"])).await;
+        let pushed = client(&cpo)
+            .push_evse_data("CH*HUB", push_data("fullLoad", "CH*HUB", &["CH*HUB*E1", "DE*GEF*E1"]))
+            .await;
         assert!(pushed.unwrap().result);
-        let known = until(&emp, "the feed", |view| feed(view, "CPO:CHHUB").is_some_and(|feed| feed.in_sync && feed.count == 2)).await;
+        let known = until(&emp, "the feed", |view| {
+            feed(view, "CPO:CHHUB").is_some_and(|feed| feed.in_sync && feed.count == 2)
+        })
+        .await;
         assert_eq!((known.view_evses, known.records_refused), (1, 0), "in the feed, not in the view");
-        let pulled = client(&emp).pull_evse_data("CH-EMP", PULL.replace("DE-EMP", "CH-EMP").into(), 0, 20).await.unwrap();
+        let pulled = client(&emp)
+            .pull_evse_data("CH-EMP", PULL.replace("DE-EMP", "CH-EMP").into(), 0, 20)
+            .await
+            .unwrap();
         let text = String::from_utf8(pulled.body.to_vec()).unwrap();
         assert!(text.contains("CH*HUB*E1") && !text.contains("DE*GEF"), "{text}");
         cpo.shutdown().await;
@@ -240,7 +267,8 @@ fn a_gap_is_repaired_and_harms_nobody_while_it_lasts() {
         let mut scene = Scene::set().await;
         let mut pen = scene.evil();
         scene.attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E1"]).encode());
-        until(&scene.emp, "the first", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)).await;
+        until(&scene.emp, "the first", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1))
+            .await;
         let _lost = pen.write(&["CH*EVL*E2", "CH*EVL*E3"]);
         scene.attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E4"]).encode());
         // It asks, and gets no answer.
@@ -250,7 +278,10 @@ fn a_gap_is_repaired_and_harms_nobody_while_it_lasts() {
         assert_eq!((theirs.count, theirs.in_sync), (1, false), "what was verified stays");
         scene.unharmed(&["CPO:CHEVL"]).await;
         scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
-        until(&scene.emp, "all four", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 4)).await;
+        until(&scene.emp, "all four", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 4)
+        })
+        .await;
         assert!(scene.attacker.is_connected());
         scene.end().await;
     });
@@ -262,15 +293,27 @@ fn a_wrong_root_is_the_writers_fault_and_no_peer_is_blamed() {
         let scene = Scene::set().await;
         let mut pen = scene.evil();
         scene.attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E1"]).encode());
-        until(&scene.emp, "the first", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)).await;
+        until(&scene.emp, "the first", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1))
+            .await;
         let before = view(&scene.emp).await;
         let _right = pen.write(&["CH*EVL*E2"]);
         pen.head.root = [7; 32];
-        let changes = ChangeSet::encode(&[Change { key: canonical("CH*EVL*E2"), at_unix_ms: pen.head.created_unix_ms, value: Some(record("CH*EVL*E2").into()) }]);
+        let changes = ChangeSet::encode(&[Change {
+            key: canonical("CH*EVL*E2"),
+            at_unix_ms: pen.head.created_unix_ms,
+            value: Some(record("CH*EVL*E2").into()),
+        }]);
         let wrong = pen.announce(changes);
         scene.attacker.gossip(Topic::Data, wrong.encode());
-        let told = until(&scene.emp, "inconsistent", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "inconsistent")).await;
-        assert_eq!((feed(&told, "CPO:CHEVL").unwrap().count, told.view_evses), (1, 3), "what was verified stays");
+        let told = until(&scene.emp, "inconsistent", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "inconsistent")
+        })
+        .await;
+        assert_eq!(
+            (feed(&told, "CPO:CHEVL").unwrap().count, told.view_evses),
+            (1, 3),
+            "what was verified stays"
+        );
         assert_eq!(told.records_refused, before.records_refused);
         scene.unharmed(&["CPO:CHEVL"]).await;
         // The same peer, and the same writer once it is right again, are heard.
@@ -278,7 +321,10 @@ fn a_wrong_root_is_the_writers_fault_and_no_peer_is_blamed() {
         scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         scene.attacker.gossip(Topic::Data, pen.write(&["CH*EVL*E3"]).encode());
         scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
-        until(&scene.emp, "right again", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 3 && feed.state == "ok")).await;
+        until(&scene.emp, "right again", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.in_sync && feed.count == 3 && feed.state == "ok")
+        })
+        .await;
         assert!(scene.attacker.is_connected());
         scene.end().await;
     });
@@ -294,7 +340,10 @@ fn a_root_that_matches_nothing_is_never_applied() {
         scene.attacker.say(|script| script.serve(&pen, pen.frames(&pen.entries)));
         scene.attacker.gossip(Topic::Heads, Announcement { heads: vec![pen.sign()], changes: None }.encode());
         scene.attacker.until("a repair question", |seen| !seen.syncs.is_empty()).await;
-        let told = until(&scene.emp, "inconsistent", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "inconsistent")).await;
+        let told = until(&scene.emp, "inconsistent", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "inconsistent")
+        })
+        .await;
         assert_eq!((feed(&told, "CPO:CHEVL").unwrap().count, told.view_evses), (0, 2));
         scene.unharmed(&["CPO:CHEVL"]).await;
         scene.end().await;
@@ -307,16 +356,25 @@ fn two_histories_freeze_the_feed_until_a_higher_incarnation() {
         let scene = Scene::set().await;
         let (mut one, mut two) = (scene.evil(), scene.evil());
         scene.attacker.gossip(Topic::Data, one.write(&["CH*EVL*E1"]).encode());
-        until(&scene.emp, "the first history", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)).await;
+        until(&scene.emp, "the first history", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.count == 1)
+        })
+        .await;
         scene.attacker.gossip(Topic::Data, two.write(&["CH*EVL*E2"]).encode());
-        let frozen = until(&scene.emp, "frozen", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "equivocated")).await;
+        let frozen = until(&scene.emp, "frozen", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "equivocated")
+        })
+        .await;
         assert_eq!(frozen.view_evses, 3, "the first that was heard stays shown");
         scene.attacker.gossip(Topic::Data, one.write(&["CH*EVL*E3"]).encode());
         two.head.incarnation += 1;
         let next = two.write(&["CH*EVL*E4"]);
         scene.attacker.say(|script| script.serve(&two, two.frames(&two.entries)));
         scene.attacker.gossip(Topic::Data, next.encode());
-        until(&scene.emp, "thawed", |view| feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "ok" && feed.count == 2)).await;
+        until(&scene.emp, "thawed", |view| {
+            feed(view, "CPO:CHEVL").is_some_and(|feed| feed.state == "ok" && feed.count == 2)
+        })
+        .await;
         scene.unharmed(&["CPO:CHEVL"]).await;
         scene.end().await;
     });
@@ -333,14 +391,19 @@ fn a_false_snapshot_is_not_taken_and_its_server_is_thrown_out() {
         let pens: Vec<Pen> = (0..4)
             .map(|number| {
                 // The heads are what the writers signed; the records are not.
-                let mut pen = Pen::new(&world, &format!("writer {number}"), &format!("CPO:CHEV{number}"), Kind::Data);
-                let _never = pen.write(&[1, 2, 3].map(|evse| format!("CH*EV{number}*E{evse}")).each_ref().map(String::as_str));
+                let mut pen =
+                    Pen::new(&world, &format!("writer {number}"), &format!("CPO:CHEV{number}"), Kind::Data);
+                let _never = pen.write(
+                    &[1, 2, 3].map(|evse| format!("CH*EV{number}*E{evse}")).each_ref().map(String::as_str),
+                );
                 pen
             })
             .collect();
         for (number, pen) in pens.iter().enumerate() {
             let mut other = pen.entries[1].clone();
-            other.value = other.value.map(|value| String::from_utf8(value.to_vec()).unwrap().replace("Bern", "Thun").into());
+            other.value = other
+                .value
+                .map(|value| String::from_utf8(value.to_vec()).unwrap().replace("Bern", "Thun").into());
             let lie = match number {
                 0 => pen.frames(&[pen.entries[0].clone(), other, pen.entries[2].clone()]),
                 1 => pen.frames(&pen.entries[..2]),

@@ -21,10 +21,14 @@ fn child_plan(dir: &Path) -> Plan {
 #[test]
 fn child_process() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
-    let _other = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).try_init();
+    let _other = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .try_init();
     let dir = Path::new(&dir);
     runtime().block_on(async {
-        let bootstrap: Vec<String> = std::env::var(CHILD_BOOTSTRAP).into_iter().filter(|text| !text.is_empty()).collect();
+        let bootstrap: Vec<String> =
+            std::env::var(CHILD_BOOTSTRAP).into_iter().filter(|text| !text.is_empty()).collect();
         let node = World::new().start(&child_plan(dir).bootstrap(&bootstrap)).await;
         let address = format!("http://{}", node.facade_address().unwrap());
         std::fs::write(dir.join("starting"), address).unwrap();
@@ -41,11 +45,19 @@ struct Process {
 
 impl Process {
     async fn start(dir: &Path, bootstrap: &str) -> Process {
-        Process::started(Command::new(std::env::current_exe().unwrap()), &[], dir, dir, bootstrap).await.unwrap()
+        Process::started(Command::new(std::env::current_exe().unwrap()), &[], dir, dir, bootstrap)
+            .await
+            .unwrap()
     }
 
     /// `seen_at` is where this process sees the directory of the other.
-    async fn started(mut command: Command, before: &[&str], dir: &Path, seen_at: &Path, bootstrap: &str) -> Option<Process> {
+    async fn started(
+        mut command: Command,
+        before: &[&str],
+        dir: &Path,
+        seen_at: &Path,
+        bootstrap: &str,
+    ) -> Option<Process> {
         let _none_yet = std::fs::remove_file(seen_at.join("address"));
         command.args(before).args(["--exact", "crash::child_process", "--nocapture"]);
         command.env(CHILD_DIR, dir).env(CHILD_BOOTSTRAP, bootstrap).stdout(Stdio::null());
@@ -80,9 +92,17 @@ impl Process {
     /// Number of records, seq and root of the own data feed.
     async fn data(&self) -> (u64, u64, String) {
         let view = self.view().await;
-        let feed = view["feeds"].as_array().unwrap().iter().find(|feed| feed["kind"] == "data" && feed["own"] == true);
+        let feed = view["feeds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|feed| feed["kind"] == "data" && feed["own"] == true);
         let feed = feed.unwrap_or_else(|| panic!("no data feed in {view:#}"));
-        (feed["count"].as_u64().unwrap(), feed["seq"].as_u64().unwrap(), feed["root"].as_str().unwrap().to_owned())
+        (
+            feed["count"].as_u64().unwrap(),
+            feed["seq"].as_u64().unwrap(),
+            feed["root"].as_str().unwrap().to_owned(),
+        )
     }
 }
 
@@ -114,15 +134,26 @@ fn what_was_acknowledged_survives_kill_9_during_a_full_load() {
             let base = if round == 0 { 50 } else { process.data().await.0 };
             assert!(base == 50 || base == 4_000, "all or nothing, found {base}");
             if round == 0 {
-                assert!(process.client.push_evse_data("CH*ABC", load("fullLoad", &few)).await.unwrap().result);
+                assert!(
+                    process.client.push_evse_data("CH*ABC", load("fullLoad", &few)).await.unwrap().result
+                );
                 let all: Vec<(&str, &str)> = few.iter().map(|id| (id.as_str(), "Available")).collect();
-                assert!(process.client.push_evse_status("CH*ABC", push_status("fullLoad", "CH*ABC", &all)).await.unwrap().result);
+                assert!(
+                    process
+                        .client
+                        .push_evse_status("CH*ABC", push_status("fullLoad", "CH*ABC", &all))
+                        .await
+                        .unwrap()
+                        .result
+                );
             } else {
                 let answer = process.client.status_by_id("DE-EMP", &["CH*ABC*E7"]).await.unwrap();
                 let text = String::from_utf8(answer.body.to_vec()).unwrap();
                 assert!(text.contains(last_acknowledged), "{last_acknowledged} was acknowledged: {text}");
             }
-            for status in ["Occupied", "Reserved", "OutOfService"].into_iter().cycle().skip(round as usize).take(4) {
+            for status in
+                ["Occupied", "Reserved", "OutOfService"].into_iter().cycle().skip(round as usize).take(4)
+            {
                 let change = push_status("update", "CH*ABC", &[("CH*ABC*E7", status)]);
                 assert!(process.client.push_evse_status("CH*ABC", change).await.unwrap().result);
                 last_acknowledged = status;
@@ -158,7 +189,8 @@ fn a_data_directory_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let process = Process::start(dir.path(), "").await;
-        let error = World::new().try_start(&child_plan(dir.path())).await.err().expect("it is locked").to_string();
+        let error =
+            World::new().try_start(&child_plan(dir.path())).await.err().expect("it is locked").to_string();
         assert!(error.contains("in use by another process") && error.contains("choose another"), "{error}");
         assert!(process.client.push_evse_data("CH*ABC", load("fullLoad", &ids(0..2))).await.unwrap().result);
         process.kill();
@@ -174,12 +206,17 @@ fn a_database_of_a_later_version_or_damaged_is_refused_and_left_as_it_is() {
             let dir = tempfile::tempdir().unwrap();
             let plan = child_plan(dir.path());
             let node = World::new().start(&plan).await;
-            assert!(client(&node).push_evse_data("CH*ABC", load("fullLoad", &ids(0..5))).await.unwrap().result);
+            assert!(
+                client(&node).push_evse_data("CH*ABC", load("fullLoad", &ids(0..5))).await.unwrap().result
+            );
             node.shutdown().await;
             let file = plan.settings.storage.data_dir.join(database);
             rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
             let error = World::new().try_start(&plan).await.err().expect("a later version").to_string();
-            assert!(error.contains(database) && error.contains("99") && error.contains("later version"), "{error}");
+            assert!(
+                error.contains(database) && error.contains("99") && error.contains("later version"),
+                "{error}"
+            );
             rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 1).unwrap();
             let node = World::new().start(&plan).await;
             assert_eq!(view(&node).await.view_evses, 5);
@@ -188,7 +225,10 @@ fn a_database_of_a_later_version_or_damaged_is_refused_and_left_as_it_is() {
             std::fs::write(&file, vec![7; 8_192]).unwrap();
             let error = World::new().try_start(&plan).await.err().expect("damaged").to_string();
             let advice = if database == "ledger.sqlite" { "restore it from a backup" } else { "delete it" };
-            assert!(error.contains(database) && error.contains("damaged") && error.contains(advice), "{error}");
+            assert!(
+                error.contains(database) && error.contains("damaged") && error.contains(advice),
+                "{error}"
+            );
         }
     });
 }

@@ -3,7 +3,6 @@
 mod check;
 mod curl;
 mod drift;
-mod files;
 mod generate;
 mod generate_places;
 mod keys;
@@ -36,6 +35,9 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// How long the nodes may take to agree before a check gives up.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// While the nodes do not agree, what is missing is named this often.
+const NAME_AFTER: Duration = Duration::from_secs(10);
 
 /// Time between two looks at the nodes while they fill.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -71,6 +73,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Environment variable with a filter for the nodes' log, such as `info` or `chargemesh::mesh=debug`.
+const LOG_VARIABLE: &str = "CHARGEMESH_LOG";
+
 /// Virtual seconds per second if `--speed` is not given: a day in two and a half minutes.
 const SPEED_DEFAULT: f64 = 600.0;
 
@@ -79,14 +84,9 @@ const SPEED_DEFAULT: f64 = 600.0;
 /// # Errors
 /// What could not be read, started or pushed.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    start_log();
     let screen = Screen::new(args.json);
     let (world, trace) = prepare(&args, &screen)?;
-    let interrupted = async {
-        // Without signals the demo can only be ended from outside; it still runs.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
     let started = Instant::now();
     let operators = world.operators.len();
     screen.line(&format!(
@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let work = work(&args, &screen, world, trace, &mut network, started);
         tokio::select! {
             outcome = work => Some(outcome),
-            () = interrupted => None,
+            () = interrupted() => None,
         }
     };
     screen.line("stopping ...");
@@ -109,6 +109,38 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         None if args.check => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Ends with Ctrl-C, or when the system asks the process to end, so that no files are left behind.
+async fn interrupted() {
+    let interrupt = async {
+        // Without signals the demo can only be ended by force; it still runs.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}
+
+/// What the nodes say themselves, to the error output: errors only, unless the environment asks for more.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env(LOG_VARIABLE);
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // If the process has a log already, that one is used.
+    let _other = log.try_init();
 }
 
 fn prepare(args: &Args, screen: &Screen) -> anyhow::Result<(World, Option<Trace>)> {
@@ -195,9 +227,16 @@ async fn fill(network: &Network, screen: &Screen, since: Instant) -> anyhow::Err
 /// Waits until every EMP holds what the writers signed, or until patience ends.
 async fn settle(network: &Network, screen: &Screen, since: Instant) -> anyhow::Result<Comparison> {
     let begin = Instant::now();
+    let mut named = begin;
     loop {
         let now = Comparison::of(network).await.context("asking the nodes what they hold")?;
         screen.progress(&now.to_text(since.elapsed()));
+        if !now.converged && named.elapsed() > NAME_AFTER {
+            named = Instant::now();
+            now.differences
+                .iter()
+                .for_each(|difference| screen.line(&format!("  still missing: {difference}")));
+        }
         if now.converged || begin.elapsed() > PATIENCE {
             if !now.converged {
                 screen.line(&format!("the nodes do not agree after {} s:", PATIENCE.as_secs()));

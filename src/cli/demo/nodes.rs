@@ -24,6 +24,9 @@ const PROVIDER_IDS: [&str; 3] = ["DE-EM1", "NL-EM2", "FR-EM3"];
 /// Random bytes in the name of the demo's folder.
 const FOLDER_NAME_BYTES: usize = 8;
 
+/// How long messages wait for their sender's credential, in milliseconds.
+const UNKNOWN_SENDER_MS: u64 = 10_000;
+
 /// A running node of one party.
 pub(super) struct PartyNode {
     /// OperatorID or ProviderID.
@@ -163,9 +166,16 @@ impl Network {
             readers: 1,
             ..storage::Config::default()
         };
-        // Nobody has been here before, so there is no own feed to ask peers for.
-        let replication =
-            roaming::Config { own_check_ms: 500, compare_soon_s: 2, ..roaming::Config::default() };
+        // Nobody has been here before, so there is no own feed to ask peers for. And all nodes share a few
+        // cores: who is behind a message may take longer to learn than in a node that has a machine, and
+        // comparing heads costs no network.
+        let replication = roaming::Config {
+            own_check_ms: 500,
+            unknown_sender_ms: UNKNOWN_SENDER_MS,
+            compare_soon_s: 2,
+            compare_s: 5,
+            ..roaming::Config::default()
+        };
         let facade = party.map(|(role, id)| facade::Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             backends: vec![facade::BackendConfig {

@@ -10,7 +10,7 @@ use chargemesh::oicp::json::{self, Node};
 use chargemesh::oicp::reading::Reading;
 use chargemesh::oicp::register::RegisterKind;
 
-use super::files;
+use super::super::input;
 use super::generate::minimal_record;
 use super::operator_ids;
 use super::screen::Screen;
@@ -82,7 +82,7 @@ pub(super) fn read(
     let base = read_blocks(&folder.join("base.json.gz"))?;
     let end = read_blocks(&folder.join("end.json.gz"))?;
     let path = folder.join("events.tsv.gz");
-    let bytes = files::read(&path)?;
+    let bytes = input::read(&path)?;
     let text = std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8", path.display()))?;
     let rows = rows(text).with_context(|| format!("{}", path.display()))?;
     let ids = settle(&base, &rows, screen).with_context(|| format!("{}", folder.display()))?;
@@ -106,7 +106,7 @@ pub(super) fn read(
 }
 
 fn read_blocks(path: &Path) -> anyhow::Result<Vec<Block>> {
-    let bytes = files::read(path)?;
+    let bytes = input::read(path)?;
     let root = json::parse(&bytes, Reading::Tolerant).with_context(|| format!("{}", path.display()))?;
     let status = |record: &Node<'_>| {
         let status = record.field_any_case(&["EvseStatus"]).and_then(Node::as_str);
@@ -180,7 +180,7 @@ impl Records {
     fn read(register: Option<&Path>) -> anyhow::Result<Records> {
         let mut records = Records::default();
         let Some(path) = register else { return Ok(records) };
-        let bytes = files::read(path)?;
+        let bytes = input::read(path)?;
         let root = json::parse(&bytes, Reading::Tolerant).with_context(|| format!("{}", path.display()))?;
         for record in blocks(&root, RegisterKind::EvseData, path)?.iter().flat_map(|block| &block.records) {
             if let Some(Ok(id)) = evse_id(record).map(EvseId::parse) {

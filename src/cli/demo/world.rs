@@ -12,7 +12,7 @@ use chargemesh::oicp::push::ActionType;
 use chargemesh::oicp::reading::Reading;
 use chargemesh::oicp::register::{self, OperatorBlock, RegisterKind};
 
-use super::files;
+use super::super::input;
 use super::operator_ids;
 use super::screen::Screen;
 
@@ -187,7 +187,7 @@ fn body(
 pub(super) fn from_register(data: &Path, status: Option<&Path>, screen: &Screen) -> anyhow::Result<World> {
     let mut drafts = BTreeMap::new();
     {
-        let bytes = files::read(data)?;
+        let bytes = input::read(data)?;
         let root = json::parse(&bytes, Reading::Tolerant).with_context(|| format!("{}", data.display()))?;
         let blocks = blocks(&root, RegisterKind::EvseData, data)?;
         let mut ids: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -234,7 +234,7 @@ pub(super) fn finish(drafts: BTreeMap<String, Draft>, screen: &Screen) -> anyhow
 }
 
 fn add_statuses(drafts: &mut BTreeMap<String, Draft>, path: &Path, screen: &Screen) -> anyhow::Result<()> {
-    let bytes = files::read(path)?;
+    let bytes = input::read(path)?;
     let root = json::parse(&bytes, Reading::Tolerant).with_context(|| format!("{}", path.display()))?;
     for block in blocks(&root, RegisterKind::EvseStatus, path)? {
         let Some(draft) = drafts.get_mut(&block.operator_id) else {

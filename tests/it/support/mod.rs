@@ -5,16 +5,19 @@ pub(crate) mod skips;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chargemesh::engine::NodeView;
+use chargemesh::engine::{Clock, NodeView};
 use chargemesh::identity::{
-    CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
-    SecretKey, TrustList, hash_of,
+    CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation,
+    PartyId, SecretKey, TrustList, hash_of,
 };
 use chargemesh::node::{Deps, Identity, Node, NodeError, Settings};
 use chargemesh::outbound::HubClient;
+use chargemesh::roaming::Now;
 use chargemesh::{facade, mesh, roaming};
 
 /// The network of all tests.
@@ -52,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) also: Vec<String>,
     /// Epoch of its delegations.
     pub(crate) epoch: u64,
+    /// By how many milliseconds its wall clock is ahead.
+    pub(crate) ahead_ms: Arc<AtomicU64>,
     /// Settings beyond those of the support.
     pub(crate) settings: Settings,
 }
@@ -65,7 +70,11 @@ impl Plan {
                 bootstrap_only: party.is_none(),
                 ..mesh::Config::default()
             },
-            replication: roaming::Config { own_check_ms: 300, compare_soon_s: 1, ..roaming::Config::default() },
+            replication: roaming::Config {
+                own_check_ms: 300,
+                compare_soon_s: 1,
+                ..roaming::Config::default()
+            },
             ..Settings::default()
         };
         settings.storage.data_dir = data_dir.join(name);
@@ -81,7 +90,15 @@ impl Plan {
                 ..facade::Config::default()
             });
         }
-        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), also: Vec::new(), epoch: 1, settings }
+        Plan {
+            name: name.to_owned(),
+            party: party.map(ToOwned::to_owned),
+            subs: Vec::new(),
+            also: Vec::new(),
+            epoch: 1,
+            ahead_ms: Arc::default(),
+            settings,
+        }
     }
 
     /// Gives the node a further party, which its backend may use too.
@@ -104,8 +121,26 @@ impl Plan {
     }
 }
 
+/// A wall clock that a test can set.
+struct Ahead {
+    clock: Arc<dyn Clock>,
+    by_ms: Arc<AtomicU64>,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { unix_ms: now.unix_ms + self.by_ms.load(Ordering::Relaxed), ..now }
+    }
+}
+
 impl World {
     pub(crate) fn new() -> World {
+        // The first test that gets here sets it; RUST_LOG says how much is shown.
+        let _set_already = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         World { issuer: key("issuer"), country: "*" }
     }
 
@@ -125,7 +160,12 @@ impl World {
             .map(|role| IssuerGrant { country: self.country.to_owned(), role })
             .collect();
         TrustList {
-            issuers: vec![Issuer { key: self.issuer.public(), name: "test".into(), class: IssuerClass::Registrar, grants }],
+            issuers: vec![Issuer {
+                key: self.issuer.public(),
+                name: "test".into(),
+                class: IssuerClass::Registrar,
+                grants,
+            }],
             pins: Vec::new(),
             seq: 1,
             valid_until_unix_s: unix_s() + 86_400,
@@ -183,7 +223,9 @@ impl World {
             let message_key = key(&format!("message {}", plan.name));
             identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s())?;
         }
-        Node::start(plan.settings.clone(), identity, Deps::system(7)).await
+        let mut deps = Deps::system(7);
+        deps.clock = Arc::new(Ahead { clock: deps.clock.clone(), by_ms: plan.ahead_ms.clone() });
+        Node::start(plan.settings.clone(), identity, deps).await
     }
 }
 
@@ -231,8 +273,10 @@ pub(crate) fn push_data(action: &str, operator: &str, evse_ids: &[&str]) -> Byte
 
 /// A PushEvseStatus body.
 pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)]) -> Bytes {
-    let records: Vec<String> =
-        statuses.iter().map(|(id, status)| format!(r#"{{"EvseID":"{id}","EvseStatus":"{status}"}}"#)).collect();
+    let records: Vec<String> = statuses
+        .iter()
+        .map(|(id, status)| format!(r#"{{"EvseID":"{id}","EvseStatus":"{status}"}}"#))
+        .collect();
     format!(
         r#"{{"ActionType":"{action}","OperatorEvseStatus":{{"OperatorID":"{operator}","OperatorName":"Operator {operator}","EvseStatusRecord":[{}]}}}}"#,
         records.join(",")
@@ -240,12 +284,8 @@ pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)
     .into()
 }
 
-/// A runtime for one test. With `RUST_LOG` set the nodes tell what they do.
+/// A runtime for one test.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    if std::env::var("RUST_LOG").is_ok() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _set_by_another_test = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-    }
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -270,7 +310,8 @@ pub(crate) async fn post(node: &Node, path: &str, content_type: &str, body: impl
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = reqwest::Body::from(body.into());
     let answer = client.post(url).header("content-type", content_type).body(body).send().await.unwrap();
-    let process_id = answer.headers().get("process-id").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let process_id =
+        answer.headers().get("process-id").map_or("", |value| value.to_str().unwrap()).to_owned();
     Said { http: answer.status().as_u16(), process_id, body: answer.text().await.unwrap() }
 }
 

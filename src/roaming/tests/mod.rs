@@ -1,0 +1,1 @@
+//! Many cores in one virtual world.
