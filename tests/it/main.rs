@@ -11,5 +11,8 @@ mod conformance;
 mod crash;
 mod flows;
 mod ownership;
+mod push;
+mod real_data;
+mod real_demo;
 mod rebuild;
 mod support;
