@@ -50,7 +50,7 @@ impl Roaming {
             if own != ours || !own && !self.replicate_all {
                 // The directory's copy of a feed of ours is no news; what nobody asks for any more goes.
                 if !own && !ours {
-                    forgotten.push(*restored);
+                    forgotten.push(restored);
                 }
                 continue;
             }

@@ -1,5 +1,4 @@
-//! One commit: changes become rows. A record that changes, is deleted, or enters or leaves the view ends
-//! its version and begins another; statuses have no history.
+//! One commit: changes become rows. A changed, deleted, shown or hidden record ends a version; statuses have none.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +27,7 @@ pub(super) struct Commit<'c> {
 
 const INSERT_DATA: &str = "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, \
      country, accessibility, calibration, renewable, hubject, open_24_hours, auth_modes) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-     ON CONFLICT(feed, key) WHERE died IS NULL DO NOTHING";
+     VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(feed, key) WHERE died IS NULL DO NOTHING";
 
 const INSERT_PLACE: &str = "INSERT INTO geo(id, lon_min, lon_max, lat_min, lat_max) VALUES (?, ?, ?, ?, ?)";
 
