@@ -29,7 +29,7 @@ enum Asked {
 
 /// A repair under way.
 #[derive(Debug)]
-pub struct Job {
+pub(super) struct Job {
     feed: FeedId,
     peer: NodeId,
     asked: Asked,
@@ -61,7 +61,7 @@ struct Staged {
 
 /// A verified answer that is being written, slice by slice, so that nobody waits long for storage.
 #[derive(Debug)]
-pub struct Slices {
+pub(super) struct Slices {
     feed: FeedId,
     known: KnownHead,
     speaker: std::sync::Arc<crate::identity::Speaker>,
