@@ -12,6 +12,7 @@ use chargemesh::oicp::reading::Reading;
 use chargemesh::outbound::{HubClient, Received};
 
 use super::EXIT_FOUND;
+use super::text::print;
 use table::{Table, age, grouped, shown};
 
 /// The node to ask.
@@ -68,14 +69,15 @@ pub(crate) async fn evse(args: EvseArgs) -> anyhow::Result<ExitCode> {
     let id = EvseId::parse(&args.id).with_context(|| format!("{:?} is no EvseID", args.id))?;
     let answer = args.target.get(&format!("admin/v1/evse/{}", id.as_str())).await?;
     if answer.http_status == 404 {
-        println!("{}: no party that this node follows publishes this EVSE", id.as_str());
+        print(&format!("{}: no party that this node follows publishes this EVSE\n", id.as_str()))?;
         return Ok(ExitCode::from(EXIT_FOUND));
     }
     if args.target.json {
         return print_json(&answer);
     }
     let root = parsed(&answer)?;
-    println!("{}", id.as_str());
+    let mut out = Lines::default();
+    out.line(id.as_str());
     let mut table = Table::new("  ");
     table.row([
         "operator".to_owned(),
@@ -89,7 +91,8 @@ pub(crate) async fn evse(args: EvseArgs) -> anyhow::Result<ExitCode> {
     for conflict in items(&root, "conflicts") {
         table.row(["conflict".to_owned(), conflict_line(conflict)]);
     }
-    table.print();
+    out.0.push_str(&table.to_text());
+    print(&out.0)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -144,37 +147,39 @@ pub(crate) async fn peers(args: PeersArgs) -> anyhow::Result<ExitCode> {
         return print_json(&answer);
     }
     let root = parsed(&answer)?;
+    let mut out = Lines::default();
     if !args.held {
-        node_lines(&root);
-        peer_table(&root);
-        feed_table(&root);
-        conflict_lines(&root);
-        println!();
+        node_lines(&root, &mut out);
+        peer_table(&root, &mut out);
+        feed_table(&root, &mut out);
+        conflict_lines(&root, &mut out);
+        out.line("");
     }
-    held_table(&root, &args.target.node);
+    held_table(&root, &args.target.node, &mut out);
+    print(&out.0)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn node_lines(root: &Node<'_>) {
+fn node_lines(root: &Node<'_>, out: &mut Lines) {
     let parties: Vec<&str> = items(root, "parties").iter().filter_map(Node::as_str).collect();
     let count = |name| grouped(number(root, name));
-    println!("Node {}", shown(&text(root, "node")));
-    println!(
+    out.line(&format!("Node {}", shown(&text(root, "node"))));
+    out.line(&format!(
         "  speaks for {}",
         if parties.is_empty() { "nobody".into() } else { shown(&parties.join(", ")) }
-    );
-    println!(
+    ));
+    out.line(&format!(
         "  shows {} EVSEs and {} statuses; took {} records of others, refused {} messages",
         count("view_evses"),
         count("view_statuses"),
         count("records_accepted"),
         count("records_refused")
-    );
+    ));
 }
 
-fn peer_table(root: &Node<'_>) {
+fn peer_table(root: &Node<'_>, out: &mut Lines) {
     let peers = items(root, "peers");
-    println!("\nPeers: {}", peers.len());
+    out.line(&format!("\nPeers: {}", peers.len()));
     let mut table = Table::new("  ").header(["peer", "address", "round trip", "kept as"]);
     for peer in peers {
         let rtt_ms = peer.field("rtt_ms").and_then(Node::number_text).and_then(|ms| ms.parse::<f64>().ok());
@@ -185,7 +190,7 @@ fn peer_table(root: &Node<'_>) {
             shown(&text(peer, "purpose")),
         ]);
     }
-    table.print();
+    out.0.push_str(&table.to_text());
 }
 
 /// An address without the name of the node, which stands beside it.
@@ -193,10 +198,10 @@ fn dialled(address: &str) -> &str {
     address.split_once("/p2p/").map_or(address, |(dialled, _)| dialled)
 }
 
-fn feed_table(root: &Node<'_>) {
+fn feed_table(root: &Node<'_>, out: &mut Lines) {
     let feeds = items(root, "feeds");
     let in_sync = feeds.iter().filter(|feed| flag(feed, "in_sync")).count();
-    println!("\nFeeds: {}, in sync {in_sync}", feeds.len());
+    out.line(&format!("\nFeeds: {}, in sync {in_sync}", feeds.len()));
     let header = ["party", "kind", "operator", "name", "records", "hidden", "change", "confirmed", "state"];
     let mut table = Table::new("  ").header(header).right([4, 5, 6, 7]);
     let now_ms = now_unix_ms();
@@ -218,17 +223,17 @@ fn feed_table(root: &Node<'_>) {
             state,
         ]);
     }
-    table.print();
+    out.0.push_str(&table.to_text());
 }
 
-fn conflict_lines(root: &Node<'_>) {
+fn conflict_lines(root: &Node<'_>, out: &mut Lines) {
     let conflicts = items(root, "conflicts");
     if conflicts.is_empty() {
         return;
     }
-    println!("\nConflicts: {} (several parties claim one EVSE)", conflicts.len());
+    out.line(&format!("\nConflicts: {} (several parties claim one EVSE)", conflicts.len()));
     for conflict in conflicts {
-        println!("  {}  {}", shown(&text(conflict, "key")), conflict_line(conflict));
+        out.line(&format!("  {}  {}", shown(&text(conflict, "key")), conflict_line(conflict)));
     }
 }
 
@@ -242,9 +247,9 @@ fn conflict_line(conflict: &Node<'_>) -> String {
     shown(&format!("{}: claimed by {}; {outcome}{told}", text(conflict, "kind"), claims.join(" and ")))
 }
 
-fn held_table(root: &Node<'_>, url: &str) {
+fn held_table(root: &Node<'_>, url: &str, out: &mut Lines) {
     let held = items(root, "held");
-    println!("Held pushes: {}", held.len());
+    out.line(&format!("Held pushes: {}", held.len()));
     let mut table =
         Table::new("  ").header(["number", "feed", "would remove", "of", "came"]).right([0, 2, 3]);
     let now_ms = now_unix_ms();
@@ -257,16 +262,30 @@ fn held_table(root: &Node<'_>, url: &str) {
             format!("{} ago", age(now_ms, number(push, "at_unix_ms"))),
         ]);
     }
-    table.print();
+    out.0.push_str(&table.to_text());
     if let Some(first) = held.first() {
-        println!("  carry one out with: chargemesh push confirm {} --node {url}", number(first, "id"));
+        out.line(&format!(
+            "  carry one out with: chargemesh push confirm {} --node {url}",
+            number(first, "id")
+        ));
+    }
+}
+
+/// What is to be printed; at once at the end, since the reader may be gone by then.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
     }
 }
 
 fn print_json(answer: &Received) -> anyhow::Result<ExitCode> {
     // Only JSON is passed on, so that a program never reads an error page as an answer.
     parsed(answer)?;
-    println!("{}", String::from_utf8_lossy(&answer.body));
+    print(&format!("{}\n", String::from_utf8_lossy(&answer.body)))?;
     Ok(if answer.http_status == 200 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
 }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod files;
 mod party;
+mod renew;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 use authority::{Authority, is_dialable, peer_id, with_peer_id, without_peer_id};
 use files::NewFile;
 use party::{DELEGATION_DAYS, NewParty};
+pub(crate) use renew::{Args as RenewArgs, run as renew};
 
 /// A day in seconds.
 const DAY_S: u64 = 86_400;
@@ -201,8 +203,10 @@ impl NewNode {
         }
         if let Some(until) = self.delegation_until_unix_s {
             println!(
-                "\nThe delegation ends on {}, {DELEGATION_DAYS} days from now; the node warns two days before.",
-                day(until)
+                "\nThe delegation ends on {}, {DELEGATION_DAYS} days from now. The node warns two days before; then:\n  \
+                 chargemesh renew {}",
+                day(until),
+                shell(&args.dir)
             );
         }
         if self.authority.new_trust_key.is_some() {

@@ -6,9 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use chargemesh::oicp::finding::Severity;
-use chargemesh::oicp::lint::{self, Example, FixedFile, LintEntry, LintReport};
+use anyhow::{Context as _, anyhow};
+use chargemesh::oicp::finding::{Rule, Severity};
+use chargemesh::oicp::lint::{self, FixedFile, LintEntry, LintError, LintReport};
 use chargemesh::oicp::register::RegisterKind;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -46,12 +46,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let body = input::read(&args.file)?;
     let name = args.file.display().to_string();
-    let report = lint::lint(&body).with_context(|| name.clone())?;
+    // The error's text holds its cause's already.
+    let unreadable = |error: LintError| anyhow!("{name}: {error}");
+    let report = lint::lint(&body).map_err(unreadable)?;
     let mut left = report.worst();
     print(&if args.json { report.to_json() + "\n" } else { table(&name, &report) })?;
     match &args.fix {
         Some(out) => {
-            let fixed = lint::fix(&body).with_context(|| name.clone())?;
+            let fixed = lint::fix(&body).map_err(unreadable)?;
             write(out, &fixed.text)?;
             left = fixed.report.worst();
             let said = after_fix(out, &fixed);
@@ -73,10 +75,7 @@ fn table(name: &str, report: &LintReport) -> String {
     let (operators, records) = (counted(report.operators, "operator"), counted(report.records, "record"));
     let ids = counted(report.distinct_evse_ids, "distinct EvseID");
     let mut text = format!("{name}: {kind} of {operators}, {records}, {ids}\n");
-    let width = |of: fn(&LintEntry) -> String| {
-        report.entries.iter().map(|entry| of(entry).chars().count()).max().unwrap_or(0)
-    };
-    let columns = Columns { amount: width(amount), field: width(field) };
+    let columns = Columns::of(report);
     for (severity, heading) in [
         (Severity::Error, "TO REPAIR: spelling, type or shape is wrong; `lint --fix` repairs it"),
         (Severity::OwnerMustSupply, "OWNER MUST SUPPLY: only the owner knows the right value"),
@@ -88,9 +87,19 @@ fn table(name: &str, report: &LintReport) -> String {
     text
 }
 
+/// Widths in characters.
 struct Columns {
     amount: usize,
     field: usize,
+}
+
+impl Columns {
+    fn of(report: &LintReport) -> Columns {
+        let width = |of: fn(&LintEntry) -> String| {
+            report.entries.iter().map(|entry| of(entry).chars().count()).max().unwrap_or(0)
+        };
+        Columns { amount: width(amount), field: width(field) }
+    }
 }
 
 /// One severity: under each rule, with what to do, one line per field; the rule met most often comes first.
@@ -109,7 +118,7 @@ fn section(text: &mut String, heading: &str, columns: &Columns, entries: &[&Lint
         line(text, format_args!("\n  {rule}: {}", rule.what_to_do()));
         for entry in entries.iter().filter(|entry| entry.rule == rule) {
             let (amount, field) = (amount(entry), field(entry));
-            let example = entry.examples.first().map(example).unwrap_or_default();
+            let example = example(entry);
             let (wide, wider) = (columns.amount, columns.field);
             let row = format!("    {amount:>wide$}  {field:wider$}  {example}");
             line(text, format_args!("{}", row.trim_end()));
@@ -140,16 +149,21 @@ fn field(entry: &LintEntry) -> String {
     shown(&entry.field, NAME_CHARACTERS_MAX)
 }
 
-/// `"46.1 6.1" in CH*ABC*E1`, `in CH*ABC*E1`, or where it stands.
-fn example(example: &Example) -> String {
+/// `"46.1 6.1" in CH*ABC*E1`, `in CH*ABC*E1`, `CH*ABC*E1 of CH*HUB`, or where it stands.
+fn example(entry: &LintEntry) -> String {
+    let Some(example) = entry.examples.first() else { return String::new() };
     let value = shown(&example.value, VALUE_CHARACTERS_MAX);
     let place = match &example.evse_id {
         Some(id) => shown(id, NAME_CHARACTERS_MAX),
         None => shown(&example.pointer, NAME_CHARACTERS_MAX),
     };
+    // The value of these is the operator that publishes the EvseID.
+    let is_about_publisher =
+        matches!(entry.rule, Rule::ForeignOperatorPart | Rule::EvseIdClaimedTwice | Rule::EvseIdRepeated);
     match (value.is_empty() || value == "null", place.is_empty()) {
         (_, true) => value,
         (true, false) => format!("in {place}"),
+        (false, false) if is_about_publisher => format!("{place} of {value}"),
         (false, false) if value.trim_matches('"') == place => place,
         (false, false) => format!("{value} in {place}"),
     }
@@ -222,9 +236,11 @@ fn after_fix(out: &Path, fixed: &FixedFile) -> String {
         return text;
     }
     line(&mut text, format_args!("\nwritten unchanged, because only the owner can supply it:"));
+    let columns = Columns::of(&fixed.report);
     for entry in owner {
-        let (rule, field) = (entry.rule, field(entry));
-        line(&mut text, format_args!("  {}  {rule}  {field}", amount(entry)));
+        let (amount, field, rule) = (amount(entry), field(entry), entry.rule);
+        let (wide, wider) = (columns.amount, columns.field);
+        line(&mut text, format_args!("  {amount:>wide$}  {field:wider$}  {rule}"));
     }
     text
 }

@@ -35,6 +35,8 @@ enum Command {
     Demo(demo::Args),
     /// Make a directory with settings, keys and a party, ready to run.
     Init(init::Args),
+    /// Prolong what lets a node speak for its parties; its delegation ends after a month.
+    Renew(init::RenewArgs),
     /// Run a node.
     Run(run::Args),
     /// Push a register or status file to a node, as an operator's backend would.
@@ -53,6 +55,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Init(args) => init::run(&args),
+        Command::Renew(args) => init::renew(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Push(args) => block_on(push::run(args)),

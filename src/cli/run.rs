@@ -193,7 +193,10 @@ impl Ends {
             match hours {
                 0 => tracing::error!("{} has ended: nothing signed under it counts any more", end.what),
                 hours => {
-                    tracing::warn!("{} ends in {hours} hours: renew it, or others stop listening", end.what)
+                    tracing::warn!(
+                        "{} ends in {hours} hours, then others stop listening: see `chargemesh renew`",
+                        end.what
+                    )
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The command line as people use it: the real binary, a network of one's own made by `init`, run by `run`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers with it")]
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -137,6 +139,16 @@ fn a_network_of_ones_own_in_a_few_commands() {
     for (node, signal) in nodes.into_iter().zip(["INT", "TERM", "INT"]) {
         assert_eq!(node.signal(signal).code(), Some(0), "{signal}");
     }
+    let old = std::fs::read(dir.join("cpo/keys/delegation.cose")).unwrap();
+    assert!(succeeds(dir, &["renew", "cpo"]).contains("Renewed"));
+    assert_ne!(std::fs::read(dir.join("cpo/keys/delegation.cose")).unwrap(), old);
+    let cpo = Running::start(dir, "cpo");
+    assert!(succeeds(dir, &["evse", "CH*XYZ*E1", "--node", &cpo.url()]).contains("ABC"));
+    assert!(refused(dir, &["renew", "boot"]).contains("nothing to renew"));
+    assert!(
+        refused(dir, &["renew", "cpo", "--org-key", "emp/keys/org.key"])
+            .contains("not signed by this org key")
+    );
 }
 
 /// Another machine has only the files that it was given, and listens for others.

@@ -1,4 +1,5 @@
 //! The one integration-test binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
 mod attacker;
@@ -10,5 +11,8 @@ mod conformance;
 mod crash;
 mod flows;
 mod ownership;
+mod push;
+mod real_data;
+mod real_demo;
 mod rebuild;
 mod support;

@@ -1,5 +1,7 @@
 //! Columns that line up, and values as people read them.
 
+use crate::cli::text;
+
 /// Longest text shown in a cell, in characters; names of others can be long.
 const CELL_CHARACTERS_MAX: usize = 60;
 
@@ -30,11 +32,8 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells);
     }
 
-    pub(super) fn print(&self) {
-        print!("{}", self.to_text());
-    }
-
-    fn to_text(&self) -> String {
+    /// The lines, each with its end; nothing for no row.
+    pub(super) fn to_text(&self) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -63,27 +62,14 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// A text of somebody else as it may stand on a terminal: no control characters, not too long.
+/// A text of somebody else as it may stand on a terminal.
 pub(super) fn shown(text: &str) -> String {
-    let visible = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    let mut short: String = text.chars().take(CELL_CHARACTERS_MAX).map(visible).collect();
-    if text.chars().nth(CELL_CHARACTERS_MAX).is_some() {
-        short.push('…');
-    }
-    short
+    text::shown(text, CELL_CHARACTERS_MAX)
 }
 
 /// A number with its thousands apart: `18,425`.
 pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    text::count(usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 /// How long ago, in the largest fitting unit; `-` if never.
@@ -110,13 +96,11 @@ mod tests {
         assert_eq!(table.to_text(), "");
         table.row([shown("Zürich"), grouped(18_425)]);
         table.row([shown("a\u{1b}[2Jb"), grouped(7)]);
-        assert_eq!(table.to_text(), "  NAME      RECORDS\n  Zürich     18,425\n  a\u{fffd}[2Jb         7\n");
-        assert_eq!(shown(&"x".repeat(100)).chars().count(), 61);
+        assert_eq!(table.to_text(), "  NAME    RECORDS\n  Zürich   18,425\n  a\u{fffd}[2Jb        7\n");
     }
 
     #[test]
     fn values_as_people_read_them() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         let table = [(0, "-"), (999_999, "0 s"), (880_000, "2 min"), (1, "16 min")];
         for (at, text) in table {
             assert_eq!(age(1_000_000, at), text);

@@ -222,6 +222,6 @@ mod tests {
     #[test]
     fn any_name_can_stand_in_the_settings() {
         assert_eq!(quoted("a"), "\"a\"");
-        assert_eq!(quoted("Müller \"Strom\" C:\\\n"), "\"Müller \\\"Strom\\\" C:\\\\\\u000A\"");
+        assert_eq!(quoted("Müller \"Strom\" a\\b\n"), "\"Müller \\\"Strom\\\" a\\\\b\\u000A\"");
     }
 }

@@ -1,5 +1,7 @@
 //! A network of whole nodes on loopback, with its own issuer, for tests over real sockets.
 
+pub(crate) mod skips;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
