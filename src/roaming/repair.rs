@@ -221,6 +221,10 @@ impl Roaming {
                 // It may be our own past that does not fit: ask the same peer for more before blaming it.
                 return self.ask_for(&job.feed, job.peer, now, fx);
             }
+            if staged.speaker.peer_id() == job.peer.as_bytes() {
+                // Nobody but the writer can have got it wrong.
+                self.inconsistent(&job.feed, now, fx);
+            }
             return self.sync_broken(sync, job, Some(Misdeed::FalseAnswer), now, fx);
         }
         if staged.out_of_scope {
