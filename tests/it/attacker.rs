@@ -66,6 +66,8 @@ impl Attacker {
         let config = mesh::Config {
             network: NETWORK.to_owned(),
             keep: victim.mesh_addresses().to_vec(),
+            // It serves nobody's cards: it would believe any.
+            kad_client: true,
             dial_backoff_ms: 50,
             review_interval_ms: 200,
             ..mesh::Config::default()
