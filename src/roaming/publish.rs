@@ -32,8 +32,7 @@ pub(super) type Refused = StatusCode;
 pub(super) type Change = (EvseKey, Option<Pushed>);
 
 /// Why a push cannot be done yet.
-const STILL_ASKING: &str =
-    "this node is still asking its peers for its own feeds: try again in some seconds";
+const STILL_ASKING: &str = "this node is still asking its peers for its own feeds: try again in some seconds";
 
 /// One record of a push, of either kind.
 #[derive(Clone)]
