@@ -37,8 +37,10 @@ pub struct Snapshot {
 
 impl Roaming {
     pub(super) fn reload(&mut self, snapshot: Snapshot, now: Now) {
-        let own_chains: Vec<Chain> = self.parties.values().map(|party| party.chain.clone()).collect();
-        for chain in own_chains.into_iter().chain(snapshot.chains) {
+        for ours in self.parties.values() {
+            self.speakers.keep_own(ours.speaker.clone(), ours.chain.clone());
+        }
+        for chain in snapshot.chains {
             // A chain that is no longer trusted takes its feeds along; it is asked for again.
             let _distrusted = self.speakers.admit(chain, now);
         }
@@ -63,15 +65,15 @@ impl Roaming {
 
     /// `Err` gives a feed back that does not count any more.
     fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) -> Result<(), Box<RestoredFeed>> {
+        // What we signed ourselves needs no proof, and may hang on a delegation that was renewed since.
         let ours = self.parties.get(&restored.head.feed.party).filter(|_| own);
-        let verified = match ours.map(|party| party.speaker.clone()) {
-            // The ledger is our own word: it holds under a renewed delegation too, and is signed again.
-            Some(speaker) => Some((restored.head.clone(), speaker)),
-            None => self.verify_head(&restored.signed, now).ok(),
+        let verified = match ours {
+            Some(ours) => Some((restored.head.clone(), ours.speaker.clone())),
+            None => {
+                self.verify_head(&restored.signed, now).ok().filter(|(head, _)| !self.is_stale(head, now))
+            }
         };
-        let Some((head, speaker)) = verified.filter(|(head, _)| own || !self.is_stale(head, now)) else {
-            return Err(Box::new(restored));
-        };
+        let Some((head, speaker)) = verified else { return Err(Box::new(restored)) };
         let feed_id = head.feed.clone();
         let mut feed = Feed::new(own);
         restored.entries.into_iter().for_each(|entry| drop(feed.tree.put(entry)));

@@ -88,6 +88,11 @@ impl Speakers {
         self.known.get(delegation).map(|(_, chain)| chain)
     }
 
+    /// Keeps the chain of a party of this node, whomever else this node trusts.
+    pub(super) fn keep_own(&mut self, speaker: Arc<Speaker>, chain: Chain) {
+        self.known.insert(*speaker.delegation_hash(), (speaker, chain));
+    }
+
     /// Whether no more chains can be kept.
     pub(super) fn is_full(&self) -> bool {
         self.known.len() >= SPEAKERS_MAX

@@ -18,7 +18,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest as _, Sha256};
 
-use super::change::HeldPush;
 use super::*;
 use crate::oicp::push::{ActionType, read_evse_data, read_evse_status};
 use crate::oicp::reading::Reading;
