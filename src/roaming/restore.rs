@@ -55,14 +55,14 @@ impl Roaming {
                 continue;
             }
             if let Err(restored) = self.reload_feed(own, restored, now) {
-                forgotten.push(restored);
+                forgotten.push(*restored);
             }
         }
         self.judge_anew(&forgotten);
     }
 
     /// `Err` gives a feed back that does not count any more.
-    fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) -> Result<(), RestoredFeed> {
+    fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) -> Result<(), Box<RestoredFeed>> {
         let ours = self.parties.get(&restored.head.feed.party).filter(|_| own);
         let verified = match ours.map(|party| party.speaker.clone()) {
             // The ledger is our own word: it holds under a renewed delegation too, and is signed again.
@@ -70,7 +70,7 @@ impl Roaming {
             None => self.verify_head(&restored.signed, now).ok(),
         };
         let Some((head, speaker)) = verified.filter(|(head, _)| own || !self.is_stale(head, now)) else {
-            return Err(restored);
+            return Err(Box::new(restored));
         };
         let feed_id = head.feed.clone();
         let mut feed = Feed::new(own);

@@ -123,7 +123,8 @@ fn a_network_of_ones_own_in_a_few_commands() {
 
     let said = wait_for("the EVSEs at the EMP", || {
         let said = succeeds(dir, &["peers", "--node", &emp]);
-        said.contains("shows 2 EVSEs and 1 statuses").then_some(said)
+        let all = said.contains("shows 2 EVSEs and 1 statuses") && said.contains("in sync 2");
+        all.then_some(said)
     });
     for part in ["speaks for EMP:DEEMP", "bootstrap", "in sync 2", "CPO:CHABC", "Held pushes: 0"] {
         assert!(said.contains(part), "{part} is missing in\n{said}");

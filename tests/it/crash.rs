@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use chargemesh::outbound::HubClient;
 use serde_json::Value;
 
+use crate::support::skips::skip;
 use crate::support::{PATIENCE, Plan, World, client, push_data, push_status, runtime, until, view};
 
 /// Set in a child process: its data directory.
@@ -243,7 +244,8 @@ fn a_full_disk_is_said_and_what_was_acknowledged_stays() {
         let mut probe = Command::new("unshare");
         let may = probe.args(["-m", "mount", "-t", "tmpfs", "tmpfs"]).arg(&disk).stderr(Stdio::null()).status();
         if !may.is_ok_and(|status| status.success()) {
-            println!("SKIPPED: no right to mount a small disk (needs root and `unshare`)");
+            let test = "a_full_disk_is_said_and_what_was_acknowledged_stays";
+            skip(test, "no right to mount a small disk (needs root and `unshare`)");
             return;
         }
         let script = format!(

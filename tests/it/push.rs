@@ -42,8 +42,8 @@ fn register(path: &Path, operators: &[(&str, usize)]) {
 fn a_register_is_pushed_held_and_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     let (full, small) = (dir.path().join("full"), dir.path().join("small"));
-    // The first id is invalid and is derived; the second is none of the node's.
-    register(&full, &[("CH*ABCDEFG", 40), ("CH*XYZ", 1)]);
+    // The first id is invalid and is derived; the second is none of the node's, and more than a socket holds.
+    register(&full, &[("CH*ABCDEFG", 40), ("CH*XYZ", 9_000)]);
     register(&small, &[("CH*ABC", 1)]);
     let (full, small) = (full.to_str().unwrap(), small.to_str().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -55,8 +55,8 @@ fn a_register_is_pushed_held_and_confirmed() {
         assert_eq!(code, 1, "{said}");
         for part in [
             "OperatorID CH*ABCDEFG is invalid: its EvseIDs say CH*ABC",
-            "CH*XYZ: 1 record refused: ",
-            "accepted 40 records of 1 operator; held 0; refused 1 record of 1 operator",
+            "CH*XYZ: 9,000 records refused: 017 ",
+            "accepted 40 records of 1 operator; held 0; refused 9,000 records of 1 operator",
         ] {
             assert!(said.contains(part), "{part:?} is missing in\n{said}");
         }

@@ -73,7 +73,12 @@ fn a_day_of_real_changes_ends_as_it_ended() {
     let trace = shared(test, "data/switzerland/status-trace-2025-11-11");
     let (Some(data), Some(trace)) = (shared(test, DATA), trace) else { return };
     let line = demo(&["--data", text(&data), "--trace", text(&trace), "--speed", "1200"]);
-    let wanted = [("converged", "true"), ("trace_changes", "32666"), ("trace_end_equal", "true"), ("statuses", "17248")];
+    let wanted = [
+        ("converged", "true"),
+        ("trace_changes", "32666"),
+        ("trace_end_equal", "true"),
+        ("statuses", "17248"),
+    ];
     assert_figures(&line, &wanted);
 }
 
@@ -83,6 +88,11 @@ fn a_burst_as_recorded_ends_as_it_ended() {
     let trace = shared(test, "data/switzerland/status-trace-burst-2025-11-13");
     let (Some(data), Some(trace)) = (shared(test, DATA), trace) else { return };
     let line = demo(&["--data", text(&data), "--trace", text(&trace), "--speed", "600", "--as-recorded"]);
-    let wanted = [("converged", "true"), ("trace_changes", "7653"), ("trace_end_equal", "true"), ("statuses", "17262")];
+    let wanted = [
+        ("converged", "true"),
+        ("trace_changes", "7653"),
+        ("trace_end_equal", "true"),
+        ("statuses", "17262"),
+    ];
     assert_figures(&line, &wanted);
 }

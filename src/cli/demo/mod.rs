@@ -182,7 +182,7 @@ async fn work(
     let settled = settle(network, screen, pushing).await?;
     let mut figures = Figures::new(network, &pushed, &settled, pushing.elapsed());
     if !args.check {
-        curl::show(network, screen);
+        curl::show(network, &world, screen);
     }
     match &trace {
         Some(trace) => {

@@ -205,6 +205,12 @@ async fn outcome(
         Err(OutboundError::Unexpected { http_status, said, .. }) => {
             return Ok(Outcome::Refused(unreadable(http_status, &said)));
         }
+        Err(broken @ OutboundError::Unreachable { .. }) => {
+            return match refusal(client, kind, push.operator_id.as_str()).await {
+                Some(refusal) => Ok(Outcome::Refused(refusal)),
+                None => Err(broken),
+            };
+        }
         Err(error) => return Err(error),
     };
     match held(&answer) {
@@ -220,6 +226,13 @@ async fn outcome(
         None if answer.result => Ok(Outcome::Accepted),
         None => Ok(Outcome::Refused(said(&answer))),
     }
+}
+
+/// Who may not act for an operator is refused before the body is read, so a large push sees only that the
+/// connection breaks. An empty object, which is no push, gets the answer.
+async fn refusal(client: &HubClient, kind: RegisterKind, operator: &str) -> Option<String> {
+    let answer = once(client, kind, operator, &Bytes::from_static(b"{}")).await.ok()?;
+    (!answer.result).then(|| said(&answer))
 }
 
 /// Tries again while the node is busy; a busy node has not begun, so no push is made twice.

@@ -1,5 +1,4 @@
-//! One commit: changes become rows. A record that changes, is deleted, or enters or leaves the view ends
-//! its version and begins another; statuses have no history.
+//! One commit: changes become rows. A changed, deleted, shown or hidden record ends a version; statuses have none.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +27,7 @@ pub(super) struct Commit<'c> {
 
 const INSERT_DATA: &str = "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, \
      country, accessibility, calibration, renewable, hubject, open_24_hours, auth_modes) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-     ON CONFLICT(feed, key) WHERE died IS NULL DO NOTHING";
+     VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(feed, key) WHERE died IS NULL DO NOTHING";
 
 const INSERT_PLACE: &str = "INSERT INTO geo(id, lon_min, lon_max, lat_min, lat_max) VALUES (?, ?, ?, ?, ?)";
 
@@ -211,17 +209,32 @@ impl<'c> Commit<'c> {
         self.last_row += 1;
         inserts.payload.execute(params![id, value])?;
         if record.visible {
-            self.show(&mut inserts.place, self.last_row, position.map(|position| (position.lat, position.lon)))?;
+            self.show(
+                &mut inserts.place,
+                self.last_row,
+                position.map(|position| (position.lat, position.lon)),
+            )?;
         }
         Ok(true)
     }
 
     /// A version has entered the view.
-    fn show(&mut self, insert: &mut CachedStatement<'_>, id: u64, position: Option<(f64, f64)>) -> Result<()> {
+    fn show(
+        &mut self,
+        insert: &mut CachedStatement<'_>,
+        id: u64,
+        position: Option<(f64, f64)>,
+    ) -> Result<()> {
         self.shown += 1;
         if let Some((lat, lon)) = position {
             let place = micro_box(lat, lon);
-            insert.execute(params![Number(id), place.lon_min, place.lon_max, place.lat_min, place.lat_max])?;
+            insert.execute(params![
+                Number(id),
+                place.lon_min,
+                place.lon_max,
+                place.lat_min,
+                place.lat_max
+            ])?;
         }
         Ok(())
     }

@@ -1,0 +1,236 @@
+//! Storage in memory: what the real one does with changes, and how it answers repair questions.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::identity::{Chain, PartyId};
+use crate::oicp::id::EvseKey;
+use crate::protocol::{
+    BUCKETS, Digest, FeedId, Have, Head, Kind, SignedHead, SyncChunk, SyncEntry, SyncFrame, SyncRequest,
+    SyncStart, bucket_of,
+};
+use crate::roaming::change::{DirectoryChange, HeldPush, LedgerChange, RecordChange};
+use crate::roaming::{Entry, RestoredFeed, Snapshot, Tree};
+
+/// Records in one chunk: few, so that small feeds need several.
+const CHUNK_RECORDS: usize = 3;
+
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) seq: u64,
+    pub(super) at_unix_ms: u64,
+    pub(super) value: Bytes,
+    pub(super) hash: Digest,
+    pub(super) visible: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct StoredFeed {
+    pub(super) head: Option<(Head, SignedHead, u64)>,
+    pub(super) rows: BTreeMap<EvseKey, Row>,
+    tombstones: BTreeMap<EvseKey, (u64, u64)>,
+    /// "Changes since" is answered from here on.
+    horizon_seq: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Store {
+    chains: BTreeMap<Digest, Chain>,
+    pub(super) feeds: BTreeMap<FeedId, StoredFeed>,
+    pub(super) ledger: BTreeMap<FeedId, StoredFeed>,
+    held: BTreeMap<u64, HeldPush>,
+    pub(super) equivocations: Vec<FeedId>,
+    pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
+}
+
+impl StoredFeed {
+    fn records(&mut self, records: Vec<RecordChange>) {
+        let mut keys: Vec<EvseKey> = records.iter().map(|record| record.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), records.len(), "at most one record per key in one change");
+        for RecordChange { key, seq, at_unix_ms, value, hash, visible, .. } in records {
+            match value {
+                Some(value) => {
+                    self.tombstones.remove(&key);
+                    self.rows.insert(key, Row { seq, at_unix_ms, value, hash, visible });
+                }
+                None => {
+                    self.rows.remove(&key);
+                    self.tombstones.insert(key, (seq, at_unix_ms));
+                }
+            }
+        }
+    }
+
+    /// `true` if all changes up to the new head went through here.
+    fn head(&mut self, head: Head, signed: SignedHead, received_unix_ms: u64) {
+        let follows = |old: &Head| {
+            let all = self.rows.values().map(|row| row.seq).chain(self.tombstones.values().map(|t| t.0));
+            let news = all.filter(|seq| *seq > old.seq && *seq <= head.seq).count() as u64;
+            old.incarnation == head.incarnation && old.seq <= head.seq && news == head.seq - old.seq
+        };
+        if self.head.as_ref().is_none_or(|(old, ..)| !follows(old)) {
+            self.horizon_seq = head.seq;
+        }
+        self.head = Some((head, signed, received_unix_ms));
+    }
+
+    fn restored(&self) -> Option<RestoredFeed> {
+        let (head, signed, received_unix_ms) = self.head.clone()?;
+        let entry = |(key, row): (&EvseKey, &Row)| Entry {
+            key: key.clone(),
+            seq: row.seq,
+            at_unix_ms: row.at_unix_ms,
+            hash: row.hash,
+        };
+        Some(RestoredFeed { head, signed, received_unix_ms, entries: self.rows.iter().map(entry).collect() })
+    }
+
+    pub(super) fn tree(&self) -> Tree {
+        let mut tree = Tree::default();
+        for (key, row) in &self.rows {
+            let Row { seq, at_unix_ms, hash, .. } = *row;
+            tree.put(Entry { key: key.clone(), seq, at_unix_ms, hash });
+        }
+        tree
+    }
+
+    fn entries(&self, which: impl Fn(&EvseKey, u64) -> bool, tombstones: bool) -> Vec<SyncEntry> {
+        let mut entries: BTreeMap<&EvseKey, SyncEntry> = BTreeMap::new();
+        for (key, row) in self.rows.iter().filter(|(key, row)| which(key, row.seq)) {
+            let (text, value) = (key.as_str().to_owned(), Some(row.value.clone()));
+            entries.insert(key, SyncEntry { key: text, seq: row.seq, at_unix_ms: row.at_unix_ms, value });
+        }
+        for (key, (seq, at_unix_ms)) in
+            self.tombstones.iter().filter(|(key, t)| tombstones && which(key, t.0))
+        {
+            let text = key.as_str().to_owned();
+            entries.insert(key, SyncEntry { key: text, seq: *seq, at_unix_ms: *at_unix_ms, value: None });
+        }
+        entries.into_values().collect()
+    }
+}
+
+/// An answer before it is cut into frames, so that liars can change it.
+pub(super) struct Reply {
+    pub(super) start: SyncStart,
+    pub(super) entries: Vec<SyncEntry>,
+}
+
+impl Reply {
+    pub(super) fn frames(self) -> Vec<Bytes> {
+        let chunks = self.entries.chunks(CHUNK_RECORDS).map(SyncChunk::encode).map(SyncFrame::Chunk);
+        let frames = [SyncFrame::Start(self.start)].into_iter().chain(chunks).chain([SyncFrame::End]);
+        frames.map(|frame| frame.encode()).collect()
+    }
+}
+
+impl Store {
+    pub(super) fn commit(&mut self, ledger: Vec<LedgerChange>, directory: Vec<DirectoryChange>) {
+        for change in ledger {
+            match change {
+                LedgerChange::Records { feed, records } => {
+                    self.ledger.entry(feed).or_default().records(records)
+                }
+                LedgerChange::Head { head, signed } => {
+                    let created = head.created_unix_ms;
+                    self.ledger.entry(head.feed.clone()).or_default().head(head, signed, created);
+                }
+                LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
+                LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
+            }
+        }
+        directory.into_iter().for_each(|change| self.directory(change));
+    }
+
+    fn directory(&mut self, change: DirectoryChange) {
+        match change {
+            DirectoryChange::Chain { delegation, chain } => drop(self.chains.insert(delegation, chain)),
+            DirectoryChange::Records { feed, records } => {
+                self.feeds.entry(feed).or_default().records(records)
+            }
+            DirectoryChange::Visibility { feed, key, visible } => {
+                if let Some(row) = self.feeds.entry(feed).or_default().rows.get_mut(&key) {
+                    row.visible = visible;
+                }
+            }
+            DirectoryChange::Head { head, signed, received_unix_ms } => {
+                self.feeds.entry(head.feed.clone()).or_default().head(head, signed, received_unix_ms);
+            }
+            DirectoryChange::Dropped { feed } => drop(self.feeds.remove(&feed)),
+            DirectoryChange::Equivocation { feed, .. } => self.equivocations.push(feed),
+            DirectoryChange::Conflict { key, kind, shown, claimed_by } => {
+                if claimed_by.len() < 2 {
+                    self.conflicts.remove(&(kind, key));
+                } else {
+                    self.conflicts.insert((kind, key), (shown, claimed_by));
+                }
+            }
+        }
+    }
+
+    /// What the composition root reads at a start; our own feeds are published again where the directory
+    /// lacks them.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        for (feed_id, own) in &self.ledger {
+            let head = |feed: &StoredFeed| feed.head.as_ref().map(|(head, ..)| (head.seq, head.root));
+            if self.feeds.get(feed_id).and_then(head) != head(own) {
+                self.feeds.insert(feed_id.clone(), own.clone());
+            }
+        }
+        Snapshot {
+            chains: self.chains.values().cloned().collect(),
+            feeds: self.feeds.values().filter_map(StoredFeed::restored).collect(),
+            own_feeds: self.ledger.values().filter_map(StoredFeed::restored).collect(),
+            held: self.held.values().cloned().collect(),
+        }
+    }
+
+    /// As `storage::directory::answer`: `None` if this node cannot serve the feed.
+    pub(super) fn answer(&self, request: &SyncRequest) -> Option<Reply> {
+        let feed = self.feeds.get(&request.feed)?;
+        let (head, signed, _) = feed.head.clone()?;
+        let mut tree = feed.tree();
+        if tree.root() != head.root {
+            return None;
+        }
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        let buckets = match &request.have {
+            Have::Since { incarnation, seq } if *incarnation == head.incarnation => {
+                if *seq > head.seq {
+                    return None;
+                }
+                (*seq < feed.horizon_seq).then_some(all)
+            }
+            Have::Buckets(theirs) => {
+                assert_eq!(theirs.len(), BUCKETS);
+                let ours = tree.bucket_hashes();
+                let differs = |bucket: &u8| theirs[usize::from(*bucket)] != ours[usize::from(*bucket)];
+                Some(all.into_iter().filter(differs).collect())
+            }
+            Have::Since { .. } | Have::Nothing => Some(all),
+        };
+        let entries = match (&buckets, &request.have) {
+            (Some(sent), _) => feed.entries(|key, _| sent.contains(&(bucket_of(key.as_str()) as u8)), false),
+            (None, Have::Since { seq, .. }) => feed.entries(|_, s| s > *seq, true),
+            (None, _) => unreachable!("only changes have no buckets"),
+        };
+        Some(Reply { start: SyncStart { head: signed, buckets }, entries })
+    }
+
+    /// What pulls show: one value per kind and EVSE.
+    pub(super) fn view(&self) -> BTreeMap<(Kind, String), (String, String)> {
+        let mut view = BTreeMap::new();
+        for (feed_id, feed) in self.feeds.iter().filter(|(_, feed)| feed.head.is_some()) {
+            for (key, row) in feed.rows.iter().filter(|(_, row)| row.visible) {
+                let value = String::from_utf8(row.value.to_vec()).unwrap();
+                let shown = (feed_id.party.to_text(), value);
+                let other = view.insert((feed_id.kind, key.as_str().to_owned()), shown);
+                assert!(other.is_none(), "{key} is shown twice");
+            }
+        }
+        view
+    }
+}
