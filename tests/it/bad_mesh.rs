@@ -385,7 +385,10 @@ fn a_false_snapshot_is_not_taken_and_its_server_is_thrown_out() {
     runtime().block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let world = World::new();
-        let emp = world.start(&Plan::new("emp", Some("EMP:DEEMP"), dir.path())).await;
+        let mut plan = Plan::new("emp", Some("EMP:DEEMP"), dir.path());
+        // A repair asked for in the moment when its server is thrown out waits that long.
+        plan.settings.replication.sync_timeout_s = 2;
+        let emp = world.start(&plan).await;
         let mut liar = Attacker::join("liar", &emp).await;
         let pens: Vec<Pen> = (0..4)
             .map(|number| {

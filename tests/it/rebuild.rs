@@ -91,7 +91,7 @@ fn a_push_right_after_the_restore_does_not_overwrite_what_peers_hold() {
         let world = World::new();
         let emp = world.start(&Plan::new("emp", Some("EMP:DEEMP"), dir.path())).await;
         let mut plan = Plan::new("cpo", Some("CPO:CHABC"), dir.path()).bootstrap(emp.mesh_addresses());
-        plan.settings.replication.own_check_ms = 10_000;
+        plan.settings.replication.own_check_ms = 1_000;
         let (data, backup) = (plan.settings.storage.data_dir.clone(), dir.path().join("backup"));
         let cpo = world.start(&plan).await;
         push(&cpo, "fullLoad", &["CH*ABC*E1"]).await;
