@@ -38,6 +38,8 @@ const STILL_ASKING: &str = "this node is still asking its peers for its own feed
 #[derive(Clone)]
 pub(super) struct Pushed {
     pub(super) key: EvseKey,
+    /// As the backend spells it: what it is told about.
+    evse_id: Box<str>,
     pub(super) value: Bytes,
     pub(super) summary: Option<Box<Summary>>,
 }
@@ -317,7 +319,7 @@ fn refuse_if_any<'a>(
     what: &str,
     records: impl Iterator<Item = &'a Pushed>,
 ) -> Result<(), Refused> {
-    let ids: Vec<&str> = records.map(|pushed| pushed.key.as_str()).collect();
+    let ids: Vec<&str> = records.map(|pushed| pushed.evse_id.as_ref()).collect();
     if ids.is_empty() {
         return Ok(());
     }
@@ -331,6 +333,7 @@ impl Push {
     pub(super) fn of_data(push: PushEvseData) -> Push {
         let record = |record: crate::oicp::push::PushedRecord| Pushed {
             key: record.summary.key.clone(),
+            evse_id: record.summary.evse_id.clone(),
             value: Bytes::from(String::from(record.raw)),
             summary: Some(Box::new(record.summary)),
         };
@@ -346,6 +349,7 @@ impl Push {
     pub(super) fn of_status(push: PushEvseStatus) -> Push {
         let record = |record: crate::oicp::push::PushedStatus| Pushed {
             key: record.key,
+            evse_id: record.evse_id,
             value: Bytes::copy_from_slice(record.status.as_str().as_bytes()),
             summary: None,
         };

@@ -111,8 +111,12 @@ impl World {
     /// their own feeds.
     fn meshed(seed: u64, people: &[Person], readers: usize) -> World {
         let mut world = World::new(seed);
-        people.iter().for_each(|person| drop(world.add(std::slice::from_ref(person))));
-        (0..readers).for_each(|_| drop(world.add(&[])));
+        for person in people {
+            world.add(std::slice::from_ref(person));
+        }
+        for _ in 0..readers {
+            world.add(&[]);
+        }
         world.connect_all();
         world.run(3_000);
         world
