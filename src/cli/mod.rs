@@ -1,10 +1,13 @@
 //! The command line: part of the binary, sees only the public API.
 
 mod ask;
+mod demo;
 mod init;
+mod input;
 mod lint;
 mod push;
 mod run;
+mod text;
 
 use std::process::ExitCode;
 
@@ -28,8 +31,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a directory with configuration, keys and a party.
+    /// Bring up a whole network on this machine and watch it work: no files, no network, no flags needed.
+    Demo(demo::Args),
+    /// Make a directory with settings, keys and a party, ready to run.
     Init(init::Args),
+    /// Prolong what lets a node speak for its parties; its delegation ends after a month.
+    Renew(init::RenewArgs),
     /// Run a node.
     Run(run::Args),
     /// Push a register or status file to a node, as an operator's backend would.
@@ -46,7 +53,9 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Init(args) => init::run(&args),
+        Command::Renew(args) => init::renew(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Push(args) => block_on(push::run(args)),
@@ -54,11 +63,22 @@ pub(crate) fn main() -> ExitCode {
         Command::Peers(args) => block_on(ask::peers(args)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("chargemesh: {error:#}");
+        eprintln!("chargemesh: {}", told(&error));
         ExitCode::from(EXIT_FAILED)
     })
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// An error and its causes, each text once: many of our errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.extend([if told.is_empty() { "" } else { ": " }, &cause]);
+        }
+    }
+    told
 }

@@ -115,7 +115,7 @@ impl Runner {
             Some(done) = self.commits.next(), if !self.commits.is_empty() => Woken::Committed(done),
             command = self.parts.commands.recv(), if !full => Woken::Command(command),
             event = self.parts.events.recv(), if !full => Woken::Event(event),
-            () = tokio::time::sleep(Duration::from_millis(wait_ms)), if !full => Woken::Deadline,
+            () = due_in(wait_ms), if !full => Woken::Deadline,
         }
     }
 
@@ -215,11 +215,13 @@ impl Runner {
         }
     }
 
-    /// The peers are asked for by a task: the engine never waits for the mesh.
+    /// A task asks for the peers, and waits until pulls show what the view says: the engine waits for
+    /// neither.
     fn view(&self, reply: oneshot::Sender<NodeView>) {
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
-        let parties = self.parts.parties.clone();
+        let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
+            store.settled().await;
             let peers = mesh.peers().await.unwrap_or_default();
             // The asker may have gone.
             let _gone = reply.send(node_view(mesh.node_text(), parties, view, peers));
@@ -371,6 +373,15 @@ impl Runner {
             }
         }
         self.parts.store.close().await;
+    }
+}
+
+/// Waits; what is due already waits for one turn of the scheduler only, for a timer would take a
+/// millisecond or two, and a repair is written in thousands of slices.
+async fn due_in(wait_ms: u64) {
+    match wait_ms {
+        0 => tokio::task::yield_now().await,
+        _ => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
     }
 }
 

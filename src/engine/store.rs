@@ -43,6 +43,11 @@ impl Store {
         }
     }
 
+    /// Waits until what others publish is committed as far as it was queued: then pulls show it too.
+    pub(crate) async fn settled(self) {
+        self.0.directory.settled().await;
+    }
+
     /// Reads the answer to a repair question.
     pub(crate) fn feed_answer(&self, request: SyncRequest) -> Reading {
         let reader = self.0.reader.clone();

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use super::answer::Answer;
 use super::call::Call;
 use super::directory::{DataPage, DataRow, DirectoryError};
 use super::shared::{Shared, Snapshot};
 use super::snapshot::pull_name;
+use super::workers::WorkError;
 use crate::identity::{PartyId, Role};
 use crate::oicp::conform::{self, DeltaType, PullFields};
 use crate::oicp::finding::Fault;
@@ -35,9 +38,7 @@ pub(super) async fn pull_data(shared: &Shared, call: Call) -> Result<Answer, Ans
         shared.snapshots.keep(name, Snapshot { version: page.version, delta });
     }
 
-    let bytes = page.rows.iter().map(|row| row.payload.len()).sum();
-    let text = shared.workers.run(bytes, move || write(wanted, &page, geo_format)).await?;
-    Ok(Answer::ok(text))
+    Ok(Answer::ok(write(shared, wanted, page, geo_format).await?))
 }
 
 async fn ask(
@@ -59,10 +60,32 @@ async fn ask(
     Ok((directory.data_page(request, page, as_of).await?, false))
 }
 
-/// Writes the page; the pull's fields are added and the shapes conformed here, for this puller only.
-fn write(wanted: PageRequest, page: &DataPage, geo_format: GeoFormat) -> String {
-    let records: Vec<String> = page.rows.iter().filter_map(|row| write_record(row, geo_format)).collect();
-    page::write(wanted, page.total, &records, &StatusCode::from(Code::Success))
+/// Writes the page; the pull's fields are added and the shapes conformed here, for this puller only. The
+/// records of a large page are written by several threads.
+async fn write(
+    shared: &Shared,
+    wanted: PageRequest,
+    page: DataPage,
+    geo_format: GeoFormat,
+) -> Result<String, WorkError> {
+    let DataPage { rows, total, .. } = page;
+    let bytes = rows.iter().map(|row| row.payload.len()).sum();
+    let rows_per_part = rows.len().div_ceil(shared.workers.parts(bytes)).max(1);
+    let rows = Arc::new(rows);
+    let parts = (0..rows.len()).step_by(rows_per_part).map(|from| {
+        let rows = Arc::clone(&rows);
+        let write = move || -> Vec<String> {
+            rows.iter()
+                .skip(from)
+                .take(rows_per_part)
+                .filter_map(|row| write_record(row, geo_format))
+                .collect()
+        };
+        shared.workers.run(bytes, write)
+    });
+    let records: Vec<String> = try_join_all(parts).await?.into_iter().flatten().collect();
+    let join = move || page::write(wanted, total, &records, &StatusCode::from(Code::Success));
+    shared.workers.run(bytes, join).await
 }
 
 pub(super) fn write_record(row: &DataRow, geo_format: GeoFormat) -> Option<String> {

@@ -16,6 +16,9 @@ pub type ThreadSpawner =
 
 /// Bodies and answers below this size (bytes) are handled in place: about half a millisecond of parsing.
 pub(super) const INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Work about fewer bytes than this is not cut into parts: waking another thread costs some 20 microseconds,
+/// writing these bytes half a millisecond.
+const PART_BYTES_MIN: usize = 64 * 1024;
 /// Jobs that may wait for a worker thread. Each holds at most one body, which is bounded elsewhere.
 const QUEUE_MAX: usize = 64;
 
@@ -34,6 +37,7 @@ pub(super) enum WorkError {
 #[derive(Clone)]
 pub(super) struct Workers {
     jobs: SyncSender<Job>,
+    threads: usize,
 }
 
 impl Workers {
@@ -44,7 +48,12 @@ impl Workers {
             let queue = Arc::clone(&queue);
             spawner("facade-worker", Box::new(move || work(&queue)))?;
         }
-        Ok(Workers { jobs })
+        Ok(Workers { jobs, threads })
+    }
+
+    /// Into how many parts work about so many bytes is best cut, so that all threads help with it.
+    pub(super) fn parts(&self, bytes: usize) -> usize {
+        (bytes / PART_BYTES_MIN).clamp(1, self.threads.max(1))
     }
 
     /// Does `work` on a worker thread, or in place if it is about few bytes.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use libp2p::core::transport::ListenerId;
 use libp2p::futures::StreamExt as _;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ use crate::protocol::{NodeId, Topic};
 
 /// Events that one command may add while the engine is slow; above it no command is taken.
 const OUTBOX_MAX: usize = 256;
+
+/// Askers for our addresses that wait while a listener opens.
+const ADDRESS_WAITERS_MAX: usize = 16;
 
 /// Lines to partners; each has a task and a table of up to 64 questions.
 const LINES_MAX: usize = 1024;
@@ -70,6 +74,10 @@ pub(super) struct Actor {
     pub(super) counts: MeshCounts,
     pub(super) rng: ChaCha8Rng,
     pub(super) next_walk: Instant,
+    /// Listeners that have no address yet.
+    pub(super) opening: Vec<ListenerId>,
+    /// Who waits for their addresses.
+    pub(super) address_waiters: Vec<oneshot::Sender<Vec<String>>>,
 }
 
 impl Actor {
@@ -135,7 +143,11 @@ impl Actor {
             Command::AddAddress { node, address } => self.add_address(&node, &address),
             // Whoever asked and went away does not want to know.
             Command::Peers { reply } => drop(reply.send(self.peer_infos())),
-            Command::Addresses { reply } => drop(reply.send(self.listen_addresses())),
+            Command::Addresses { reply } => {
+                self.address_waiters.truncate(ADDRESS_WAITERS_MAX);
+                self.address_waiters.push(reply);
+                self.tell_addresses();
+            }
             Command::Counts { reply } => drop(reply.send(self.counts)),
         }
         true
@@ -238,7 +250,24 @@ impl Actor {
         }
     }
 
-    pub(super) fn listen_addresses(&self) -> Vec<String> {
+    /// A listener has an address, or never will.
+    pub(super) fn opened(&mut self, listener: ListenerId) {
+        self.opening.retain(|other| *other != listener);
+        self.tell_addresses();
+    }
+
+    fn tell_addresses(&mut self) {
+        if !self.opening.is_empty() {
+            return;
+        }
+        let addresses = self.listen_addresses();
+        for waiter in self.address_waiters.drain(..) {
+            // Who asked may have gone.
+            let _gone = waiter.send(addresses.clone());
+        }
+    }
+
+    fn listen_addresses(&self) -> Vec<String> {
         let me = *self.swarm.local_peer_id();
         let whole =
             |address: &Multiaddr| address.clone().with_p2p(me).unwrap_or_else(|same| same).to_string();

@@ -53,8 +53,8 @@ impl Mesh {
         &self.node_text
     }
 
-    /// The open listen addresses, each with `/p2p/<peer id>`. Not for the task that takes the events:
-    /// the mesh answers only while it has room for events.
+    /// The listen addresses, each with `/p2p/<peer id>`. Not for the task that takes the events:
+    /// the mesh answers only while it has room for events. Answered when all listeners are open.
     ///
     /// # Errors
     /// [`Refused`] if the mesh is busy or stopped.

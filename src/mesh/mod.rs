@@ -27,6 +27,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
@@ -101,7 +102,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
     let tasks = TaskTracker::new();
     let settings = swarm_config(&start.executor, &tasks);
     let mut swarm = Swarm::new(start.transport.0, behaviour, me, settings);
-    open(&mut swarm, &config, &start.subscribe)?;
+    let opening = open(&mut swarm, &config, &start.subscribe)?;
     let (events, received) = mpsc::channel(config.events_max);
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
     let (commands, commanded) = mpsc::channel(config.commands_max);
@@ -148,6 +149,8 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         counts: Default::default(),
         rng: ChaCha8Rng::seed_from_u64(start.rng_seed),
         next_walk: Instant::now(),
+        opening,
+        address_waiters: Vec::new(),
         config,
     };
     (start.executor)(Box::pin(tasks.track_future(actor.run())));
@@ -155,22 +158,31 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
     Ok((mesh, received))
 }
 
-/// Opens the listeners, names the addresses to be told, subscribes.
-fn open(swarm: &mut Swarm<behaviour::Behaviour>, config: &Config, topics: &[Topic]) -> Result<(), MeshError> {
+/// Opens the listeners, names the addresses to be told, subscribes. Gives the listeners that are opening.
+fn open(
+    swarm: &mut Swarm<behaviour::Behaviour>,
+    config: &Config,
+    topics: &[Topic],
+) -> Result<Vec<ListenerId>, MeshError> {
+    let mut opening = Vec::new();
     for address in &config.listen {
         let listened = swarm.listen_on(parse_address("listen", address)?);
-        listened.map_err(|e| MeshError::Listen { address: address.clone(), why: e.to_string() })?;
+        let failed = |e: libp2p::TransportError<std::io::Error>| MeshError::Listen {
+            address: address.clone(),
+            why: e.to_string(),
+        };
+        opening.push(listened.map_err(failed)?);
     }
     for address in &config.announce {
         swarm.add_external_address(parse_address("announce", address)?);
     }
-    let Some(gossip) = swarm.behaviour_mut().gossip.as_mut() else { return Ok(()) };
+    let Some(gossip) = swarm.behaviour_mut().gossip.as_mut() else { return Ok(opening) };
     for topic in topics {
         gossip
             .subscribe(&gossip::ident(*topic, config))
             .map_err(|error| MeshError::Build { part: "subscriptions", why: error.to_string() })?;
     }
-    Ok(())
+    Ok(opening)
 }
 
 fn swarm_config(executor: &Executor, tasks: &TaskTracker) -> libp2p::swarm::Config {

@@ -27,14 +27,16 @@ impl Actor {
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.on_dial_failed(peer, &error);
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.opened(listener_id);
                 let me = *self.swarm.local_peer_id();
                 let address = address.with_p2p(me).unwrap_or_else(|same| same).to_string();
                 tracing::info!(address, "listening");
                 self.emit(MeshEvent::Listening { address });
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener has trouble"),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.opened(listener_id);
                 tracing::error!(?addresses, ?reason, "a listener closed: nobody can dial this address");
             }
             _ => {}

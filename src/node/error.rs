@@ -6,9 +6,14 @@ use crate::identity::{ChainError, PartyId};
 use crate::mesh::MeshError;
 use crate::storage::StorageError;
 
+use super::load::LoadError;
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// A file that the settings name cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The databases cannot be opened.
     #[error("storage: {0}")]
     Storage(#[source] StorageError),

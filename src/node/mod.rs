@@ -4,6 +4,7 @@ mod cards;
 mod deps;
 mod error;
 mod identity;
+mod load;
 mod restore;
 mod upkeep;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use deps::Deps;
 pub use error::NodeError;
 pub use identity::Identity;
+pub use load::{LoadError, load};
 
 use crate::engine::{APPLIED_CHANGES_MAX, Command, Engine, Parts, Runner, Spawn, Store};
 use crate::facade::{self, Facade, FacadeDeps};

@@ -1,20 +1,9 @@
 //! Tests of lint and repair, among them every count of the Swiss register.
 
 use std::io::Read;
-use std::path::PathBuf;
 
 use super::*;
-
-fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var("CHARGEMESH_SHARED")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").to_owned());
-    let path = PathBuf::from(root).join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: {} is missing", path.display());
-    None
-}
+use crate::oicp::tests::shared;
 
 fn unpacked(path: &str) -> Option<Vec<u8>> {
     let file = std::fs::File::open(shared(path)?).unwrap();

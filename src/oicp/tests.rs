@@ -1,5 +1,6 @@
 //! The specification's own examples: all are read tolerantly, the valid ones raise no error.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::finding::Severity;
@@ -7,15 +8,27 @@ use super::json::Node;
 use super::reading::Reading;
 use super::*;
 
-fn fixtures() -> Option<PathBuf> {
+/// A file or folder of the shared material; if it is missing says so, also in the file that
+/// `CHARGEMESH_SKIPS` names, from which CI prints its list of skipped tests.
+pub(super) fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var("CHARGEMESH_SHARED")
         .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").to_owned());
-    let path = PathBuf::from(root).join("oicp/fixtures");
-    if path.exists() {
-        return Some(path);
+    let found = PathBuf::from(root).join(path);
+    if found.exists() {
+        return Some(found);
     }
-    println!("SKIPPED: {} is missing", path.display());
+    let test = std::thread::current().name().unwrap_or("a test of oicp").to_owned();
+    let line = format!("SKIPPED: {test}: no shared/{path}\n");
+    print!("{line}");
+    if let Some(list) = std::env::var_os("CHARGEMESH_SKIPS") {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
     None
+}
+
+fn fixtures() -> Option<PathBuf> {
+    shared("oicp/fixtures")
 }
 
 /// Reads one example by its message's reader; `None` for a message of another module.

@@ -28,7 +28,7 @@ pub fn decide(claims: &[(PartyId, GrantClass)]) -> Option<PartyId> {
 
 /// Which parties may publish what, and which EVSEs are claimed twice.
 #[derive(Debug, Default)]
-pub struct Claims {
+pub(super) struct Claims {
     /// Parties by the operator part that they may publish under. Most have one, so that "who else
     /// could claim this EVSE?" is answered without an index over all EVSEs.
     publishers: BTreeMap<String, BTreeSet<PartyId>>,
@@ -37,7 +37,7 @@ pub struct Claims {
 
 impl Claims {
     /// A party may publish under this operator part.
-    pub fn add_publisher(&mut self, operator: &str, party: &PartyId) {
+    pub(super) fn add_publisher(&mut self, operator: &str, party: &PartyId) {
         if self.publishers.get(operator).is_some_and(|parties| parties.contains(party)) {
             return;
         }
@@ -45,17 +45,17 @@ impl Claims {
     }
 
     /// Parties that may publish under this operator part.
-    pub fn publishers(&self, operator: &str) -> impl Iterator<Item = &PartyId> {
+    pub(super) fn publishers(&self, operator: &str) -> impl Iterator<Item = &PartyId> {
         self.publishers.get(operator).into_iter().flatten()
     }
 
     /// Parties that may publish under this operator part, if there are several.
-    pub fn rivals(&self, operator: &str) -> Option<&BTreeSet<PartyId>> {
+    pub(super) fn rivals(&self, operator: &str) -> Option<&BTreeSet<PartyId>> {
         self.publishers.get(operator).filter(|parties| parties.len() > 1)
     }
 
     /// Records how a conflict stands now and gives how it stood before.
-    pub fn settle(&mut self, kind: Kind, key: &EvseKey, now: Option<Conflict>) -> Option<Conflict> {
+    pub(super) fn settle(&mut self, kind: Kind, key: &EvseKey, now: Option<Conflict>) -> Option<Conflict> {
         match now {
             Some(conflict) => self.conflicts.insert((kind, key.clone()), conflict),
             None => self.conflicts.remove(&(kind, key.clone())),
@@ -63,12 +63,12 @@ impl Claims {
     }
 
     /// How a conflict stands; `None` if there is none.
-    pub fn get(&self, kind: Kind, key: &EvseKey) -> Option<&Conflict> {
+    pub(super) fn get(&self, kind: Kind, key: &EvseKey) -> Option<&Conflict> {
         self.conflicts.get(&(kind, key.clone()))
     }
 
     /// All conflicts.
-    pub fn conflicts(&self) -> impl Iterator<Item = (&(Kind, EvseKey), &Conflict)> {
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = (&(Kind, EvseKey), &Conflict)> {
         self.conflicts.iter()
     }
 }

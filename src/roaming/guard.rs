@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::Roaming;
 use super::change::{HeldPush, LedgerChange};
 use super::effect::{Action, Effects, Report};
-use super::input::{CallId, Now};
-use super::publish::{Change, Push, Refused, STILL_ASKING, reply};
+use super::input::{CallId, Input, Now};
+use super::publish::{Change, Push, Refused, reply};
 use super::records;
 use crate::oicp::push::ActionType;
 use crate::oicp::reading::Reading;
@@ -68,7 +68,7 @@ impl Roaming {
     /// Does a held push after all.
     pub(super) fn confirm(&mut self, call: CallId, held: u64, now: Now, fx: &mut Effects) {
         if self.held.get(&held).is_some_and(|push| self.must_wait(&push.feed.party, now)) {
-            return reply(call, Err(StatusCode::with_info(Code::SystemError, STILL_ASKING)), fx);
+            return self.wait_push(Input::Confirm { call, held }, call, fx);
         }
         let Some(push) = self.held.remove(&held) else {
             let info = format!("there is no held push {held}: see `chargemesh peers --held`");

@@ -159,6 +159,8 @@ impl Roaming {
     /// Messages whose sender stayed unknown.
     pub(super) fn give_up_waiting(&mut self, now: Now, fx: &mut Effects) {
         for message in self.speakers.expired(now) {
+            // What it announced is lost for us; whoever passed it on has the head.
+            self.gap_suspected(&message.from, now);
             self.refuse(&message.from, message.gossip, Refusal::UnknownSender, fx);
         }
     }

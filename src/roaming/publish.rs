@@ -32,8 +32,7 @@ pub(super) type Refused = StatusCode;
 pub(super) type Change = (EvseKey, Option<Pushed>);
 
 /// Why a push cannot be done yet.
-pub(super) const STILL_ASKING: &str =
-    "this node is still asking its peers for its own feeds: try again in some seconds";
+const STILL_ASKING: &str = "this node is still asking its peers for its own feeds: try again in some seconds";
 
 /// One record of a push, of either kind.
 #[derive(Clone)]
@@ -95,7 +94,7 @@ impl Roaming {
         !self.ready || Kind::ALL.iter().any(busy)
     }
 
-    fn wait_push(&mut self, input: Input, call: CallId, fx: &mut Effects) {
+    pub(super) fn wait_push(&mut self, input: Input, call: CallId, fx: &mut Effects) {
         if self.waiting_pushes.len() < WAITING_PUSHES_MAX {
             self.waiting_pushes.push_back(input);
         } else {

@@ -14,7 +14,7 @@ use crate::oicp::record::{Summary, summarise};
 use crate::protocol::{Digest, Kind};
 
 /// The operation that a delegation must name for a feed of this kind.
-pub fn operation(kind: Kind) -> Operation {
+pub(super) fn operation(kind: Kind) -> Operation {
     match kind {
         Kind::Data => Operation::EvsePublish,
         Kind::Status => Operation::StatusPublish,
@@ -22,13 +22,13 @@ pub fn operation(kind: Kind) -> Operation {
 }
 
 /// SHA-256 of a value.
-pub fn hash(value: &[u8]) -> Digest {
+pub(super) fn hash(value: &[u8]) -> Digest {
     Sha256::digest(value).into()
 }
 
 /// A checked version of a record.
 #[derive(Debug)]
-pub struct Checked {
+pub(super) struct Checked {
     /// The EVSE.
     pub key: EvseKey,
     /// Number of the change.
@@ -45,7 +45,7 @@ pub struct Checked {
 
 impl Checked {
     /// What the tree keeps of it; `None` for a delete.
-    pub fn entry(&self) -> Option<Entry> {
+    pub(super) fn entry(&self) -> Option<Entry> {
         self.value.as_ref().map(|_| Entry {
             key: self.key.clone(),
             seq: self.seq,
@@ -55,7 +55,7 @@ impl Checked {
     }
 
     /// What storage keeps of it.
-    pub fn into_change(self, visible: bool) -> RecordChange {
+    pub(super) fn into_change(self, visible: bool) -> RecordChange {
         RecordChange {
             key: self.key,
             seq: self.seq,
@@ -71,7 +71,7 @@ impl Checked {
 /// Checks one version of a record: the key is canonical and within the sender's own credential, the
 /// value is what the kind promises, and it is about the EVSE of the key. A delete may be of any key: it
 /// takes from the sender's own feed alone, and how else would it leave what its credential lost?
-pub fn check(
+pub(super) fn check(
     kind: Kind,
     speaker: &Speaker,
     key: &str,

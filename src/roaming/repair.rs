@@ -29,7 +29,7 @@ enum Asked {
 
 /// A repair under way.
 #[derive(Debug)]
-pub struct Job {
+pub(super) struct Job {
     feed: FeedId,
     peer: NodeId,
     asked: Asked,
@@ -61,7 +61,7 @@ struct Staged {
 
 /// A verified answer that is being written, slice by slice, so that nobody waits long for storage.
 #[derive(Debug)]
-pub struct Slices {
+pub(super) struct Slices {
     feed: FeedId,
     known: KnownHead,
     speaker: std::sync::Arc<crate::identity::Speaker>,
@@ -220,6 +220,10 @@ impl Roaming {
             if job.asked != Asked::All {
                 // It may be our own past that does not fit: ask the same peer for more before blaming it.
                 return self.ask_for(&job.feed, job.peer, now, fx);
+            }
+            if staged.speaker.peer_id() == job.peer.as_bytes() {
+                // Nobody but the writer can have got it wrong.
+                self.inconsistent(&job.feed, now, fx);
             }
             return self.sync_broken(sync, job, Some(Misdeed::FalseAnswer), now, fx);
         }

@@ -57,23 +57,23 @@ impl Roaming {
                 continue;
             }
             if let Err(restored) = self.reload_feed(own, restored, now) {
-                forgotten.push(restored);
+                forgotten.push(*restored);
             }
         }
         self.judge_anew(&forgotten);
     }
 
     /// `Err` gives a feed back that does not count any more.
-    fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) -> Result<(), RestoredFeed> {
-        // What we signed ourselves needs no proof, and may hang on a delegation that was renewed since.
+    fn reload_feed(&mut self, own: bool, restored: RestoredFeed, now: Now) -> Result<(), Box<RestoredFeed>> {
         let ours = self.parties.get(&restored.head.feed.party).filter(|_| own);
-        let verified = match ours {
-            Some(ours) => Some((restored.head.clone(), ours.speaker.clone())),
-            None => {
-                self.verify_head(&restored.signed, now).ok().filter(|(head, _)| !self.is_stale(head, now))
-            }
+        let verified = match ours.map(|party| party.speaker.clone()) {
+            // The ledger is our own word: it holds under a renewed delegation too, and is signed again.
+            Some(speaker) => Some((restored.head.clone(), speaker)),
+            None => self.verify_head(&restored.signed, now).ok(),
         };
-        let Some((head, speaker)) = verified else { return Err(restored) };
+        let Some((head, speaker)) = verified.filter(|(head, _)| own || !self.is_stale(head, now)) else {
+            return Err(Box::new(restored));
+        };
         let feed_id = head.feed.clone();
         let mut feed = Feed::new(own);
         restored.entries.into_iter().for_each(|entry| drop(feed.tree.put(entry)));

@@ -20,7 +20,7 @@ const DISTRUST_MS: u64 = 60_000;
 
 /// A message whose sender is not known yet.
 #[derive(Debug)]
-pub struct Waiting {
+pub(super) struct Waiting {
     /// The peer that passed it on.
     pub from: NodeId,
     /// For the verdict; `None` if it did not come by gossip.
@@ -32,7 +32,7 @@ pub struct Waiting {
 }
 
 /// What is known of a delegation hash.
-pub enum Knowledge {
+pub(super) enum Knowledge {
     /// A verified chain.
     Known(Arc<Speaker>),
     /// A chain that does not count here.
@@ -43,7 +43,7 @@ pub enum Knowledge {
 
 /// All senders.
 #[derive(Debug)]
-pub struct Speakers {
+pub(super) struct Speakers {
     network: String,
     trust: TrustList,
     revocations: Revocations,
@@ -55,7 +55,7 @@ pub struct Speakers {
 
 impl Speakers {
     /// Nobody yet.
-    pub fn new(network: String, trust: TrustList) -> Speakers {
+    pub(super) fn new(network: String, trust: TrustList) -> Speakers {
         Speakers {
             network,
             trust,
@@ -68,12 +68,12 @@ impl Speakers {
     }
 
     /// The network all of this is about.
-    pub fn network(&self) -> &str {
+    pub(super) fn network(&self) -> &str {
         &self.network
     }
 
     /// What is known of a delegation.
-    pub fn of(&self, delegation: &Digest, now: Now) -> Knowledge {
+    pub(super) fn of(&self, delegation: &Digest, now: Now) -> Knowledge {
         match self.known.get(delegation) {
             Some((speaker, _)) => Knowledge::Known(speaker.clone()),
             None if self.distrusted.get(delegation).is_some_and(|until| *until > now.mono_ms) => {
@@ -84,28 +84,28 @@ impl Speakers {
     }
 
     /// The chain behind a delegation, to hand on.
-    pub fn chain(&self, delegation: &Digest) -> Option<&Chain> {
+    pub(super) fn chain(&self, delegation: &Digest) -> Option<&Chain> {
         self.known.get(delegation).map(|(_, chain)| chain)
     }
 
     /// Keeps the chain of a party of this node, whomever else this node trusts.
-    pub fn keep_own(&mut self, speaker: Arc<Speaker>, chain: Chain) {
+    pub(super) fn keep_own(&mut self, speaker: Arc<Speaker>, chain: Chain) {
         self.known.insert(*speaker.delegation_hash(), (speaker, chain));
     }
 
     /// Whether no more chains can be kept.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.known.len() >= SPEAKERS_MAX
     }
 
     /// Forgets all chains but these: delegations live for days, their writers for years.
-    pub fn keep_only(&mut self, used: &std::collections::BTreeSet<Digest>) {
+    pub(super) fn keep_only(&mut self, used: &std::collections::BTreeSet<Digest>) {
         self.known.retain(|delegation, _| used.contains(delegation));
     }
 
     /// Verifies a chain and keeps it. One that has ended is kept too: a joiner learns feeds whose writer
     /// is offline, and each head is judged at the time when it was signed (`decisions.md` 7).
-    pub fn admit(&mut self, chain: Chain, now: Now) -> Result<Arc<Speaker>, Refusal> {
+    pub(super) fn admit(&mut self, chain: Chain, now: Now) -> Result<Arc<Speaker>, Refusal> {
         let delegation = chain.delegation_hash();
         let verified = match self.verify(&chain, now.unix_s()) {
             Err(ChainError::Expired { until_unix_s, .. }) => {
@@ -145,7 +145,12 @@ impl Speakers {
     }
 
     /// Holds a message until its sender is known. `Err` gives it back: no room.
-    pub fn hold(&mut self, delegation: Digest, message: Waiting, room: usize) -> Result<bool, Waiting> {
+    pub(super) fn hold(
+        &mut self,
+        delegation: Digest,
+        message: Waiting,
+        room: usize,
+    ) -> Result<bool, Waiting> {
         if self.waiting_count >= room {
             return Err(message);
         }
@@ -156,14 +161,14 @@ impl Speakers {
     }
 
     /// The messages that waited for this sender.
-    pub fn release(&mut self, delegation: &Digest) -> Vec<Waiting> {
+    pub(super) fn release(&mut self, delegation: &Digest) -> Vec<Waiting> {
         let released = self.waiting.remove(delegation).unwrap_or_default();
         self.waiting_count -= released.len();
         released
     }
 
     /// The messages that waited too long.
-    pub fn expired(&mut self, now: Now) -> Vec<Waiting> {
+    pub(super) fn expired(&mut self, now: Now) -> Vec<Waiting> {
         let mut expired = Vec::new();
         for list in self.waiting.values_mut() {
             let (late, rest) = std::mem::take(list).into_iter().partition(|w| w.until_ms <= now.mono_ms);
@@ -176,7 +181,7 @@ impl Speakers {
     }
 
     /// Whether any message waits.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.waiting_count > 0
     }
 }

@@ -208,6 +208,12 @@ impl<T: Store> Writer<T> {
         answer.await.unwrap_or(Err(StorageError::Closed))
     }
 
+    /// Waits until everything that was queued before is committed or refused. Returns at once if the writer
+    /// was closed.
+    pub async fn settled(&self) {
+        let _closed = self.with(|_| ()).await;
+    }
+
     /// Does something with the database between two commits.
     async fn with<R: Send + 'static>(
         &self,

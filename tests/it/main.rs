@@ -1,5 +1,18 @@
 //! The one integration-test binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod attacker;
+mod bad_http;
+mod bad_mesh;
+mod cards;
+mod cli;
+mod conformance;
+mod crash;
 mod flows;
+mod ownership;
+mod push;
+mod real_data;
+mod real_demo;
+mod rebuild;
 mod support;

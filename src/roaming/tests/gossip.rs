@@ -167,7 +167,7 @@ fn out_of_scope_is_rejected() {
 #[test]
 fn another_network_is_rejected() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(6, &[a.clone()], 1);
+    let mut world = World::meshed(6, std::slice::from_ref(&a), 1);
     let head = Head {
         feed: FeedId::public(a.party(), Kind::Data),
         epoch: 1,
@@ -280,7 +280,7 @@ fn the_messages_held_have_a_limit() {
 #[test]
 fn a_false_credential_in_an_answer_does_not_condemn_the_delegation() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(13, &[a.clone()], 1);
+    let mut world = World::meshed(13, std::slice::from_ref(&a), 1);
     let mut chain = a.chain(&node_id(0));
     let delegation = chain.delegation_hash();
     chain.credential = Person::new("CH*BBB", 2).chain(&node_id(1)).credential;
@@ -296,7 +296,7 @@ fn a_false_credential_in_an_answer_does_not_condemn_the_delegation() {
 #[test]
 fn equivocation_is_proved_and_freezes_the_feed_until_a_higher_incarnation() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(14, &[a.clone()], 2);
+    let mut world = World::meshed(14, std::slice::from_ref(&a), 2);
     let one = forge(&a, 0, Kind::Status, &[("CHAAAE1", "Available")], |_| {});
     let two = forge(&a, 0, Kind::Status, &[("CHAAAE1", "Occupied")], |_| {});
     assert_eq!(verdict(&mut world, 0, 1, one), Verdict::Accept);
@@ -318,7 +318,7 @@ fn equivocation_is_proved_and_freezes_the_feed_until_a_higher_incarnation() {
 #[test]
 fn comparison_finds_an_equivocation() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(15, &[a.clone()], 2);
+    let mut world = World::meshed(15, std::slice::from_ref(&a), 2);
     world.load(0, "CH*AAA", 1, "so that the readers know who this is");
     world.run(1_000);
     world.disconnect(1, 2);
@@ -341,7 +341,7 @@ fn comparison_finds_an_equivocation() {
 #[test]
 fn a_root_that_matches_nothing_is_the_writers_fault() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(16, &[a.clone()], 3);
+    let mut world = World::meshed(16, std::slice::from_ref(&a), 3);
     let wrong = forge(&a, 0, Kind::Status, &[("CHAAAE1", "Available")], |head| head.root = [9; 32]);
     assert_eq!(verdict(&mut world, 0, 1, wrong), Verdict::Ignore);
     assert_eq!(world.feed(1, "CH*AAA", Kind::Status).unwrap().state, "inconsistent");
@@ -360,7 +360,7 @@ fn a_root_that_matches_nothing_is_the_writers_fault() {
 #[test]
 fn an_unknown_kind_is_ignored() {
     let a = Person::new("CH*AAA", 1);
-    let mut world = World::meshed(17, &[a.clone()], 1);
+    let mut world = World::meshed(17, std::slice::from_ref(&a), 1);
     #[derive(serde::Serialize)]
     struct Wire<'a>(&'a str, u8, u64, u64, u64, u64, Raw, u64, u64, Raw, &'a str, &'a str);
     #[derive(Clone, Copy)]

@@ -18,7 +18,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest as _, Sha256};
 
-use super::change::HeldPush;
 use super::*;
 use crate::oicp::push::{ActionType, read_evse_data, read_evse_status};
 use crate::oicp::reading::Reading;
@@ -108,12 +107,24 @@ impl World {
         index
     }
 
+    fn add_each(&mut self, people: &[Person]) {
+        for person in people {
+            self.add(std::slice::from_ref(person));
+        }
+    }
+
+    fn add_readers(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add(&[]);
+        }
+    }
+
     /// One node per party and `readers` nodes without, all connected, past the time of asking for
     /// their own feeds.
     fn meshed(seed: u64, people: &[Person], readers: usize) -> World {
         let mut world = World::new(seed);
-        people.iter().for_each(|person| drop(world.add(std::slice::from_ref(person))));
-        (0..readers).for_each(|_| drop(world.add(&[])));
+        world.add_each(people);
+        world.add_readers(readers);
         world.connect_all();
         world.run(3_000);
         world

@@ -1,9 +1,8 @@
-//! One commit: changes become rows. A record that changes, is deleted, or enters or leaves the view ends
-//! its version and begins another; statuses have no history.
+//! One commit: changes become rows. A changed, deleted, shown or hidden record ends a version; statuses have none.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Result, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Result, Transaction, params};
 
 use super::CommitVersion;
 use super::geo::micro_box;
@@ -24,6 +23,29 @@ pub(super) struct Commit<'c> {
     touched: bool,
     /// Numbers of the changes since the stored head, by feed: tells whether all are known.
     news: BTreeMap<i64, Vec<u64>>,
+}
+
+const INSERT_DATA: &str = "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, \
+     country, accessibility, calibration, renewable, hubject, open_24_hours, auth_modes) \
+     VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(feed, key) WHERE died IS NULL DO NOTHING";
+
+const INSERT_PLACE: &str = "INSERT INTO geo(id, lon_min, lon_max, lat_min, lat_max) VALUES (?, ?, ?, ?, ?)";
+
+/// What inserts a version, looked up once for many records.
+struct Inserts<'c> {
+    data: CachedStatement<'c>,
+    payload: CachedStatement<'c>,
+    place: CachedStatement<'c>,
+}
+
+impl<'c> Inserts<'c> {
+    fn prepare(tx: &'c Transaction<'c>) -> Result<Inserts<'c>> {
+        Ok(Inserts {
+            data: tx.prepare_cached(INSERT_DATA)?,
+            payload: tx.prepare_cached("INSERT INTO payloads(id, body) VALUES (?, ?)")?,
+            place: tx.prepare_cached(INSERT_PLACE)?,
+        })
+    }
 }
 
 struct Feed {
@@ -118,83 +140,101 @@ impl<'c> Commit<'c> {
         let news = self.news.entry(row.id).or_default();
         news.extend(records.iter().map(|record| record.seq).filter(|seq| *seq > known_seq));
         match feed.kind {
-            Kind::Data => self.data_records(row.id, records),
-            Kind::Status => self.status_records(row.id, records),
+            Kind::Data => self.data_records(&row, records),
+            Kind::Status => self.status_records(&row, records),
         }
     }
 
-    fn data_records(&mut self, feed: i64, records: &[RecordChange]) -> Result<()> {
-        // A cold sync fills an empty feed: nothing to end, no tombstone to clear.
-        let live = self.any("SELECT EXISTS(SELECT 1 FROM data WHERE feed = ? AND died IS NULL)", feed)?;
-        let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed)?;
+    fn data_records(&mut self, feed: &Feed, records: &[RecordChange]) -> Result<()> {
+        let mut inserts = Inserts::prepare(self.tx)?;
+        let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed.id)?;
         for record in records {
             self.touched = true;
-            if live {
-                self.end(feed, &record.key)?;
+            // A cold sync fills a feed that has no head yet: there is no version to end, and to look for one
+            // costs as much as the insert.
+            if feed.head.is_some() || record.value.is_none() {
+                self.end(feed.id, &record.key)?;
             }
-            match &record.value {
-                Some(value) => {
-                    if buried {
-                        self.unbury(feed, &record.key)?;
-                    }
-                    self.insert(feed, record, value)?;
-                }
-                None => {
-                    self.bury(feed, record)?;
-                    buried = true;
-                }
+            let Some(value) = &record.value else {
+                self.bury(feed.id, record)?;
+                buried = true;
+                continue;
+            };
+            if buried {
+                self.unbury(feed.id, &record.key)?;
+            }
+            if !self.insert(&mut inserts, feed.id, record, value)? {
+                // Twice in one feed: the later one counts.
+                self.end(feed.id, &record.key)?;
+                self.insert(&mut inserts, feed.id, record, value)?;
             }
         }
         Ok(())
     }
 
-    fn insert(&mut self, feed: i64, record: &RecordChange, value: &[u8]) -> Result<()> {
-        self.last_row += 1;
-        let id = Number(self.last_row);
+    /// Inserts a version; false, and nothing is done, if the record has a live one.
+    fn insert(
+        &mut self,
+        inserts: &mut Inserts<'_>,
+        feed: i64,
+        record: &RecordChange,
+        value: &[u8],
+    ) -> Result<bool> {
+        let id = Number(self.last_row + 1);
         let summary = record.summary.as_deref();
         let position = summary.and_then(|summary| summary.position);
-        let modes = summary.map(modes_text);
-        self.run(
-            "INSERT INTO data(id, feed, key, seq, at_unix_ms, hash, visible, born, evse_id, lat, lon, country,
-                accessibility, calibration, renewable, hubject, open_24_hours, auth_modes)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            params![
-                id,
-                feed,
-                record.key.as_str(),
-                Number(record.seq),
-                Number(record.at_unix_ms),
-                record.hash,
-                record.visible,
-                Number(self.version),
-                summary.map(|summary| &*summary.evse_id),
-                position.map(|position| position.lat),
-                position.map(|position| position.lon),
-                summary.and_then(|summary| summary.country.as_deref()),
-                summary.and_then(|summary| summary.accessibility.as_deref()),
-                summary.and_then(|summary| summary.calibration_law.as_deref()),
-                summary.and_then(|summary| summary.renewable_energy),
-                summary.and_then(|summary| summary.hubject_compatible),
-                summary.and_then(|summary| summary.open_24_hours),
-                modes,
-            ],
-        )?;
-        self.run("INSERT INTO payloads(id, body) VALUES (?, ?)", params![id, value])?;
-        if record.visible {
-            self.show(self.last_row, position.map(|position| (position.lat, position.lon)))?;
+        let inserted = inserts.data.execute(params![
+            id,
+            feed,
+            record.key.as_str(),
+            Number(record.seq),
+            Number(record.at_unix_ms),
+            record.hash,
+            record.visible,
+            Number(self.version),
+            summary.map(|summary| &*summary.evse_id),
+            position.map(|position| position.lat),
+            position.map(|position| position.lon),
+            summary.and_then(|summary| summary.country.as_deref()),
+            summary.and_then(|summary| summary.accessibility.as_deref()),
+            summary.and_then(|summary| summary.calibration_law.as_deref()),
+            summary.and_then(|summary| summary.renewable_energy),
+            summary.and_then(|summary| summary.hubject_compatible),
+            summary.and_then(|summary| summary.open_24_hours),
+            summary.map(modes_text),
+        ])?;
+        if inserted == 0 {
+            return Ok(false);
         }
-        Ok(())
+        self.last_row += 1;
+        inserts.payload.execute(params![id, value])?;
+        if record.visible {
+            self.show(
+                &mut inserts.place,
+                self.last_row,
+                position.map(|position| (position.lat, position.lon)),
+            )?;
+        }
+        Ok(true)
     }
 
     /// A version has entered the view.
-    fn show(&mut self, id: u64, position: Option<(f64, f64)>) -> Result<()> {
+    fn show(
+        &mut self,
+        insert: &mut CachedStatement<'_>,
+        id: u64,
+        position: Option<(f64, f64)>,
+    ) -> Result<()> {
         self.shown += 1;
         if let Some((lat, lon)) = position {
             let place = micro_box(lat, lon);
-            self.run(
-                "INSERT INTO geo(id, lon_min, lon_max, lat_min, lat_max) VALUES (?, ?, ?, ?, ?)",
-                params![Number(id), place.lon_min, place.lon_max, place.lat_min, place.lat_max],
-            )?;
+            insert.execute(params![
+                Number(id),
+                place.lon_min,
+                place.lon_max,
+                place.lat_min,
+                place.lat_max
+            ])?;
         }
         Ok(())
     }
@@ -243,25 +283,35 @@ impl<'c> Commit<'c> {
         Ok(())
     }
 
-    fn status_records(&mut self, feed: i64, records: &[RecordChange]) -> Result<()> {
-        let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed)?;
+    fn status_records(&mut self, feed: &Feed, records: &[RecordChange]) -> Result<()> {
+        let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed.id)?;
+        // Nearly every change is of a status that is there and stays as visible as it was. An upsert names
+        // `visible`, and SQLite would then write the index again each time.
+        let mut update = self.tx.prepare_cached(
+            "UPDATE status SET seq = ?3, at_unix_ms = ?4, status = ?5
+             WHERE feed = ?1 AND key = ?2 AND visible = ?6",
+        )?;
         let mut upsert = self.tx.prepare_cached(
             "INSERT INTO status(feed, key, seq, at_unix_ms, status, visible) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT(feed, key) DO UPDATE SET seq = ?3, at_unix_ms = ?4, status = ?5, visible = ?6",
         )?;
         for record in records {
             let key = record.key.as_str();
-            if let Some(value) = &record.value {
-                if buried {
-                    self.unbury(feed, &record.key)?;
-                }
-                let (seq, at) = (Number(record.seq), Number(record.at_unix_ms));
-                upsert.execute(params![feed, key, seq, at, value.as_ref(), record.visible])?;
-            } else {
-                self.run("DELETE FROM status WHERE feed = ? AND key = ?", params![feed, key])?;
-                self.bury(feed, record)?;
+            let Some(value) = &record.value else {
+                self.run("DELETE FROM status WHERE feed = ? AND key = ?", params![feed.id, key])?;
+                self.bury(feed.id, record)?;
                 buried = true;
+                continue;
+            };
+            let (seq, at) = (Number(record.seq), Number(record.at_unix_ms));
+            let row = params![feed.id, key, seq, at, value.as_ref(), record.visible];
+            if feed.head.is_some() && update.execute(row)? > 0 {
+                continue;
             }
+            if buried {
+                self.unbury(feed.id, &record.key)?;
+            }
+            upsert.execute(row)?;
         }
         Ok(())
     }
@@ -308,7 +358,11 @@ impl<'c> Commit<'c> {
             "INSERT INTO payloads(id, body) SELECT ?, body FROM payloads WHERE id = ?",
             params![id, old],
         )?;
-        if visible { self.show(self.last_row, position) } else { Ok(()) }
+        if !visible {
+            return Ok(());
+        }
+        let mut insert = self.tx.prepare_cached(INSERT_PLACE)?;
+        self.show(&mut insert, self.last_row, position)
     }
 
     fn head(&mut self, head: &Head, signed: &SignedHead, received_unix_ms: u64) -> Result<()> {

@@ -1,18 +1,23 @@
 //! A network of whole nodes on loopback, with its own issuer, for tests over real sockets.
 
+pub(crate) mod skips;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chargemesh::engine::NodeView;
+use chargemesh::engine::{Clock, NodeView};
 use chargemesh::identity::{
     CanonicalId, Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation,
     PartyId, SecretKey, TrustList, hash_of,
 };
-use chargemesh::node::{Deps, Identity, Node, Settings};
+use chargemesh::node::{Deps, Identity, Node, NodeError, Settings};
 use chargemesh::outbound::HubClient;
+use chargemesh::roaming::Now;
 use chargemesh::{facade, mesh, roaming};
 
 /// The network of all tests.
@@ -21,9 +26,10 @@ pub(crate) const NETWORK: &str = "test";
 /// How long a test waits for what should happen in milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An issuer that vouches for everybody.
+/// An issuer that vouches for everybody, and for whom its nodes believe it.
 pub(crate) struct World {
     issuer: SecretKey,
+    country: &'static str,
 }
 
 /// A deterministic key.
@@ -45,6 +51,12 @@ pub(crate) struct Plan {
     pub(crate) party: Option<String>,
     /// Further ids that it may publish under.
     pub(crate) subs: Vec<String>,
+    /// Further parties of the same node, as `EMP:DEEMP`.
+    pub(crate) also: Vec<String>,
+    /// Epoch of its delegations.
+    pub(crate) epoch: u64,
+    /// By how many milliseconds its wall clock is ahead.
+    pub(crate) ahead_ms: Arc<AtomicU64>,
     /// Settings beyond those of the support.
     pub(crate) settings: Settings,
 }
@@ -78,7 +90,24 @@ impl Plan {
                 ..facade::Config::default()
             });
         }
-        Plan { name: name.to_owned(), party: party.map(ToOwned::to_owned), subs: Vec::new(), settings }
+        Plan {
+            name: name.to_owned(),
+            party: party.map(ToOwned::to_owned),
+            subs: Vec::new(),
+            also: Vec::new(),
+            epoch: 1,
+            ahead_ms: Arc::default(),
+            settings,
+        }
+    }
+
+    /// Gives the node a further party, which its backend may use too.
+    pub(crate) fn also(mut self, party: &str) -> Plan {
+        self.also.push(party.to_owned());
+        for backend in self.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends) {
+            backend.parties.push(party.to_owned());
+        }
+        self
     }
 
     pub(crate) fn bootstrap(mut self, addresses: &[String]) -> Plan {
@@ -92,6 +121,19 @@ impl Plan {
     }
 }
 
+/// A wall clock that a test can set.
+struct Ahead {
+    clock: Arc<dyn Clock>,
+    by_ms: Arc<AtomicU64>,
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { unix_ms: now.unix_ms + self.by_ms.load(Ordering::Relaxed), ..now }
+    }
+}
+
 impl World {
     pub(crate) fn new() -> World {
         // The first test that gets here sets it; RUST_LOG says how much is shown.
@@ -99,13 +141,23 @@ impl World {
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
-        World { issuer: key("issuer") }
+        World { issuer: key("issuer"), country: "*" }
+    }
+
+    /// Nodes that believe the same issuer for one country only.
+    pub(crate) fn believing_in(country: &'static str) -> World {
+        World { country, ..World::new() }
+    }
+
+    /// Nodes with an issuer of their own, whom nobody else believes.
+    pub(crate) fn of_issuer(name: &str) -> World {
+        World { issuer: key(name), country: "*" }
     }
 
     pub(crate) fn trust(&self) -> TrustList {
         let grants = chargemesh::identity::Role::ALL
             .into_iter()
-            .map(|role| IssuerGrant { country: "*".to_owned(), role })
+            .map(|role| IssuerGrant { country: self.country.to_owned(), role })
             .collect();
         TrustList {
             issuers: vec![Issuer {
@@ -124,7 +176,8 @@ impl World {
     pub(crate) fn chain(&self, plan: &Plan, party: &PartyId, epoch: u64) -> Chain {
         let (org, message) = (key(&format!("org {}", plan.name)), key(&format!("message {}", plan.name)));
         let sub_ids: Vec<CanonicalId> = plan.subs.iter().map(|id| CanonicalId::parse(id).unwrap()).collect();
-        let now = unix_s();
+        // The same all day, so that a node which starts again has the credential that it had.
+        let now = unix_s() / 86_400 * 86_400;
         let terms = CredentialTerms {
             party: party.clone(),
             sub_ids: sub_ids.clone(),
@@ -133,7 +186,7 @@ impl World {
             org_key: org.public(),
             next_org_key_hash: None,
             not_before_unix_s: now - 3_600,
-            expires_unix_s: now + 86_400,
+            expires_unix_s: now + 2 * 86_400,
             serial: vec![1],
         };
         let credential = Credential::issue(NETWORK, &terms, "test", &self.issuer).unwrap();
@@ -146,7 +199,7 @@ impl World {
             operations_unknown: BTreeSet::new(),
             prefixes: sub_ids.into_iter().chain([party.id.clone()]).collect(),
             not_before_unix_s: now - 3_600,
-            expires_unix_s: now + 86_400,
+            expires_unix_s: now + 2 * 86_400,
             epoch,
             slot: 0,
         };
@@ -156,18 +209,28 @@ impl World {
 
     /// Starts a node.
     pub(crate) async fn start(&self, plan: &Plan) -> Node {
+        self.try_start(plan).await.unwrap()
+    }
+
+    /// Starts a node, or says why not.
+    pub(crate) async fn try_start(&self, plan: &Plan) -> Result<Node, NodeError> {
         let mut identity = Identity::without_party(node_seed(plan), self.trust());
-        if let Some(party) = &plan.party {
+        for (index, party) in plan.party.iter().chain(&plan.also).enumerate() {
             let party = PartyId::parse(party).unwrap();
-            let chain = self.chain(plan, &party, 1);
+            // Only the first party has further ids.
+            let of = Plan { subs: if index == 0 { plan.subs.clone() } else { Vec::new() }, ..plan.clone() };
+            let chain = self.chain(&of, &party, plan.epoch);
             let message_key = key(&format!("message {}", plan.name));
-            identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s()).unwrap();
+            identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s())?;
         }
-        Node::start(plan.settings.clone(), identity, Deps::system(7)).await.unwrap()
+        let mut deps = Deps::system(7);
+        deps.clock = Arc::new(Ahead { clock: deps.clock.clone(), by_ms: plan.ahead_ms.clone() });
+        Node::start(plan.settings.clone(), identity, deps).await
     }
 }
 
-fn node_seed(plan: &Plan) -> [u8; 32] {
+/// The secret seed of a plan's node.
+pub(crate) fn node_seed(plan: &Plan) -> [u8; 32] {
     hash_of(format!("node {}", plan.name).as_bytes())
 }
 
@@ -219,4 +282,45 @@ pub(crate) fn push_status(action: &str, operator: &str, statuses: &[(&str, &str)
         records.join(",")
     )
     .into()
+}
+
+/// A runtime for one test.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// An answer of a facade, with what the client of the product does not show.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) http: u16,
+    pub(crate) process_id: String,
+    pub(crate) body: String,
+}
+
+impl Said {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A bare HTTP POST to a node's facade.
+pub(crate) async fn post(node: &Node, path: &str, content_type: &str, body: impl Into<Bytes>) -> Said {
+    let url = format!("http://{}{path}", node.facade_address().unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = reqwest::Body::from(body.into());
+    let answer = client.post(url).header("content-type", content_type).body(body).send().await.unwrap();
+    let process_id =
+        answer.headers().get("process-id").map_or("", |value| value.to_str().unwrap()).to_owned();
+    Said { http: answer.status().as_u16(), process_id, body: answer.text().await.unwrap() }
+}
+
+/// What a node knows now.
+pub(crate) async fn view(node: &Node) -> NodeView {
+    node.engine().unwrap().view().await.unwrap()
+}
+
+/// The feeds of a view as far as they are content: party, kind, seq, root.
+pub(crate) fn content(view: &NodeView) -> Vec<(String, &'static str, u64, String)> {
+    view.feeds.iter().map(|feed| (feed.party.clone(), feed.kind, feed.seq, feed.root.clone())).collect()
 }

@@ -1,0 +1,145 @@
+//! The benchmarks of the product against bare peers, measured interleaved in one run: A B A B, the median of
+//! the pairs counts. See `../../README.md`.
+
+mod bare_gossip;
+mod bare_sqlite;
+mod child;
+mod client;
+mod cold_sync;
+mod evses;
+mod http;
+mod measure;
+mod parties;
+mod prefill;
+mod radius_query;
+mod status_fanout;
+mod status_ingest;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use evses::World;
+
+/// Benchmarks of chargemesh.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+/// What every benchmark can be told.
+#[derive(Clone, Debug, clap::Args)]
+struct Options {
+    /// Charging points of the world; 20000 make a quick run.
+    #[arg(long, global = true, default_value_t = 1_000_000)]
+    evses: usize,
+    /// Operators of the world.
+    #[arg(long, global = true, default_value_t = evses::OPERATORS)]
+    operators: usize,
+    /// Pairs of product and bare peer.
+    #[arg(long, global = true, default_value_t = 5)]
+    pairs: usize,
+    /// What the made-up data follows from.
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// Directory for the databases, emptied afterwards; up to 8 GB for a million charging points. Should be
+    /// on a real disk.
+    #[arg(long, global = true, default_value = "target/scratch")]
+    dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+#[command(rename_all = "snake_case")]
+enum Benchmark {
+    /// 4: cost of one delivered status update, and delivery with nodes killed.
+    StatusFanoutCost {
+        #[command(flatten)]
+        shape: status_fanout::Shape,
+    },
+    /// 5: statuses a second that a node takes which holds everything.
+    StatusIngest {
+        /// Batches of 100 statuses in each pair.
+        #[arg(long, default_value_t = 1_000)]
+        batches: usize,
+    },
+    /// 7: an empty node until everything answers.
+    ColdSync,
+    /// 9: PullEvseData around a point.
+    RadiusQuery {
+        /// Notation of coordinates that the puller asks for.
+        #[arg(long, default_value = "Google")]
+        notation: String,
+    },
+    /// The peers of cold_sync, started by it.
+    #[command(hide = true, name = "cold-sync-sources")]
+    ColdSyncSources { dir: PathBuf },
+    /// The peer of status_ingest, started by it.
+    #[command(hide = true, name = "status-ingest-sender")]
+    StatusIngestSender { now_ms: u64, batches: usize },
+}
+
+fn main() -> Result<()> {
+    let Arguments { options, benchmark } = Arguments::parse();
+    match benchmark {
+        Benchmark::StatusFanoutCost { shape } => status_fanout::run(&options, shape),
+        Benchmark::StatusIngest { batches } => status_ingest::run(&options, batches),
+        Benchmark::ColdSync => cold_sync::run(&options),
+        Benchmark::RadiusQuery { notation } => radius_query::run(&options, &notation),
+        Benchmark::ColdSyncSources { dir } => cold_sync::sources(&options, &dir),
+        Benchmark::StatusIngestSender { now_ms, batches } => status_ingest::sender(&options, now_ms, batches),
+    }
+}
+
+impl Options {
+    fn world(&self) -> World {
+        World::new(self.seed, self.operators, self.evses)
+    }
+
+    /// An empty directory that goes with the returned value.
+    fn scratch(&self, benchmark: &str) -> Result<Scratch> {
+        let path = self.dir.join(format!("{benchmark}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Scratch(path))
+    }
+
+    /// Arguments for a child process in the same world.
+    fn child(&self, command: &str, arguments: &[String]) -> Vec<String> {
+        let numbers = [self.evses as u64, self.operators as u64, self.seed].map(|number| number.to_string());
+        let [evses, operators, seed] = numbers;
+        let flags = ["--evses".to_owned(), evses, "--operators".to_owned(), operators, "--seed".to_owned(), seed];
+        flags.into_iter().chain([command.to_owned()]).chain(arguments.iter().cloned()).collect()
+    }
+}
+
+/// A directory that is removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// Waits until the parent process closes our input, as it does when it ends.
+fn until_parent_ends() {
+    // An error means the same: nobody is there any more.
+    let _ended = std::io::stdin().read_to_end(&mut Vec::new());
+}

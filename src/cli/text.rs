@@ -1,0 +1,67 @@
+//! Text for people: counts, plurals, and values from outside made safe for a terminal.
+
+use std::io::{ErrorKind, Write as _, stdout};
+
+/// Writes to the standard output. A reader that has gone (`chargemesh lint FILE | head`) is no error.
+///
+/// # Errors
+/// Anything else that keeps the text from being written, such as a full disk.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A count with a comma before every three digits: `18,427`.
+pub(super) fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with its unit: `1 record`, `2 records`. For words whose plural ends in `s`.
+pub(super) fn counted(number: usize, singular: &str) -> String {
+    format!("{} {singular}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A text from outside on one line of at most so many characters; what a terminal would obey is replaced.
+pub(super) fn shown(text: &str, characters_max: usize) -> String {
+    let safe = |c: char| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c };
+    if text.chars().count() <= characters_max {
+        return text.chars().map(safe).collect();
+    }
+    text.chars().take(characters_max.saturating_sub(1)).map(safe).chain(['…']).collect()
+}
+
+/// Characters that change the direction or order of what follows.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_read_well() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+        assert_eq!((counted(1, "record"), counted(0, "record")), ("1 record".into(), "0 records".into()));
+    }
+
+    #[test]
+    fn a_value_cannot_steer_the_terminal() {
+        assert_eq!(shown("a\u{1b}[2J\n\u{202e}b", 20), "a\u{fffd}[2J\u{fffd}\u{fffd}b");
+        assert_eq!(shown("abcdef", 4), "abc…");
+        assert_eq!(shown("abcd", 4), "abcd");
+    }
+}
