@@ -221,7 +221,7 @@ fn decode_everything(bytes: &[u8]) {
     let _refused = Announcement::decode(bytes).map(|announcement| {
         let changes = announcement.changes.map(|set| set.decode());
         let key = SecretKey::from_seed(&[9; 32]).public();
-        (changes, announcement.heads.iter().map(|head| head.verify("test", &key)).count())
+        (changes, announcement.heads.iter().filter(|head| head.verify("test", &key).is_ok()).count())
     });
     let _refused = Question::decode(bytes);
     let _refused = Answer::decode(bytes);
