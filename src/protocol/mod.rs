@@ -10,6 +10,8 @@ mod exchange;
 mod feed;
 mod node_id;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod wire;
 

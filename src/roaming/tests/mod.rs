@@ -107,16 +107,24 @@ impl World {
         index
     }
 
+    fn add_each(&mut self, people: &[Person]) {
+        for person in people {
+            self.add(std::slice::from_ref(person));
+        }
+    }
+
+    fn add_readers(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add(&[]);
+        }
+    }
+
     /// One node per party and `readers` nodes without, all connected, past the time of asking for
     /// their own feeds.
     fn meshed(seed: u64, people: &[Person], readers: usize) -> World {
         let mut world = World::new(seed);
-        for person in people {
-            world.add(std::slice::from_ref(person));
-        }
-        for _ in 0..readers {
-            world.add(&[]);
-        }
+        world.add_each(people);
+        world.add_readers(readers);
         world.connect_all();
         world.run(3_000);
         world

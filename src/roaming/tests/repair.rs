@@ -74,9 +74,7 @@ fn a_late_joiner_learns_the_feeds_of_offline_writers_from_any_single_node() {
 fn a_line_of_nodes_is_enough() {
     let mut world = World::new(5);
     world.add(&one());
-    for _ in 0..4 {
-        world.add(&[]);
-    }
+    world.add_readers(4);
     (0..4).for_each(|node| world.connect(node, node + 1));
     world.run(3_000);
     world.load(0, "CH*AAA", 30, "x");
@@ -244,9 +242,7 @@ fn hopeless_feeds_do_not_starve_others() {
     let people: Vec<Person> = (0..10).map(|n| Person::new(&format!("CH*A{n:02}"), n)).collect();
     let config = Config { syncs_max: 2, ..Config::default() };
     let mut world = World::new(11);
-    for person in people.iter() {
-        world.add(std::slice::from_ref(person));
-    }
+    world.add_each(&people);
     let full = world.add(&[]);
     world.connect_all();
     world.run(3_000);

@@ -178,9 +178,7 @@ fn an_issuer_that_is_trusted_no_longer_takes_its_feeds_along() {
     let people = [Person::new("CH*AAA", 1), Person::new("CH*BBB", 2).by(STRANGER).with_subs(&["CH*AAA"])];
     let both = trust(&[(REGISTRAR, &["CH"]), (STRANGER, &["CH"])]);
     let mut world = World::new(9);
-    for person in people.iter() {
-        world.add(std::slice::from_ref(person));
-    }
+    world.add_each(&people);
     let reader = world.add_with(&[], Config::default(), both.clone());
     world.connect_all();
     world.run(3_000);
