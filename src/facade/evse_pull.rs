@@ -75,7 +75,11 @@ async fn write(
     let parts = (0..rows.len()).step_by(rows_per_part).map(|from| {
         let rows = Arc::clone(&rows);
         let write = move || -> Vec<String> {
-            rows.iter().skip(from).take(rows_per_part).filter_map(|row| write_record(row, geo_format)).collect()
+            rows.iter()
+                .skip(from)
+                .take(rows_per_part)
+                .filter_map(|row| write_record(row, geo_format))
+                .collect()
         };
         shared.workers.run(bytes, write)
     });

@@ -211,17 +211,32 @@ impl<'c> Commit<'c> {
         self.last_row += 1;
         inserts.payload.execute(params![id, value])?;
         if record.visible {
-            self.show(&mut inserts.place, self.last_row, position.map(|position| (position.lat, position.lon)))?;
+            self.show(
+                &mut inserts.place,
+                self.last_row,
+                position.map(|position| (position.lat, position.lon)),
+            )?;
         }
         Ok(true)
     }
 
     /// A version has entered the view.
-    fn show(&mut self, insert: &mut CachedStatement<'_>, id: u64, position: Option<(f64, f64)>) -> Result<()> {
+    fn show(
+        &mut self,
+        insert: &mut CachedStatement<'_>,
+        id: u64,
+        position: Option<(f64, f64)>,
+    ) -> Result<()> {
         self.shown += 1;
         if let Some((lat, lon)) = position {
             let place = micro_box(lat, lon);
-            insert.execute(params![Number(id), place.lon_min, place.lon_max, place.lat_min, place.lat_max])?;
+            insert.execute(params![
+                Number(id),
+                place.lon_min,
+                place.lon_max,
+                place.lat_min,
+                place.lat_max
+            ])?;
         }
         Ok(())
     }
