@@ -39,7 +39,11 @@ impl BareGossip {
     ///
     /// # Errors
     /// What libp2p says.
-    pub(crate) async fn start(nodes: usize, edges: &[(usize, usize)], authorship: Authorship) -> Result<BareGossip> {
+    pub(crate) async fn start(
+        nodes: usize,
+        edges: &[(usize, usize)],
+        authorship: Authorship,
+    ) -> Result<BareGossip> {
         let topic = IdentTopic::new("status");
         let mut swarms = Vec::new();
         let mut addresses: Vec<Multiaddr> = Vec::new();
@@ -82,7 +86,9 @@ impl BareGossip {
             let (delivered, ended) = (delivered.clone(), publish.downgrade());
             tokio::spawn(async move {
                 while ended.upgrade().is_some() {
-                    if let SwarmEvent::Behaviour(gossipsub::Event::Message { .. }) = swarm.select_next_some().await {
+                    if let SwarmEvent::Behaviour(gossipsub::Event::Message { .. }) =
+                        swarm.select_next_some().await
+                    {
                         delivered.fetch_add(1, Ordering::Relaxed);
                     }
                 }

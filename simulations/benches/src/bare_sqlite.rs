@@ -53,8 +53,11 @@ impl Bare {
         for operator in 0..world.operators {
             let mut evses = world.evses(operator).peekable();
             while evses.peek().is_some() {
-                let rows: Vec<(String, Evse)> =
-                    evses.by_ref().take(ROWS_PER_COMMIT).map(|evse| (evse.evse_id.replace('*', ""), evse)).collect();
+                let rows: Vec<(String, Evse)> = evses
+                    .by_ref()
+                    .take(ROWS_PER_COMMIT)
+                    .map(|evse| (evse.evse_id.replace('*', ""), evse))
+                    .collect();
                 let start = Instant::now();
                 self.insert(operator, &mut id, &rows)?;
                 spent += start.elapsed();
@@ -83,7 +86,8 @@ impl Bare {
     /// What SQLite says.
     pub(crate) fn load_statuses(&mut self, world: &World) -> Result<()> {
         for operator in 0..world.operators {
-            let of = |number| (world.evse_id(operator, number).replace('*', ""), world.status(operator, number));
+            let of =
+                |number| (world.evse_id(operator, number).replace('*', ""), world.status(operator, number));
             let rows: Vec<(String, &str)> = (0..world.evses_of(operator)).map(of).collect();
             self.upsert(operator, 0, rows.iter().map(|(key, status)| (key.as_str(), *status)))?;
         }
@@ -94,7 +98,12 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub(crate) fn upsert<'r>(&mut self, operator: usize, seq: u64, rows: impl Iterator<Item = (&'r str, &'r str)>) -> Result<()> {
+    pub(crate) fn upsert<'r>(
+        &mut self,
+        operator: usize,
+        seq: u64,
+        rows: impl Iterator<Item = (&'r str, &'r str)>,
+    ) -> Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut upsert = transaction.prepare_cached(
@@ -112,7 +121,13 @@ impl Bare {
     ///
     /// # Errors
     /// What SQLite says.
-    pub(crate) fn within(&self, lat: f64, lon: f64, radius_km: f64, limit: usize) -> Result<(usize, Vec<Vec<u8>>)> {
+    pub(crate) fn within(
+        &self,
+        lat: f64,
+        lon: f64,
+        radius_km: f64,
+        limit: usize,
+    ) -> Result<(usize, Vec<Vec<u8>>)> {
         let (high, wide) = (radius_km / KM_PER_DEGREE, radius_km / KM_PER_DEGREE / lat.to_radians().cos());
         let micro = |degrees: f64| (degrees * MICRO) as i64;
         let sides = params![micro(lon - wide), micro(lon + wide), micro(lat - high), micro(lat + high)];

@@ -38,7 +38,10 @@ impl Child {
         if self.output.read_line(&mut line)? == 0 {
             bail!("the child process ended before it said {word:?}");
         }
-        let rest = line.trim_end().strip_prefix(word).with_context(|| format!("the child said {line:?}, not {word:?}"))?;
+        let rest = line
+            .trim_end()
+            .strip_prefix(word)
+            .with_context(|| format!("the child said {line:?}, not {word:?}"))?;
         Ok(rest.trim().to_owned())
     }
 

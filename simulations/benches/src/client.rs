@@ -36,7 +36,12 @@ impl Backend {
     ///
     /// # Errors
     /// If the facade refuses.
-    pub(crate) fn around(&mut self, (lat, lon): (f64, f64), radius_km: f64, notation: &str) -> Result<Around> {
+    pub(crate) fn around(
+        &mut self,
+        (lat, lon): (f64, f64),
+        radius_km: f64,
+        notation: &str,
+    ) -> Result<Around> {
         let path =
             format!("/api/oicp/evsepull/v23/providers/{}/data-records?page=0&size={PAGE_SIZE}", PROVIDER.1);
         let body = format!(
@@ -44,7 +49,11 @@ impl Backend {
             PROVIDER.1
         );
         let (status, answer) = self.http.post(&path, &body)?;
-        ensure!(status == 200, "HTTP {status}: {}", String::from_utf8_lossy(&answer[..answer.len().min(300)]));
+        ensure!(
+            status == 200,
+            "HTTP {status}: {}",
+            String::from_utf8_lossy(&answer[..answer.len().min(300)])
+        );
         Ok(Around { total: number(answer, b"\"totalElements\":")?, bytes: answer.len() })
     }
 

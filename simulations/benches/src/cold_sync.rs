@@ -99,7 +99,12 @@ async fn fill(data_dir: &Path, world: &World, sources: &[String]) -> Result<Fill
         }
         if told.elapsed() > Duration::from_secs(10) {
             told = Instant::now();
-            eprintln!("  {} of {} EVSEs after {:.0} s", view.view_evses, world.evses, start.elapsed().as_secs_f64());
+            eprintln!(
+                "  {} of {} EVSEs after {:.0} s",
+                view.view_evses,
+                world.evses,
+                start.elapsed().as_secs_f64()
+            );
         }
         if start.elapsed() > PATIENCE {
             bail!("the node did not fill: {} of {} EVSEs", view.view_evses, world.evses);

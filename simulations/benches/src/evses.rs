@@ -170,11 +170,12 @@ struct Site {
 impl Site {
     fn new(world: &World, dice: &mut Dice) -> Site {
         const BEGIN: [&str; 20] = [
-            "Bahn", "Haupt", "Markt", "Kirch", "Linden", "Garten", "See", "Berg", "Wald", "Schul", "Rosen", "Mühlen",
-            "Post", "Ring", "Burg", "Brunn", "Stein", "Wiesen", "Sonnen", "Schloss",
+            "Bahn", "Haupt", "Markt", "Kirch", "Linden", "Garten", "See", "Berg", "Wald", "Schul", "Rosen",
+            "Mühlen", "Post", "Ring", "Burg", "Brunn", "Stein", "Wiesen", "Sonnen", "Schloss",
         ];
         const END: [&str; 8] = ["strasse", "weg", "platz", "gasse", "allee", "ufer", "hof", "ring"];
-        const TOWN: [&str; 12] = ["ingen", "burg", "dorf", "stadt", "heim", "au", "tal", "hausen", "bach", "feld", "wil", "berg"];
+        const TOWN: [&str; 12] =
+            ["ingen", "burg", "dorf", "stadt", "heim", "au", "tal", "hausen", "bach", "feld", "wil", "berg"];
         let (lat, lon) = world.place(dice);
         let street = format!("{}{}", dice.pick(&BEGIN), dice.pick(&END));
         let city = format!("{}{}", dice.pick(&BEGIN), dice.pick(&TOWN));
@@ -190,8 +191,16 @@ impl Site {
             power: if fast { 50 + 50 * dice.below(6) } else { [11, 22][dice.below(2)] },
             plug: if fast { "CCS Combo 2 Plug (Cable Attached)" } else { "Type 2 Outlet" },
             kind: if fast { "DC" } else { "AC_3_PHASE" },
-            access: dice.pick(&["Free publicly accessible", "Restricted access", "Paying publicly accessible"]),
-            modes: dice.pick(&[r#""NFC RFID Classic","REMOTE""#, r#""REMOTE""#, r#""NFC RFID Classic","Direct Payment","REMOTE""#]),
+            access: dice.pick(&[
+                "Free publicly accessible",
+                "Restricted access",
+                "Paying publicly accessible",
+            ]),
+            modes: dice.pick(&[
+                r#""NFC RFID Classic","REMOTE""#,
+                r#""REMOTE""#,
+                r#""NFC RFID Classic","Direct Payment","REMOTE""#,
+            ]),
         }
     }
 

@@ -112,7 +112,8 @@ impl Options {
     fn child(&self, command: &str, arguments: &[String]) -> Vec<String> {
         let numbers = [self.evses as u64, self.operators as u64, self.seed].map(|number| number.to_string());
         let [evses, operators, seed] = numbers;
-        let flags = ["--evses".to_owned(), evses, "--operators".to_owned(), operators, "--seed".to_owned(), seed];
+        let flags =
+            ["--evses".to_owned(), evses, "--operators".to_owned(), operators, "--seed".to_owned(), seed];
         flags.into_iter().chain([command.to_owned()]).chain(arguments.iter().cloned()).collect()
     }
 }

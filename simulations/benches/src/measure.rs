@@ -19,7 +19,8 @@ const FDATASYNC_WRITES: usize = 100;
 /// # Errors
 /// If `/proc` is not what Linux makes it.
 pub(crate) fn cpu_s() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: benchmarks run on Linux")?;
+    let stat =
+        fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: benchmarks run on Linux")?;
     // The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
     let (_, rest) = stat.rsplit_once(')').context("/proc/self/stat has no name")?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -144,7 +145,12 @@ impl Pairs {
 
 /// Prints a figure that is not the main one: median and worst of its pairs against its target.
 pub(crate) fn print_pairs(what: &str, pairs: &Pairs, target: &str) {
-    println!("  {what}: median {:.2}, worst {:.2} of {} (target {target})", pairs.median(), pairs.worst(), pairs.ratios.len());
+    println!(
+        "  {what}: median {:.2}, worst {:.2} of {} (target {target})",
+        pairs.median(),
+        pairs.worst(),
+        pairs.ratios.len()
+    );
 }
 
 /// Prints the surroundings and the last line of a benchmark.

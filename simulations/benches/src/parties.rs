@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use chargemesh::identity::{
-    Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId, Role,
-    SecretKey, TrustList, hash_of,
+    Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
+    Role, SecretKey, TrustList, hash_of,
 };
 use chargemesh::node::{Deps, Identity, Node, Settings};
 use chargemesh::oicp::reading::Reading;
@@ -41,7 +41,8 @@ pub(crate) fn node_seed(name: &str) -> [u8; 32] {
 /// Whom all nodes believe.
 pub(crate) fn trust(now_s: u64) -> TrustList {
     let grants = Role::ALL.into_iter().map(|role| IssuerGrant { country: "*".to_owned(), role }).collect();
-    let issuer = Issuer { key: key("issuer").public(), name: "bench".into(), class: IssuerClass::Registrar, grants };
+    let issuer =
+        Issuer { key: key("issuer").public(), name: "bench".into(), class: IssuerClass::Registrar, grants };
     TrustList { issuers: vec![issuer], pins: Vec::new(), seq: 1, valid_until_unix_s: now_s + DAY_S }
 }
 

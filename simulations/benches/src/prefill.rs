@@ -31,7 +31,13 @@ impl Writing {
     ///
     /// # Errors
     /// If the operator's id is none.
-    pub(crate) fn first(world: &World, operator: usize, kind: Kind, now_ms: u64, hashes: &[(EvseKey, [u8; 32])]) -> Result<Writing> {
+    pub(crate) fn first(
+        world: &World,
+        operator: usize,
+        kind: Kind,
+        now_ms: u64,
+        hashes: &[(EvseKey, [u8; 32])],
+    ) -> Result<Writing> {
         let party = operator_party(world, operator, now_ms)?;
         let mut tree = Tree::default();
         for (index, (key, hash)) in hashes.iter().enumerate() {

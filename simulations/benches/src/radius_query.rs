@@ -88,7 +88,9 @@ impl Times {
     }
 
     fn report(mut self, p50: &mut Pairs, p99: &mut Pairs) {
-        let mut at = |part| (measure::quantile(&mut self.product_us, part), measure::quantile(&mut self.bare_us, part));
+        let mut at = |part| {
+            (measure::quantile(&mut self.product_us, part), measure::quantile(&mut self.bare_us, part))
+        };
         let (middle, late) = (at(0.5), at(0.99));
         p50.add(middle.0, middle.1);
         p99.add(late.0, late.1);

@@ -69,10 +69,17 @@ async fn measure_all(options: &Options, shape: Shape, dir: &Path) -> Result<()> 
     let per_node_mb = (measure::memory()?.rss_mb - before_mb) / (shape.nodes + 1) as f64;
     tokio::time::sleep(SETTLE).await;
     let edges = mesh.edges().await?;
-    println!("  {} nodes, {} connections, {per_node_mb:.1} MB per node (target for an extra one: 2)", shape.nodes + 1, edges.len());
+    println!(
+        "  {} nodes, {} connections, {per_node_mb:.1} MB per node (target for an extra one: 2)",
+        shape.nodes + 1,
+        edges.len()
+    );
+    let before_mb = measure::memory()?.rss_mb;
     let signed = BareGossip::start(shape.nodes + 1, &edges, Authorship::Signed).await?;
     let anonymous = BareGossip::start(shape.nodes + 1, &edges, Authorship::Anonymous).await?;
     tokio::time::sleep(SETTLE).await;
+    let bare_mb = (measure::memory()?.rss_mb - before_mb) / (2 * (shape.nodes + 1)) as f64;
+    println!("  a bare node with as many connections: {bare_mb:.1} MB");
     let idle = Cost::begin()?.end_after(SETTLE).await?;
     println!("  all idle: {:.3} cores, {:.0} bytes/s", idle.cpu_s / idle.seconds, idle.bytes / idle.seconds);
 
@@ -105,7 +112,12 @@ struct Cost {
 
 impl Cost {
     fn begin() -> Result<Cost> {
-        Ok(Cost { start: Instant::now(), cpu_s: measure::cpu_s()?, bytes: measure::loopback_bytes()? as f64, seconds: 0.0 })
+        Ok(Cost {
+            start: Instant::now(),
+            cpu_s: measure::cpu_s()?,
+            bytes: measure::loopback_bytes()? as f64,
+            seconds: 0.0,
+        })
     }
 
     fn end(self) -> Result<Cost> {
@@ -123,7 +135,12 @@ impl Cost {
         let cost = self.end()?;
         let extra = |all: f64, idle_s: f64| (all - idle_s / idle.seconds * cost.seconds) / deliveries as f64;
         let arrived = deliveries as f64 / expected as f64;
-        Ok(Delivery { cpu_us: extra(cost.cpu_s, idle.cpu_s) * 1e6, bytes: extra(cost.bytes, idle.bytes), arrived, seconds: cost.seconds })
+        Ok(Delivery {
+            cpu_us: extra(cost.cpu_s, idle.cpu_s) * 1e6,
+            bytes: extra(cost.bytes, idle.bytes),
+            arrived,
+            seconds: cost.seconds,
+        })
     }
 }
 
@@ -189,7 +206,14 @@ impl Product {
             count(engine(&node)?, delivered.clone());
             others.push(node);
         }
-        let mut mesh = Product { operator, party: PartyId::parse(&party)?, world: world.clone(), others, delivered, round: 0 };
+        let mut mesh = Product {
+            operator,
+            party: PartyId::parse(&party)?,
+            world: world.clone(),
+            others,
+            delivered,
+            round: 0,
+        };
         mesh.publish_everything().await?;
         Ok(mesh)
     }
@@ -219,7 +243,8 @@ impl Product {
             r#"{{"ActionType":"{action}","OperatorEvseStatus":{{"OperatorID":"{id}","OperatorName":"Operator","EvseStatusRecord":[{}]}}}}"#,
             records.join(",")
         ));
-        let push = read_evse_status(&body, Reading::Tolerant).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+        let push =
+            read_evse_status(&body, Reading::Tolerant).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         let outcome = engine(&self.operator)?.push_status(self.party.clone(), push, body).await?;
         ensure!(outcome.result, "statuses were refused: {outcome:?}");
         Ok(())
@@ -227,10 +252,15 @@ impl Product {
 
     async fn updates(&mut self, shape: Shape) -> Result<usize> {
         let updates = shape.rate * shape.seconds / shape.per_push * shape.per_push;
-        let mut beat = tokio::time::interval(Duration::from_secs_f64(shape.per_push as f64 / shape.rate as f64));
+        let mut beat =
+            tokio::time::interval(Duration::from_secs_f64(shape.per_push as f64 / shape.rate as f64));
         for first in (0..updates).step_by(shape.per_push) {
             beat.tick().await;
-            self.push_statuses("update", (first..first + shape.per_push).map(|number| number % EVSES).collect()).await?;
+            self.push_statuses(
+                "update",
+                (first..first + shape.per_push).map(|number| number % EVSES).collect(),
+            )
+            .await?;
         }
         self.round += 1;
         Ok(updates)
@@ -248,7 +278,8 @@ impl Product {
     /// Who is connected to whom, by number; the operator's node is 0.
     async fn edges(&self) -> Result<Vec<(usize, usize)>> {
         let nodes: Vec<&Node> = std::iter::once(&self.operator).chain(&self.others).collect();
-        let numbers: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(at, node)| (node.peer_id(), at)).collect();
+        let numbers: BTreeMap<&str, usize> =
+            nodes.iter().enumerate().map(|(at, node)| (node.peer_id(), at)).collect();
         let mut edges = BTreeSet::new();
         for (at, node) in nodes.iter().enumerate() {
             for peer in engine(node)?.view().await?.peers {

@@ -17,6 +17,7 @@ use chargemesh::protocol::{Announcement, Change, ChangeSet, Kind, Topic};
 use chargemesh::roaming::Entry;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
+use crate::Options;
 use crate::bare_sqlite::Bare;
 use crate::child::Child;
 use crate::client::Backend;
@@ -24,7 +25,6 @@ use crate::evses::{Dice, STATUSES, World};
 use crate::measure::{self, Better, Pairs};
 use crate::parties::{self, PROVIDER};
 use crate::prefill::{self, Writing, status_hashes};
-use crate::Options;
 
 /// Statuses in one signed batch.
 const BATCH: usize = 100;
@@ -83,7 +83,8 @@ pub(crate) fn run(options: &Options, batches: usize) -> Result<()> {
     child.expect("subscribed")?;
     println!("  the node holds {} EVSEs: {:.0} MB", world.evses, measure::memory()?.rss_mb - before_mb);
 
-    let mut feeder = Feeder { world: &world, child, applied: node.engine().context("no engine")?.watch(), next: 0 };
+    let mut feeder =
+        Feeder { world: &world, child, applied: node.engine().context("no engine")?.watch(), next: 0 };
     let (mut rates, mut reads) = (Pairs::new(Better::Higher), Pairs::new(Better::Lower));
     for pair in 0..=options.pairs {
         let first = feeder.next;
@@ -178,7 +179,8 @@ struct Feeder<'w> {
 impl Feeder<'_> {
     /// Has batches sent, never more than the window ahead of what the node has taken.
     async fn feed(&mut self, batches: usize) -> Result<()> {
-        let rows: usize = (self.next..self.next + batches).map(|number| batch(self.world, number).records.len()).sum();
+        let rows: usize =
+            (self.next..self.next + batches).map(|number| batch(self.world, number).records.len()).sum();
         let (mut taken, mut sent) = (0, 0);
         while taken < rows {
             let room = (taken / BATCH + WINDOW).min(batches).saturating_sub(sent);
@@ -200,8 +202,10 @@ impl Feeder<'_> {
     /// What the node has taken is visible a commit later: the last batch has to answer.
     fn await_last(&self, node: &Node) -> Result<()> {
         let Batch { operator, records } = batch(self.world, self.next - 1);
-        let wanted: Vec<(String, &str)> =
-            records.into_iter().map(|(number, status)| (self.world.evse_id(operator, number), status)).collect();
+        let wanted: Vec<(String, &str)> = records
+            .into_iter()
+            .map(|(number, status)| (self.world.evse_id(operator, number), status))
+            .collect();
         let mut backend = Backend::connect(node.facade_address())?;
         let start = Instant::now();
         while !backend.have_statuses(&wanted)? {
@@ -265,7 +269,8 @@ fn publish(mesh: &Mesh, announcements: Vec<Bytes>) -> Result<()> {
 }
 
 fn announcements(world: &World, now_ms: u64, batches: usize) -> Result<Vec<Bytes>> {
-    let first = |operator| Writing::first(world, operator, Kind::Status, now_ms, &status_hashes(world, operator));
+    let first =
+        |operator| Writing::first(world, operator, Kind::Status, now_ms, &status_hashes(world, operator));
     let mut feeds: Vec<Writing> = (0..world.operators).map(first).collect::<Result<_>>()?;
     let mut signed = Vec::with_capacity(batches);
     for number in 0..batches {
