@@ -161,9 +161,8 @@ fn refused(said: &Said, expected: &str, named: &str) {
     let body = said.json();
     assert_eq!((said.http, &body["Result"]), (200, &Value::Bool(false)), "{said:?}");
     assert_eq!(code(said), expected, "{said:?}");
-    let plain = |text: &str| text.replace('*', "");
     let info = body["StatusCode"]["AdditionalInfo"].as_str().unwrap_or_default();
-    assert!(plain(info).contains(&plain(named)), "{said:?}");
+    assert!(info.contains(named), "{said:?}");
 }
 
 #[test]
@@ -180,7 +179,7 @@ fn records_that_must_not_be_are_refused_as_a_whole() {
         for action in ["fullLoad", "insert", "update", "delete"] {
             refused(&data(action, &["CH*ABC*E8", "CH*ABC*E9", "CH*ABC*E8"]).await, "018", "CH*ABC*E8");
             // Two spellings of one EVSE.
-            refused(&data(action, &["CH*ABC*E9", "ch*abc*e9"]).await, "018", "CH*ABC*E9");
+            refused(&data(action, &["CH*ABC*E9", "ch*abc*e9"]).await, "018", "ch*abc*e9");
             refused(&data(action, &["CH*ABC*E1", "CH*XYZ*E1"]).await, "018", "CH*XYZ*E1");
             refused(
                 &status(action, &[("CH*ABC*E1", "Occupied"), ("DE*ABC*E1", "Occupied")]).await,
