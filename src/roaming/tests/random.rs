@@ -156,7 +156,8 @@ fn settle_calls(world: &World, people: &[Person], waiting: &mut Vec<(CallId, Ste
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    // A fixed seed: a run is the same everywhere and can be repeated; another number is another 48 worlds.
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2_000, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() })]
 
     #[test]
     fn all_views_agree_with_what_was_acknowledged(seed in 0u64..1_000_000, steps in prop::collection::vec(step(), 1..40)) {
