@@ -157,6 +157,18 @@ impl World {
         node.asks.clear();
     }
 
+    /// Storage refused something: the core is made anew, and the node's connections and what is under way
+    /// on them outlive it (`engine::run`, `recover`).
+    fn recover(&mut self, index: usize) {
+        self.start(index);
+        let node = &mut self.nodes[index];
+        node.gossip.clear();
+        node.asks.clear();
+        for peer in node.links.clone() {
+            self.handle(index, Input::PeerUp(node_id(peer)));
+        }
+    }
+
     fn latency(&mut self) -> u64 {
         1 + self.rng.next_u64() % LATENCY_MS_MAX
     }

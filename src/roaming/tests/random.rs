@@ -17,6 +17,7 @@ enum Step {
     Cut(usize, usize),
     Join(usize, usize),
     Restart(usize),
+    Recover(usize),
     Wait(u64),
 }
 
@@ -38,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..NODES, 0..NODES).prop_map(|(a, b)| Step::Cut(a, b)),
         1 => (0..NODES, 0..NODES).prop_map(|(a, b)| Step::Join(a, b)),
         1 => (0..NODES).prop_map(Step::Restart),
+        1 => (0..NODES).prop_map(Step::Recover),
         2 => prop_oneof![1u64..50, 50u64..3_000].prop_map(Step::Wait),
     ]
 }
@@ -107,14 +109,14 @@ fn play(seed: u64, steps: &[Step]) {
             Step::Join(..) => {}
             Step::Restart(node) => {
                 let links = world.nodes[node].links.clone();
-                // Calls that wait die with the node: their backends were told nothing.
-                waiting.retain(|(call, step)| {
-                    let here = matches!(step, Step::Push { writer, .. } if *writer == node);
-                    !here || world.nodes[node].replies.contains_key(call)
-                });
+                waiting.retain(|(call, step)| lives_on(&world, node, *call, step));
                 world.kill(node);
                 world.start(node);
                 links.iter().for_each(|peer| world.connect(node, *peer));
+            }
+            Step::Recover(node) => {
+                waiting.retain(|(call, step)| lives_on(&world, node, *call, step));
+                world.recover(node);
             }
             Step::Wait(ms) => world.run(ms),
         }
@@ -139,6 +141,12 @@ fn play(seed: u64, steps: &[Step]) {
         assert_eq!(view.collect::<BTreeMap<_, _>>(), expected, "node {node}");
     }
     world.blameless();
+}
+
+/// Calls that wait die with their node's core: their backends were told nothing, or that it was in vain.
+fn lives_on(world: &World, node: usize, call: CallId, step: &Step) -> bool {
+    let here = matches!(step, Step::Push { writer, .. } if *writer == node);
+    !here || world.nodes[node].replies.contains_key(&call)
 }
 
 fn records(people: &[Person], writer: usize, kind: Kind, ids: &[u8], text: u8) -> Vec<(String, String)> {

@@ -272,3 +272,22 @@ fn held_pushes_survive() {
     assert_eq!(world.code(0, CallId(77)), "000");
     assert!(world.own(0, Kind::Data).is_empty());
 }
+
+/// What peers still send to the core before it is not taken for answers to what the new one asked.
+#[test]
+fn a_core_made_anew_in_the_middle_of_repairs_blames_nobody() {
+    for after_ms in (1..120).step_by(3) {
+        let people = [Person::new("CH*AAA", 1), Person::new("CH*BBB", 2)];
+        let mut world = World::meshed(14, &people, 1);
+        world.load(0, "CH*AAA", 40, "x");
+        world.load(1, "CH*BBB", 40, "x");
+        world.run(500);
+        let late = world.add(&[]);
+        world.connect(2, late);
+        world.run(after_ms);
+        world.recover(late);
+        world.run(30_000);
+        world.agree(&[2, late], 80, 0);
+        world.blameless();
+    }
+}
