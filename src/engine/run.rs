@@ -17,7 +17,7 @@ use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
-    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Report, RequestId, Roaming, SyncId,
+    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, Report, RequestId, Roaming, SyncId,
 };
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
@@ -25,6 +25,13 @@ const ROUND_INPUTS_MAX: usize = 256;
 
 /// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
 const DIRECTORY_COMMITS_MAX: usize = 8;
+
+/// While a repair is written, changes of the directory gather up to this number of records, some MB ...
+const GATHERED_RECORDS_MAX: usize = 4_096;
+
+/// ... or for this long in milliseconds, and are committed together: a commit writes every page that it
+/// touched, and the pages of indexes are touched anew by each slice of some hundred records.
+const GATHERED_MS_MAX: u64 = 200;
 
 /// How long a peer may take for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,7 +67,34 @@ pub(crate) struct Runner {
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
     credits: Vec<FrameCredit>,
     commits: FuturesUnordered<DirectoryCommit>,
+    gathered: Gathered,
     next_id: u64,
+}
+
+/// Changes of the directory that are not with storage yet.
+#[derive(Default)]
+struct Gathered {
+    changes: Vec<DirectoryChange>,
+    records: usize,
+    since_ms: u64,
+}
+
+impl Gathered {
+    fn add(&mut self, changes: Vec<DirectoryChange>, now: Now) {
+        if self.changes.is_empty() {
+            self.since_ms = now.mono_ms;
+        }
+        let records = |change: &DirectoryChange| match change {
+            DirectoryChange::Records { records, .. } => records.len(),
+            _ => 1,
+        };
+        self.records += changes.iter().map(records).sum::<usize>();
+        self.changes.extend(changes);
+    }
+
+    fn is_full(&self, now: Now) -> bool {
+        self.records >= GATHERED_RECORDS_MAX || self.since_ms + GATHERED_MS_MAX <= now.mono_ms
+    }
 }
 
 enum Woken {
@@ -80,6 +114,7 @@ impl Runner {
             asks: BTreeMap::new(),
             credits: Vec::new(),
             commits: FuturesUnordered::new(),
+            gathered: Gathered::default(),
             next_id: 0,
         }
     }
@@ -154,8 +189,12 @@ impl Runner {
             self.refuse_calls(&error);
             return self.recover(&error).await;
         }
-        if !directory.is_empty() {
-            let commit = self.parts.store.commit_directory(directory, now.unix_ms);
+        self.gathered.add(directory, now);
+        // A deadline in the past: the next slice of a repair is due at once.
+        let more_follows = self.parts.core.next_deadline().at_ms == 0;
+        if !self.gathered.changes.is_empty() && (promises || !more_follows || self.gathered.is_full(now)) {
+            let changes = std::mem::take(&mut self.gathered).changes;
+            let commit = self.parts.store.commit_directory(changes, now.unix_ms);
             if promises {
                 // A backend that pushed reads its own write on this node.
                 if let Err(error) = commit.await {
@@ -343,6 +382,7 @@ impl Runner {
         self.gossip.clear();
         self.asks.clear();
         self.credits.clear();
+        self.gathered = Gathered::default();
         while self.commits.next().await.is_some() {}
         loop {
             tokio::select! {
@@ -367,6 +407,10 @@ impl Runner {
     /// What is under way is finished; what was acknowledged is on disk already.
     async fn finish(mut self) {
         self.refuse_calls(&EngineError::Stopped);
+        let gathered = std::mem::take(&mut self.gathered).changes;
+        if !gathered.is_empty() {
+            self.commits.push(self.parts.store.commit_directory(gathered, self.parts.clock.now().unix_ms));
+        }
         while let Some(done) = self.commits.next().await {
             if let Err(error) = done {
                 tracing::error!(%error, "the last changes of the directory were not stored; they will be repaired");
@@ -414,3 +458,28 @@ fn tell(report: &Report) {
 
 /// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
 pub(crate) const APPLIED_CHANGES_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_gather_until_they_are_many_or_old() {
+        let key = crate::oicp::id::EvseKey::parse_canonical("CHABCE1").unwrap();
+        let change = || DirectoryChange::Conflict {
+            key: key.clone(),
+            kind: crate::protocol::Kind::Data,
+            shown: None,
+            claimed_by: Vec::new(),
+        };
+        let at = |mono_ms| Now { unix_ms: 1, mono_ms };
+        let mut gathered = Gathered::default();
+        gathered.add(Vec::new(), at(1));
+        gathered.add(vec![change()], at(1_000));
+        gathered.add(vec![change()], at(1_100));
+        assert!(!gathered.is_full(at(999 + GATHERED_MS_MAX)));
+        assert!(gathered.is_full(at(1_000 + GATHERED_MS_MAX)), "the oldest counts");
+        gathered.add((0..GATHERED_RECORDS_MAX).map(|_| change()).collect(), at(1_100));
+        assert!(gathered.is_full(at(1_100)));
+    }
+}
