@@ -26,8 +26,8 @@ const ROUND_INPUTS_MAX: usize = 256;
 /// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
 const DIRECTORY_COMMITS_MAX: usize = 8;
 
-/// While a repair is written, changes of the directory gather up to this number of records, some MB ...
-const GATHERED_RECORDS_MAX: usize = 4_096;
+/// While a repair is written, changes of the directory gather up to this number of records, 3 MB ...
+const GATHERED_RECORDS_MAX: usize = 2_048;
 
 /// ... or for this long in milliseconds, and are committed together: a commit writes every page that it
 /// touched, and the pages of indexes are touched anew by each slice of some hundred records.
