@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome};
 use super::spawner::Spawn;
 use super::store::{DirectoryCommit, Store};
@@ -25,13 +26,6 @@ const ROUND_INPUTS_MAX: usize = 256;
 
 /// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
 const DIRECTORY_COMMITS_MAX: usize = 8;
-
-/// While a repair is written, changes of the directory gather up to this number of records, 3 MB ...
-const GATHERED_RECORDS_MAX: usize = 2_048;
-
-/// ... or for this long in milliseconds, and are committed together: a commit writes every page that it
-/// touched, and the pages of indexes are touched anew by each slice of some hundred records.
-const GATHERED_MS_MAX: u64 = 200;
 
 /// How long a peer may take for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,34 +61,9 @@ pub(crate) struct Runner {
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
     credits: Vec<FrameCredit>,
     commits: FuturesUnordered<DirectoryCommit>,
+    /// What the directory is told with the next commit.
     gathered: Gathered,
     next_id: u64,
-}
-
-/// Changes of the directory that are not with storage yet.
-#[derive(Default)]
-struct Gathered {
-    changes: Vec<DirectoryChange>,
-    records: usize,
-    since_ms: u64,
-}
-
-impl Gathered {
-    fn add(&mut self, changes: Vec<DirectoryChange>, now: Now) {
-        if self.changes.is_empty() {
-            self.since_ms = now.mono_ms;
-        }
-        let records = |change: &DirectoryChange| match change {
-            DirectoryChange::Records { records, .. } => records.len(),
-            _ => 1,
-        };
-        self.records += changes.iter().map(records).sum::<usize>();
-        self.changes.extend(changes);
-    }
-
-    fn is_full(&self, now: Now) -> bool {
-        self.records >= GATHERED_RECORDS_MAX || self.since_ms + GATHERED_MS_MAX <= now.mono_ms
-    }
 }
 
 enum Woken {
@@ -192,16 +161,15 @@ impl Runner {
         self.gathered.add(directory, now);
         // A deadline in the past: the next slice of a repair is due at once.
         let more_follows = self.parts.core.next_deadline().at_ms == 0;
-        if !self.gathered.changes.is_empty() && (promises || !more_follows || self.gathered.is_full(now)) {
-            let changes = std::mem::take(&mut self.gathered).changes;
-            let commit = self.parts.store.commit_directory(changes, now.unix_ms);
-            if promises {
+        if promises || !more_follows || self.gathered.is_full(now) {
+            match self.commit_gathered(now) {
                 // A backend that pushed reads its own write on this node.
-                if let Err(error) = commit.await {
-                    self.recover(&error).await;
+                Some(commit) if promises => {
+                    if let Err(error) = commit.await {
+                        self.recover(&error).await;
+                    }
                 }
-            } else {
-                self.commits.push(commit);
+                commit => self.commits.extend(commit),
             }
         }
         for action in actions {
@@ -211,6 +179,12 @@ impl Runner {
             // Nobody listening is no fault.
             let _listeners = self.parts.applied.send(change);
         }
+    }
+
+    /// Hands what the directory has to be told to storage, if there is anything.
+    fn commit_gathered(&mut self, now: Now) -> Option<DirectoryCommit> {
+        let changes = self.gathered.take();
+        (!changes.is_empty()).then(|| self.parts.store.commit_directory(changes, now.unix_ms))
     }
 
     fn applied(&self, changes: &[DirectoryChange]) -> Vec<AppliedChange> {
@@ -256,7 +230,9 @@ impl Runner {
 
     /// A task asks for the peers, and waits until pulls show what the view says: the engine waits for
     /// neither.
-    fn view(&self, reply: oneshot::Sender<NodeView>) {
+    fn view(&mut self, reply: oneshot::Sender<NodeView>) {
+        let commit = self.commit_gathered(self.parts.clock.now());
+        self.commits.extend(commit);
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
         let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
@@ -407,10 +383,8 @@ impl Runner {
     /// What is under way is finished; what was acknowledged is on disk already.
     async fn finish(mut self) {
         self.refuse_calls(&EngineError::Stopped);
-        let gathered = std::mem::take(&mut self.gathered).changes;
-        if !gathered.is_empty() {
-            self.commits.push(self.parts.store.commit_directory(gathered, self.parts.clock.now().unix_ms));
-        }
+        let commit = self.commit_gathered(self.parts.clock.now());
+        self.commits.extend(commit);
         while let Some(done) = self.commits.next().await {
             if let Err(error) = done {
                 tracing::error!(%error, "the last changes of the directory were not stored; they will be repaired");
@@ -458,28 +432,3 @@ fn tell(report: &Report) {
 
 /// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
 pub(crate) const APPLIED_CHANGES_MAX: usize = 65_536;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_gather_until_they_are_many_or_old() {
-        let key = crate::oicp::id::EvseKey::parse_canonical("CHABCE1").unwrap();
-        let change = || DirectoryChange::Conflict {
-            key: key.clone(),
-            kind: crate::protocol::Kind::Data,
-            shown: None,
-            claimed_by: Vec::new(),
-        };
-        let at = |mono_ms| Now { unix_ms: 1, mono_ms };
-        let mut gathered = Gathered::default();
-        gathered.add(Vec::new(), at(1));
-        gathered.add(vec![change()], at(1_000));
-        gathered.add(vec![change()], at(1_100));
-        assert!(!gathered.is_full(at(999 + GATHERED_MS_MAX)));
-        assert!(gathered.is_full(at(1_000 + GATHERED_MS_MAX)), "the oldest counts");
-        gathered.add((0..GATHERED_RECORDS_MAX).map(|_| change()).collect(), at(1_100));
-        assert!(gathered.is_full(at(1_100)));
-    }
-}
