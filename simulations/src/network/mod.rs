@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use tokio::sync::mpsc;
 
-pub(crate) use link::{Cut, Link};
+pub(crate) use link::{Cut, Link, share};
 use transport::Incoming;
 
 use crate::trace::Trace;
@@ -139,7 +139,11 @@ impl Network {
     }
 
     /// The transport of a node: encrypted and multiplexed as the product's own.
-    pub(crate) fn transport(&self, node: NodeNumber, seed: &[u8; 32]) -> anyhow::Result<chargemesh::mesh::Transport> {
+    pub(crate) fn transport(
+        &self,
+        node: NodeNumber,
+        seed: &[u8; 32],
+    ) -> anyhow::Result<chargemesh::mesh::Transport> {
         transport::encrypted(self.clone(), node, seed)
     }
 }
