@@ -16,8 +16,9 @@ use crate::network::NodeNumber;
 /// The network of all simulations.
 pub(crate) const NETWORK: &str = "sim";
 
-/// Everything is valid from a day before the start until a year after it, in seconds.
-const VALID_S: (u64, u64) = (START_UNIX_S - 86_400, START_UNIX_S + 365 * 86_400);
+/// Everything is valid from a day before the start until five days after it, in seconds: a delegation
+/// lives for seven days at most.
+const VALID_S: (u64, u64) = (START_UNIX_S - 86_400, START_UNIX_S + 5 * 86_400);
 
 /// The key of a name.
 pub(crate) fn key(name: &str) -> SecretKey {
