@@ -95,18 +95,25 @@ impl Backend {
     /// If a push is not what the product reads: a fault of the simulation.
     pub(crate) async fn act(&self, act: &Act, engine: impl Fn() -> Option<Engine>) -> Result<()> {
         let _turn = self.lane.lock().await;
-        let published = |evse: &u32| {
-            let key = (Kind::Data, self.operator.evses[*evse as usize].key.clone());
+        let published = |kind: Kind, evse: u32| {
+            let key = (kind, self.operator.evses[evse as usize].key.clone());
             self.known().reference.published().contains_key(&key)
         };
         let versions = |evses: &[u32], version: u32, there: bool| -> Vec<(usize, u32)> {
-            let fit = evses.iter().filter(|evse| published(evse) == there);
+            let fit = evses.iter().filter(|evse| published(Kind::Data, **evse) == there);
             fit.map(|evse| (*evse as usize, version)).collect()
         };
         let push = match act {
             Act::Status { changes, .. } => {
-                let statuses = changes.iter().map(|(evse, status)| (*evse as usize, *status)).collect();
-                Push::Status { action: "update", statuses }
+                // A status goes with its data, and comes back as a new one.
+                let there = changes.iter().filter(|(evse, _)| published(Kind::Data, *evse));
+                let (known, new): (Vec<_>, Vec<_>) = there
+                    .map(|(evse, status)| (*evse as usize, *status))
+                    .partition(|(evse, _)| published(Kind::Status, *evse as u32));
+                if !new.is_empty() {
+                    self.call(engine(), Push::Status { action: "insert", statuses: new }).await?;
+                }
+                Push::Status { action: "update", statuses: known }
             }
             Act::Update { evses, version, .. } => {
                 Push::Data { action: "update", records: versions(evses, *version, true) }
@@ -126,7 +133,7 @@ impl Backend {
             self.known().calls.left_out += 1;
             return Ok(());
         };
-        self.say(kind, &changes);
+        self.say(&changes);
         let party = self.party.clone();
         let answer = match kind {
             Kind::Data => {
@@ -141,18 +148,18 @@ impl Backend {
             }
         };
         match answer {
-            Ok(answer) => self.answered(kind, changes, answer),
+            Ok(answer) => self.answered(changes, answer),
             Err(_) => self.known().calls.unanswered += 1,
         }
         Ok(())
     }
 
-    fn answered(&self, kind: Kind, changes: Vec<Change>, answer: Result<PushOutcome, EngineError>) {
+    fn answered(&self, changes: Vec<Change>, answer: Result<PushOutcome, EngineError>) {
         let mut known = self.known();
         let text = match answer {
             Ok(PushOutcome { result: true, .. }) => {
                 known.calls.acknowledged += 1;
-                known.reference.acknowledged(kind, changes);
+                known.reference.acknowledged(changes);
                 "acknowledged"
             }
             Ok(_) | Err(EngineError::Busy | EngineError::Storage(_)) => {
@@ -161,20 +168,20 @@ impl Backend {
             }
             Err(EngineError::Stopped) => {
                 known.calls.lost += 1;
-                known.reference.lost(kind, changes);
+                known.reference.lost(changes);
                 "lost"
             }
         };
         drop(known);
-        self.trace.event(&format!("{} {} {text}", self.party, kind.name()));
+        self.trace.event(&format!("{} {text}", self.party));
     }
 
-    fn say(&self, kind: Kind, changes: &[Change]) {
+    fn say(&self, changes: &[Change]) {
         let mut known = self.known();
         known.calls.made += 1;
-        for (key, value) in changes {
+        for (kind, key, value) in changes {
             if let Some(value) = value {
-                known.said.insert((kind, key.as_str().to_owned(), Sha256::digest(value).into()));
+                known.said.insert((*kind, key.as_str().to_owned(), Sha256::digest(value).into()));
             }
         }
     }
@@ -186,13 +193,18 @@ impl Backend {
             Push::Data { action, records } => {
                 let gone = *action == "delete";
                 let change = |(evse, version): &(usize, u32)| {
-                    (evses[*evse].key.clone(), (!gone).then(|| evses[*evse].record(*version)))
+                    let key = evses[*evse].key.clone();
+                    let data = (!gone).then(|| evses[*evse].record(*version));
+                    let status = gone.then(|| (Kind::Status, key.clone(), None));
+                    [Some((Kind::Data, key, data)), status]
                 };
-                (Kind::Data, action, records.iter().map(change).collect::<Vec<Change>>())
+                let changes = records.iter().flat_map(change).flatten();
+                (Kind::Data, action, changes.collect::<Vec<Change>>())
             }
             Push::Status { action, statuses } => {
                 let change = |(evse, status): &(usize, usize)| {
-                    (evses[*evse].key.clone(), Some(Bytes::from_static(STATUSES[*status].as_bytes())))
+                    let value = Bytes::from_static(STATUSES[*status].as_bytes());
+                    (Kind::Status, evses[*evse].key.clone(), Some(value))
                 };
                 (Kind::Status, action, statuses.iter().map(change).collect())
             }

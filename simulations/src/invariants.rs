@@ -37,6 +37,8 @@ const SETTLED: &[(&str, Always)] = &[
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64)>,
+    /// Nodes that lost their power and have not been seen since.
+    powerless: BTreeSet<NodeNumber>,
     /// Whether somebody lies.
     liars: bool,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Past {
 impl Past {
     /// Nothing was seen yet. `liars`: whether somebody lies, and may be blocked for it.
     pub(crate) fn new(liars: bool) -> Past {
-        Past { positions: BTreeMap::new(), liars }
+        Past { positions: BTreeMap::new(), powerless: BTreeSet::new(), liars }
     }
 }
 
@@ -97,12 +99,14 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 /// No feed at any node ever becomes older; a loss of power may undo what was not synced of others' feeds.
 fn versions_never_go_back(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
     let mut back = Ok(());
+    past.powerless.extend(&seen.lost_power);
     for node in &seen.nodes {
         let Some(view) = &node.view else { continue };
+        let lost_power = past.powerless.remove(&node.number);
         for feed in &view.feeds {
             let now = (feed.incarnation, feed.seq);
             let key = (node.number, feed.party.clone(), feed.kind);
-            let excused = seen.lost_power.contains(&node.number) && !feed.own;
+            let excused = lost_power && !feed.own;
             let before = past.positions.insert(key, now).filter(|_| !excused).unwrap_or_default();
             if now < before && back.is_ok() {
                 let (party, kind) = (&feed.party, feed.kind);

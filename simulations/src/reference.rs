@@ -8,7 +8,7 @@ use chargemesh::oicp::id::EvseKey;
 use chargemesh::protocol::Kind;
 
 /// What a push does to one record; `None` deletes it.
-pub(crate) type Change = (EvseKey, Option<Bytes>);
+pub(crate) type Change = (Kind, EvseKey, Option<Bytes>);
 
 /// What is published, by kind and EVSE.
 pub(crate) type Published = BTreeMap<(Kind, EvseKey), Bytes>;
@@ -18,16 +18,16 @@ pub(crate) type Published = BTreeMap<(Kind, EvseKey), Bytes>;
 pub(crate) struct Reference {
     published: Published,
     /// Pushes whose outcome the backend never heard: all of it happened, or nothing.
-    doubtful: Vec<(Kind, Vec<Change>)>,
+    doubtful: Vec<Vec<Change>>,
 }
 
 impl Reference {
     /// A push was acknowledged.
-    pub(crate) fn acknowledged(&mut self, kind: Kind, changes: Vec<Change>) {
-        for (_, doubtful) in self.doubtful.iter_mut().filter(|(doubted, _)| *doubted == kind) {
-            doubtful.retain(|(key, _)| changes.iter().all(|(other, _)| other != key));
+    pub(crate) fn acknowledged(&mut self, changes: Vec<Change>) {
+        for doubtful in &mut self.doubtful {
+            doubtful.retain(|(kind, key, _)| changes.iter().all(|(k, other, _)| (k, other) != (kind, key)));
         }
-        for (key, value) in changes {
+        for (kind, key, value) in changes {
             match value {
                 Some(value) => drop(self.published.insert((kind, key), value)),
                 None => drop(self.published.remove(&(kind, key))),
@@ -36,8 +36,8 @@ impl Reference {
     }
 
     /// A push got no answer: its node died.
-    pub(crate) fn lost(&mut self, kind: Kind, changes: Vec<Change>) {
-        self.doubtful.push((kind, changes));
+    pub(crate) fn lost(&mut self, changes: Vec<Change>) {
+        self.doubtful.push(changes);
     }
 
     /// Decides doubtful pushes by what a node shows, and says what every node must show.
@@ -45,16 +45,14 @@ impl Reference {
     /// # Errors
     /// If half of a push happened.
     pub(crate) fn settle(&mut self, shown: &Published) -> Result<&Published, String> {
-        for (kind, changes) in std::mem::take(&mut self.doubtful) {
-            let done = |(key, value): &Change| shown.get(&(kind, key.clone())) == value.as_ref();
-            let undone = |(key, _): &Change| {
-                shown.get(&(kind, key.clone())) == self.published.get(&(kind, key.clone()))
-            };
-            if changes.iter().all(done) {
-                self.acknowledged(kind, changes);
-            } else if !changes.iter().all(undone) {
-                let keys: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
-                return Err(format!("a push of {} was done by half: {}", kind.name(), keys.join(", ")));
+        for changes in std::mem::take(&mut self.doubtful) {
+            let here = |(kind, key, _): &Change| shown.get(&(*kind, key.clone()));
+            let before = |(kind, key, _): &Change| self.published.get(&(*kind, key.clone()));
+            if changes.iter().all(|change| here(change) == change.2.as_ref()) {
+                self.acknowledged(changes);
+            } else if !changes.iter().all(|change| here(change) == before(change)) {
+                let keys: Vec<&str> = changes.iter().map(|(_, key, _)| key.as_str()).collect();
+                return Err(format!("a push was done by half: {}", keys.join(", ")));
             }
         }
         Ok(&self.published)
@@ -79,10 +77,10 @@ mod tests {
         let (one, two) = (key("DEABCE1"), key("DEABCE2"));
         let value = |text: &'static str| Some(Bytes::from(text));
         let mut reference = Reference::default();
-        let both = |a, b| vec![(one.clone(), value(a)), (two.clone(), value(b))];
-        reference.acknowledged(Kind::Status, both("a", "a"));
+        let both = |a, b| vec![(Kind::Status, one.clone(), value(a)), (Kind::Status, two.clone(), value(b))];
+        reference.acknowledged(both("a", "a"));
         let before = reference.published().clone();
-        reference.lost(Kind::Status, both("b", "b"));
+        reference.lost(both("b", "b"));
         let mut after = before.clone();
         after.values_mut().for_each(|value| *value = Bytes::from("b"));
         let mut half = before.clone();
@@ -96,7 +94,7 @@ mod tests {
         assert_eq!(doubtful(&reference).settle(&after).unwrap(), &after);
         assert!(doubtful(&reference).settle(&half).is_err());
         // What was acknowledged since is not in doubt.
-        reference.acknowledged(Kind::Status, vec![(one.clone(), value("b"))]);
+        reference.acknowledged(vec![(Kind::Status, one.clone(), value("b"))]);
         assert_eq!(reference.settle(&half).unwrap(), &half);
     }
 }
