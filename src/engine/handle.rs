@@ -1,5 +1,7 @@
 //! The engine as its callers see it: a cheap clone with async methods in front of one task.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -56,11 +58,26 @@ pub(crate) enum Command {
     },
 }
 
+/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
+const APPLIED_CHANGES_MAX: usize = 65_536;
+
 /// A handle to the engine.
 #[derive(Clone)]
 pub struct Engine {
     commands: mpsc::Sender<Command>,
-    applied: broadcast::Sender<AppliedChange>,
+    applied: Arc<Watchers>,
+}
+
+/// Who watches the records that are taken. The channel is made for the first of them: it is megabytes
+/// large, and most nodes have none.
+#[derive(Default)]
+pub(crate) struct Watchers(OnceLock<broadcast::Sender<AppliedChange>>);
+
+impl Watchers {
+    /// The channel, if anybody listens to it.
+    pub(crate) fn listening(&self) -> Option<&broadcast::Sender<AppliedChange>> {
+        self.0.get().filter(|channel| channel.receiver_count() > 0)
+    }
 }
 
 /// A record that this node has taken, of a feed of its own or another's.
@@ -75,13 +92,13 @@ pub struct AppliedChange {
 }
 
 impl Engine {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, applied: broadcast::Sender<AppliedChange>) -> Engine {
+    pub(crate) fn new(commands: mpsc::Sender<Command>, applied: Arc<Watchers>) -> Engine {
         Engine { commands, applied }
     }
 
     /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
     pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
-        self.applied.subscribe()
+        self.applied.0.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
     }
 
     /// Publishes EVSE data of a party of this node. Returns after the durable commit.

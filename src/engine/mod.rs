@@ -11,10 +11,10 @@ mod store;
 mod view;
 
 pub use clock::{Clock, SystemClock};
-pub(crate) use handle::Command;
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome,
 };
-pub(crate) use run::{APPLIED_CHANGES_MAX, Parts, Restore, Runner};
+pub(crate) use handle::{Command, Watchers};
+pub(crate) use run::{Parts, Restore, Runner};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use store::Store;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome};
+use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::spawner::Spawn;
 use super::store::{DirectoryCommit, Store};
 use super::view::node_view;
@@ -44,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) mesh: Mesh,
     pub(crate) events: mpsc::Receiver<MeshEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) applied: broadcast::Sender<AppliedChange>,
+    pub(crate) applied: Arc<Watchers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawn>,
     pub(crate) stop: CancellationToken,
@@ -175,9 +175,11 @@ impl Runner {
         for action in actions {
             self.act(action);
         }
-        for change in applied {
-            // Nobody listening is no fault.
-            let _listeners = self.parts.applied.send(change);
+        if let Some(watchers) = self.parts.applied.listening() {
+            for change in applied {
+                // The last watcher may have left meanwhile.
+                let _listeners = watchers.send(change);
+            }
         }
     }
 
@@ -188,7 +190,7 @@ impl Runner {
     }
 
     fn applied(&self, changes: &[DirectoryChange]) -> Vec<AppliedChange> {
-        if self.parts.applied.receiver_count() == 0 {
+        if self.parts.applied.listening().is_none() {
             return Vec::new();
         }
         let of = |change: &DirectoryChange| match change {
@@ -429,6 +431,3 @@ fn tell(report: &Report) {
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }
 }
-
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
-pub(crate) const APPLIED_CHANGES_MAX: usize = 65_536;

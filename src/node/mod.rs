@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use deps::Deps;
@@ -21,7 +21,7 @@ pub use error::NodeError;
 pub use identity::Identity;
 pub use load::{LoadError, load};
 
-use crate::engine::{APPLIED_CHANGES_MAX, Command, Engine, Parts, Runner, Spawn, Store};
+use crate::engine::{Command, Engine, Parts, Runner, Spawn, Store, Watchers};
 use crate::facade::{self, Facade, FacadeDeps};
 use crate::mesh::{self, Mesh};
 use crate::protocol::Topic;
@@ -51,6 +51,7 @@ pub struct Settings {
 /// A running node.
 pub struct Node {
     engine: Option<Engine>,
+    reader: Option<storage::Reader>,
     mesh: Mesh,
     addresses: Vec<String>,
     facade: Option<Facade>,
@@ -77,7 +78,7 @@ impl Node {
         let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { Vec::new() };
         let (mesh, events) = start_mesh(&settings.mesh, &identity, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
-        let (applied, _) = broadcast::channel(APPLIED_CHANGES_MAX);
+        let applied = Arc::new(Watchers::default());
         let engine = Engine::new(commands, applied.clone());
         let reader = store.0.reader.clone();
         let parts = Parts {
@@ -97,10 +98,12 @@ impl Node {
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &identity, &settings.mesh, &addresses, &mesh, &deps, &stop);
         let facade = match settings.facade {
-            Some(config) => Some(start_facade(config, &engine, reader, &identity, &deps, &stopped).await?),
+            Some(config) => {
+                Some(start_facade(config, &engine, reader.clone(), &identity, &deps, &stopped).await?)
+            }
             None => None,
         };
-        Ok(Node { engine: Some(engine), mesh, addresses, facade, stop, stopped })
+        Ok(Node { engine: Some(engine), reader: Some(reader), mesh, addresses, facade, stop, stopped })
     }
 
     /// A node without a party: it helps others to find each other, and holds nothing.
@@ -118,12 +121,22 @@ impl Node {
             while ended.run_until_cancelled(events.recv()).await.flatten().is_some() {}
         })));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
-        Ok(Node { engine: None, mesh, addresses, facade: None, stop, stopped })
+        Ok(Node { engine: None, reader: None, mesh, addresses, facade: None, stop, stopped })
     }
 
     /// The engine; a bootstrap node has none.
     pub fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()
+    }
+
+    /// The read pool: what pulls are answered from. A bootstrap node has none.
+    pub fn reader(&self) -> Option<&storage::Reader> {
+        self.reader.as_ref()
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
     }
 
     /// Where the facade listens.

@@ -33,7 +33,7 @@ pub use directory::{
 };
 pub use error::{Database, StorageError};
 pub use ledger::{Ledger, LedgerState};
-pub use place::{DataDir, Place};
+pub use place::{DataDir, MemoryDisk, Place};
 pub use reader::Reader;
 pub use writer::{Committed, Runner, Store, ThreadSpawner, Writer};
 

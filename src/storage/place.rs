@@ -1,5 +1,6 @@
 //! Where the databases are, and how a database is opened: lock, settings of SQLite, migrations.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +14,70 @@ use super::error::{Database, StorageError};
 /// Where the two databases are.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In memory: for tests and simulations. Gone with the last handle.
-    Memory,
+    /// In memory: for tests and simulations.
+    Memory(MemoryDisk),
     /// In a directory that this process has locked.
     Directory(DataDir),
+}
+
+/// Databases in memory. They live as long as any clone of this: a node that opens it again finds what the
+/// one before had committed.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryDisk(Arc<Mutex<MemoryDatabases>>);
+
+#[derive(Debug, Default)]
+struct MemoryDatabases {
+    open: BTreeMap<Database, SharedConnection>,
+    /// The directory as it is on the disk for certain: with `synchronous = NORMAL` a loss of power may
+    /// undo every commit since the last checkpoint.
+    #[cfg(feature = "simulation")]
+    checkpoint: Option<Connection>,
+}
+
+impl MemoryDisk {
+    fn open(&self, database: Database) -> rusqlite::Result<SharedConnection> {
+        let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = databases.open.get(&database) {
+            return Ok(connection.clone());
+        }
+        let connection = Arc::new(Mutex::new(Connection::open_in_memory()?));
+        databases.open.insert(database, connection.clone());
+        Ok(connection)
+    }
+
+    /// Remembers the directory as it is now, as SQLite's checkpoint would.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    #[cfg(feature = "simulation")]
+    pub fn checkpoint(&self) -> Result<(), StorageError> {
+        let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(directory) = databases.open.get(&Database::Directory).cloned() else { return Ok(()) };
+        let copy =
+            copy_of(&lock(&directory)).map_err(|error| StorageError::of(Database::Directory, error))?;
+        databases.checkpoint = Some(copy);
+        Ok(())
+    }
+
+    /// What a loss of power leaves of a node that is gone: the whole ledger (`FULL`), and of the
+    /// directory (`NORMAL`) what the last checkpoint had, or nothing.
+    #[cfg(feature = "simulation")]
+    pub fn lose_power(&self) {
+        let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        databases.open.remove(&Database::Directory);
+        if let Some(checkpoint) = databases.checkpoint.take() {
+            databases.open.insert(Database::Directory, Arc::new(Mutex::new(checkpoint)));
+        }
+    }
+}
+
+#[cfg(feature = "simulation")]
+fn copy_of(connection: &Connection) -> rusqlite::Result<Connection> {
+    /// All pages at once: nobody else works meanwhile.
+    const ALL_PAGES: std::ffi::c_int = -1;
+    let mut copy = Connection::open_in_memory()?;
+    rusqlite::backup::Backup::new(connection, &mut copy)?.step(ALL_PAGES)?;
+    Ok(copy)
 }
 
 /// A data directory, locked for this process as long as any clone of this lives.
@@ -70,10 +131,14 @@ pub(super) fn open_writer(
     cache_kib: u32,
 ) -> Result<SharedConnection, StorageError> {
     let failed = |error| StorageError::of(database, error);
-    let mut connection = match place {
-        Place::Memory => Connection::open_in_memory().map_err(failed)?,
-        Place::Directory(dir) => Connection::open(dir.path.join(database.file_name())).map_err(failed)?,
+    let shared = match place {
+        Place::Memory(disk) => disk.open(database).map_err(failed)?,
+        Place::Directory(dir) => {
+            let path = dir.path.join(database.file_name());
+            Arc::new(Mutex::new(Connection::open(path).map_err(failed)?))
+        }
     };
+    let mut connection = lock(&shared);
     check_version(&connection, database)?;
     let synchronous = match database {
         Database::Ledger => "FULL",
@@ -87,7 +152,8 @@ pub(super) fn open_writer(
     connection.execute_batch(&settings).map_err(failed)?;
     prepare(&connection, STATEMENTS_CACHED).map_err(failed)?;
     migrate(&mut connection, database)?;
-    Ok(Arc::new(Mutex::new(connection)))
+    drop(connection);
+    Ok(shared)
 }
 
 /// Opens another connection to a database, for reading only; `None` if it is in memory.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{Config, Directory, Ledger, Place, Reader, Runner, ThreadSpawner};
+use super::{Config, Directory, Ledger, MemoryDisk, Place, Reader, Runner, ThreadSpawner};
 use crate::identity::{PartyId, Role};
 use crate::oicp::geo::Position;
 use crate::oicp::id::{EvseId, EvseKey};
@@ -113,6 +113,10 @@ pub(super) struct Opened {
     pub(super) directory: Directory,
     pub(super) ledger: Ledger,
     pub(super) reader: Reader,
+}
+
+pub(super) fn memory() -> Place {
+    Place::Memory(MemoryDisk::default())
 }
 
 pub(super) fn open(place: &Place) -> Opened {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::testing::{
-    feed, gone, head, head_change, key, open, record, records, root, status, threads, wait,
+    feed, gone, head, head_change, key, memory, open, record, records, root, status, threads, wait,
 };
 use super::*;
 use crate::identity::Chain;
@@ -212,7 +212,7 @@ fn wait_commit(directory: &mut Directory, change: DirectoryChange) -> Result<Com
 #[test]
 fn one_bad_batch_harms_no_other() {
     for runner in [Runner::Inline, threads()] {
-        let place = Place::Memory;
+        let place = memory();
         let directory = Directory::open(&place, &config()).unwrap();
         let ledger = Ledger::open(&place, &config()).unwrap();
         let reader = Reader::start(&directory, &ledger, &config(), &runner).unwrap();
@@ -281,7 +281,7 @@ fn a_question_that_costs_too_much_is_stopped() {
 
 #[test]
 fn a_full_queue_is_busy() {
-    let place = Place::Memory;
+    let place = memory();
     let config = Config { readers: 1, read_queue_max: 1, ..config() };
     let directory = Directory::open(&place, &config).unwrap();
     let ledger = Ledger::open(&place, &config).unwrap();

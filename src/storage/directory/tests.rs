@@ -9,7 +9,8 @@ use super::*;
 use crate::protocol::{FeedId, Have, Kind, SyncRequest};
 use crate::roaming::change::DirectoryChange;
 use crate::storage::testing::{
-    DAY_MS, Opened, feed, gone, head_change, key, open, record, records, root, status, visibility, wait,
+    DAY_MS, Opened, feed, gone, head_change, key, memory, open, record, records, root, status, visibility,
+    wait,
 };
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
@@ -97,7 +98,7 @@ fn a_delta_is_the_net_difference() {
         ),
     ];
     for (what, before, after, expected) in cases {
-        let mut opened = open(&Place::Memory);
+        let mut opened = open(&memory());
         let unrelated = records(other, vec![record(9, 9, "unrelated", None)]);
         opened.directory.commit(&[unrelated], 0).unwrap();
         opened.directory.commit(&before, HOUR_MS).unwrap();
@@ -113,7 +114,7 @@ fn a_delta_is_the_net_difference() {
 #[test]
 fn a_last_call_has_a_margin_and_ends_with_the_history() {
     let feed = &feed("CH*ABC", Kind::Data);
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     opened.directory.commit(&[records(feed, vec![record(1, 1, "a", None)])], 10 * DAY_MS).unwrap();
     opened.directory.commit(&[records(feed, vec![record(2, 2, "b", None)])], 11 * DAY_MS).unwrap();
     assert_eq!(wait(opened.reader.data_delta(9 * DAY_MS, all())).unwrap(), None);
@@ -138,7 +139,7 @@ fn a_last_call_has_a_margin_and_ends_with_the_history() {
 #[test]
 fn pages_of_one_pull_are_one_snapshot() {
     let feed = &feed("CH*ABC", Kind::Data);
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     let place = Some((47.0, 8.0));
     let first = (0..10).map(|n| record(n, u64::from(n) + 1, "old", place)).collect();
     let version = opened.directory.commit(&[records(feed, first)], 1).unwrap();
@@ -166,7 +167,7 @@ fn pages_of_one_pull_are_one_snapshot() {
 #[test]
 fn filters_apply_together() {
     let feed = &feed("CH*ABC", Kind::Data);
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     let rows = (0..12).map(|n| record(n, u64::from(n) + 1, "x", None)).collect();
     opened.directory.commit(&[records(feed, rows), head_change(feed, 1, 12, [0; 32])], 1).unwrap();
     let count = |query: DataQuery| wait(opened.reader.data_page(query)).unwrap().total;
@@ -186,7 +187,7 @@ fn filters_apply_together() {
 #[test]
 fn statuses_are_filtered_and_spelled_as_in_the_data() {
     let (data, states) = (&feed("CH*ABC", Kind::Data), &feed("CH*ABC", Kind::Status));
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     let changes = [
         records(data, vec![record(1, 1, "x", Some((47.0, 8.0))), record(2, 2, "x", Some((48.0, 8.0)))]),
         records(states, vec![status(1, 1, "Available"), status(2, 2, "Occupied"), status(3, 3, "Available")]),
@@ -215,7 +216,7 @@ fn a_radius_finds_what_brute_force_finds() {
     let points = proptest::collection::vec(prop_oneof![coordinate.clone(), near_edges.clone()], 1..60);
     let center = prop_oneof![coordinate, near_edges];
     proptest!(ProptestConfig::with_cases(64), |(points in points, center in center, radius_km in 0.0f64..4000.0)| {
-        let mut opened = open(&Place::Memory);
+        let mut opened = open(&memory());
         let rows = (0u32..).zip(&points).map(|(n, point)| record(n, u64::from(n), "x", Some(*point))).collect();
         opened.directory.commit(&[records(&feed("CH*ABC", Kind::Data), rows)], 1).unwrap();
         let area = Area { lat: center.0, lon: center.1, radius_km };
@@ -242,7 +243,7 @@ fn answer(opened: &Opened, feed: &FeedId, have: Have) -> Option<Answered> {
 fn repair_answers_are_whole_or_since_a_change() {
     for kind in Kind::ALL {
         let feed = &feed("CH*ABC", kind);
-        let mut opened = open(&Place::Memory);
+        let mut opened = open(&memory());
         let mut rows: Vec<_> = (1..=5).map(|n| record(n, n.into(), "Available", None)).collect();
         let changes = [records(feed, rows.clone()), head_change(feed, 7, 5, root(&rows))];
         opened.directory.commit(&changes, 1).unwrap();
@@ -269,7 +270,7 @@ fn repair_answers_are_whole_or_since_a_change() {
 fn only_differing_buckets_are_sent() {
     let feed = &feed("CH*ABC", Kind::Data);
     let rows: Vec<_> = (1..=40).map(|n| record(n, n.into(), "x", None)).collect();
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     opened
         .directory
         .commit(&[records(feed, rows.clone()), head_change(feed, 7, 40, root(&rows))], 1)
@@ -295,7 +296,7 @@ fn only_differing_buckets_are_sent() {
 fn changes_before_the_first_knowledge_are_not_listed() {
     let feed = &feed("CH*ABC", Kind::Data);
     let mut rows = vec![record(1, 90, "x", None)];
-    let mut opened = open(&Place::Memory);
+    let mut opened = open(&memory());
     opened
         .directory
         .commit(&[records(feed, rows.clone()), head_change(feed, 1, 100, root(&rows))], 1)
@@ -385,7 +386,7 @@ fn view(model: &Model) -> BTreeMap<String, (FeedId, String)> {
 #[test]
 fn the_directory_is_the_model() {
     proptest!(ProptestConfig::with_cases(200), |(batches in steps())| {
-        let mut opened = open(&Place::Memory);
+        let mut opened = open(&memory());
         let (mut model, mut seq) = (Model::new(), 0);
         opened.directory.commit(&[], 0).unwrap();
         let mut history = vec![(CommitVersion(0), BTreeMap::new())];

@@ -1,0 +1,261 @@
+//! What must hold. Adding one is one function and one line in a list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use anyhow::Result;
+use chargemesh::protocol::Kind;
+use chargemesh::roaming::{Entry, Tree};
+
+use crate::network::NodeNumber;
+use crate::observe::{Position, Seen, shown, stored};
+use crate::people::NETWORK;
+use crate::scenario::Limits;
+use crate::world::{Part, World};
+
+/// A check of one look at the world, made again and again while it runs.
+type Always = fn(&Seen, &mut Past, &Limits) -> Result<(), String>;
+
+/// Checked while the world runs, with every look.
+const ALWAYS: &[(&str, Always)] = &[
+    ("versions-never-go-back", versions_never_go_back),
+    ("no-foreign-feed", no_foreign_feed),
+    ("connections-bounded", connections_bounded),
+    ("memory-bounded", memory_bounded),
+    ("every-call-answered", every_call_answered),
+];
+
+/// Checked once, after the world has settled, on one look.
+const SETTLED: &[(&str, Always)] = &[
+    ("roots-equal", roots_equal),
+    ("feeds-in-order", feeds_in_order),
+    ("connections-settled", connections_settled),
+    ("nobody-honest-blocked", nobody_honest_blocked),
+];
+
+/// What earlier looks saw.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64)>,
+    /// Nodes that lost their power and have not been seen since.
+    powerless: BTreeSet<NodeNumber>,
+    /// Whether somebody lies.
+    liars: bool,
+}
+
+impl Past {
+    /// Nothing was seen yet. `liars`: whether somebody lies, and may be blocked for it.
+    pub(crate) fn new(liars: bool) -> Past {
+        Past { positions: BTreeMap::new(), powerless: BTreeSet::new(), liars }
+    }
+}
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Violation {
+    /// Which invariant.
+    pub(crate) invariant: String,
+    /// When, in milliseconds of virtual time.
+    pub(crate) at_ms: u64,
+    /// What was seen.
+    pub(crate) what: String,
+}
+
+fn run(checks: &[(&str, Always)], seen: &Seen, past: &mut Past, limits: &Limits) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (invariant, check) in checks {
+        if let Err(what) = check(seen, past, limits) {
+            violations.push(Violation { invariant: (*invariant).to_owned(), at_ms: seen.at_ms, what });
+        }
+    }
+    violations
+}
+
+/// What must hold at any time.
+pub(crate) fn always(seen: &Seen, past: &mut Past, limits: &Limits) -> Vec<Violation> {
+    run(ALWAYS, seen, past, limits)
+}
+
+/// What must hold when the world has settled.
+///
+/// # Errors
+/// If a node does not answer.
+pub(crate) async fn settled(world: &World, seen: &Seen, past: &mut Past) -> Result<Vec<Violation>> {
+    let mut violations = run(SETTLED, seen, past, &world.scenario.limits);
+    let mut check = |invariant: &str, outcome: Result<(), String>| {
+        if let Err(what) = outcome {
+            violations.push(Violation { invariant: invariant.to_owned(), at_ms: seen.at_ms, what });
+        }
+    };
+    check("as-the-reference-says", as_the_reference_says(world).await?);
+    check("signed-by-its-owner", signed_by_its_owner(world).await?);
+    Ok(violations)
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// No feed at any node ever becomes older; a loss of power may undo what was not synced of others' feeds.
+fn versions_never_go_back(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
+    let mut back = Ok(());
+    past.powerless.extend(&seen.lost_power);
+    for node in &seen.nodes {
+        let Some(view) = &node.view else { continue };
+        let lost_power = past.powerless.remove(&node.number);
+        for feed in &view.feeds {
+            let now = (feed.incarnation, feed.seq);
+            let key = (node.number, feed.party.clone(), feed.kind);
+            let excused = lost_power && !feed.own;
+            let before = past.positions.insert(key, now).filter(|_| !excused).unwrap_or_default();
+            if now < before && back.is_ok() {
+                let (party, kind) = (&feed.party, feed.kind);
+                back = Err(format!("node {}: {party}/{kind} was at {before:?}, is at {now:?}", node.number));
+            }
+        }
+    }
+    back
+}
+
+/// Every feed anywhere is written by one of the nodes' parties.
+fn no_foreign_feed(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    let writers: BTreeSet<&str> = seen
+        .nodes
+        .iter()
+        .flat_map(|node| node.view.iter().flat_map(|view| &view.parties).map(String::as_str))
+        .collect();
+    for node in &seen.nodes {
+        let Some(view) = &node.view else { continue };
+        // A writer that is down is missed, so only what no issuer vouched for counts.
+        let foreign = view
+            .feeds
+            .iter()
+            .find(|feed| !writers.contains(feed.party.as_str()) && feed.party.contains("EVIL"));
+        if let Some(feed) = foreign {
+            return Err(format!("node {} holds a feed of {}", node.number, feed.party));
+        }
+    }
+    Ok(())
+}
+
+fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
+    let most = seen.nodes.iter().max_by_key(|node| node.traffic.open);
+    let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
+    ensure(open <= limits.connections, || {
+        format!("node {number} has {open} connections, {} are allowed", limits.connections)
+    })
+}
+
+fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
+    let limit_mb = 200.0 + limits.memory_mb_per_node * seen.nodes.len() as f64;
+    ensure(seen.rss_mb <= limit_mb, || format!("{:.0} MB resident, {limit_mb:.0} are allowed", seen.rss_mb))
+}
+
+/// A node that lives answers every backend, and none twice: the second would have nobody to go to.
+fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    let unanswered = seen.calls.unanswered;
+    ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
+}
+
+/// Every honest node holds every feed as its writer has it.
+fn roots_equal(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    let written = seen.written();
+    for node in seen.nodes.iter().filter(|node| node.view.is_some()) {
+        let held = node.positions();
+        let other = written.iter().find(|(feed, head)| held.get(*feed) != Some(*head));
+        if let Some(((party, kind), head)) = other {
+            let held: Option<&Position> = held.get(&(party.clone(), *kind));
+            return Err(format!("node {}: {party}/{kind} is {held:?}, its writer has {head:?}", node.number));
+        }
+    }
+    Ok(())
+}
+
+fn feeds_in_order(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in &seen.nodes {
+        let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
+        if let Some(feed) = feeds.find(|feed| !feed.in_sync || feed.state != "ok") {
+            let (party, kind, state) = (&feed.party, feed.kind, feed.state);
+            let in_sync = feed.in_sync;
+            return Err(format!("node {}: {party}/{kind} is {state}, in_sync {in_sync}", node.number));
+        }
+    }
+    Ok(())
+}
+
+fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
+    let most = seen.nodes.iter().filter(|node| node.part != Part::Liar).max_by_key(|node| node.traffic.open);
+    let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
+    ensure(open <= limits.connections_settled, || {
+        format!("node {number} has {open} connections, {} are allowed", limits.connections_settled)
+    })
+}
+
+/// Where nobody lies, nobody is taken for a liar.
+fn nobody_honest_blocked(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
+    let blocked: u64 = seen.nodes.iter().map(|node| node.counts.peers_blocked).sum();
+    ensure(past.liars || blocked == 0, || format!("peers were blocked {blocked} times, and nobody lies"))
+}
+
+/// Every node shows what backends were told is published.
+async fn as_the_reference_says(world: &World) -> Result<Result<(), String>> {
+    let mut first = None;
+    for host in world.honest() {
+        let Some(node) = host.node() else { continue };
+        let shown = shown(node).await?;
+        let mut known = world.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = match known.reference.settle(first.as_ref().unwrap_or(&shown)) {
+            Ok(wanted) => wanted,
+            Err(half) => return Ok(Err(half)),
+        };
+        if shown != *wanted {
+            let differs = |key: &&(Kind, _)| shown.get(*key) != wanted.get(*key);
+            let wrong: Vec<_> = wanted.keys().chain(shown.keys()).filter(differs).collect();
+            let example = wrong.first().map(|(kind, key)| format!("{}/{}", kind.name(), key.as_str()));
+            let (number, wrong) = (host.number, wrong.len());
+            return Ok(Err(format!(
+                "node {number} shows {} records, the reference has {}; {wrong} differ, {example:?} is one",
+                shown.len(),
+                wanted.len()
+            )));
+        }
+        first.get_or_insert(shown);
+    }
+    Ok(Ok(()))
+}
+
+/// Every stored record was pushed by its owner's backend, and every feed yields the root that its owner signed.
+async fn signed_by_its_owner(world: &World) -> Result<Result<(), String>> {
+    let keys: BTreeMap<String, _> = world
+        .hosts
+        .iter()
+        .filter_map(|host| host.party.as_ref())
+        .map(|party| (party.id.to_text(), party.message_key.public()))
+        .collect();
+    for host in world.honest() {
+        let Some(node) = host.node() else { continue };
+        for feed in stored(node).await? {
+            let at = format!("node {}: {}", host.number, feed.feed);
+            let Some(key) = keys.get(&feed.feed.party.to_text()) else {
+                return Ok(Err(format!("{at} is nobody's")));
+            };
+            let head = match feed.signed.verify(NETWORK, key) {
+                Ok(head) => head,
+                Err(error) => return Ok(Err(format!("{at}: {error}"))),
+            };
+            let known = world.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tree = Tree::default();
+            for entry in feed.entries {
+                if !known.said.contains(&(feed.feed.kind, entry.key.as_str().to_owned(), entry.hash)) {
+                    return Ok(Err(format!("{at}: nobody ever said this of {}", entry.key.as_str())));
+                }
+                let (key, seq, at_unix_ms, hash) = (entry.key, entry.seq, entry.at_unix_ms, entry.hash);
+                tree.put(Entry { key, seq, at_unix_ms, hash });
+            }
+            if head != feed.head || tree.root() != head.root {
+                return Ok(Err(format!("{at}: the records do not yield the root that was signed")));
+            }
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,146 @@
+//! What can be seen of the world from outside: what invariants are checked on.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use chargemesh::engine::NodeView;
+use chargemesh::mesh::MeshCounts;
+use chargemesh::node::Node;
+use chargemesh::oicp::id::EvseId;
+use chargemesh::protocol::Kind;
+use chargemesh::storage::{DataQuery, PAGE_SIZE_MAX, RestoredFeed, StatusQuery};
+
+use crate::backend::Calls;
+use crate::determinism::{elapsed, peak_rss_mb};
+use crate::network::{NodeNumber, Traffic};
+use crate::reference::Published;
+use crate::world::{Part, World};
+
+/// One node as it is now.
+#[derive(Debug)]
+pub(crate) struct NodeSeen {
+    pub(crate) number: NodeNumber,
+    pub(crate) part: Part,
+    /// `None`: it is down, or only helps others to find each other.
+    pub(crate) view: Option<NodeView>,
+    pub(crate) counts: MeshCounts,
+    pub(crate) traffic: Traffic,
+}
+
+/// The world as it is now.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Virtual time in milliseconds.
+    pub(crate) at_ms: u64,
+    pub(crate) nodes: Vec<NodeSeen>,
+    pub(crate) calls: Calls,
+    /// Nodes that lost their power since the last look.
+    pub(crate) lost_power: Vec<NodeNumber>,
+    /// Peak of the process.
+    pub(crate) rss_mb: f64,
+}
+
+/// Position of a feed's head: incarnation, seq, and its root.
+pub(crate) type Position = (u64, u64, String);
+
+impl NodeSeen {
+    /// The feeds that this node holds, by party and kind.
+    pub(crate) fn positions(&self) -> BTreeMap<(String, &'static str), Position> {
+        let feeds = self.view.iter().flat_map(|view| &view.feeds);
+        feeds
+            .map(|feed| ((feed.party.clone(), feed.kind), (feed.incarnation, feed.seq, feed.root.clone())))
+            .collect()
+    }
+}
+
+/// Looks at the whole world. No virtual time passes.
+///
+/// # Errors
+/// If a running node does not answer.
+pub(crate) async fn look(world: &mut World) -> Result<Seen> {
+    let traffic = world.network.traffic();
+    let mut nodes = Vec::new();
+    for host in &world.hosts {
+        let (mut view, mut counts) = (None, MeshCounts::default());
+        if let Some(node) = host.node() {
+            counts = node.mesh().counts().await?;
+            if let Some(engine) = node.engine() {
+                view = Some(engine.view().await?);
+            }
+        }
+        let traffic = traffic[host.number as usize];
+        nodes.push(NodeSeen { number: host.number, part: host.part, view, counts, traffic });
+    }
+    let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;
+    let lost_power = std::mem::take(&mut world.lost_power);
+    Ok(Seen { at_ms: elapsed().as_millis() as u64, nodes, calls, lost_power, rss_mb: peak_rss_mb() })
+}
+
+impl Seen {
+    /// The head of each feed at its writer.
+    pub(crate) fn written(&self) -> BTreeMap<(String, &'static str), Position> {
+        let own = |node: &NodeSeen| {
+            let feeds = node.view.iter().flat_map(|view| &view.feeds).filter(|feed| feed.own);
+            feeds.map(|feed| (feed.party.clone(), feed.kind)).collect::<Vec<_>>()
+        };
+        let of = |node: &NodeSeen| {
+            let positions = node.positions();
+            own(node)
+                .into_iter()
+                .filter_map(move |feed| Some((feed.clone(), positions.get(&feed)?.clone())))
+                .collect::<Vec<_>>()
+        };
+        self.nodes.iter().flat_map(of).collect()
+    }
+
+    /// How many (node, feed) there are, and how many of them are what their writer has.
+    pub(crate) fn in_sync(&self) -> (u64, u64) {
+        let written = self.written();
+        let (mut all, mut same) = (0, 0);
+        for node in self.nodes.iter().filter(|node| node.view.is_some()) {
+            let positions = node.positions();
+            all += written.len() as u64;
+            same += written.iter().filter(|(feed, head)| positions.get(*feed) == Some(*head)).count() as u64;
+        }
+        (all, same)
+    }
+}
+
+/// What a node shows to those who pull.
+///
+/// # Errors
+/// If its storage does not answer.
+pub(crate) async fn shown(node: &Node) -> Result<Published> {
+    let reader = node.reader().context("a node without a directory")?;
+    let mut shown = Published::new();
+    let mut query = DataQuery { size: PAGE_SIZE_MAX, ..DataQuery::default() };
+    loop {
+        let page = reader.data_page(query.clone()).await?;
+        let full = page.rows.len() == PAGE_SIZE_MAX as usize;
+        shown.extend(page.rows.into_iter().map(|row| ((Kind::Data, row.key), row.payload)));
+        if !full {
+            break;
+        }
+        query.page += 1;
+        query.as_of = Some(page.version);
+    }
+    for row in reader.statuses(StatusQuery::default()).await? {
+        // Without a data record the key itself is given.
+        let key = match EvseId::parse(&row.evse_id) {
+            Ok(id) => id.key().clone(),
+            Err(_) => chargemesh::oicp::id::EvseKey::parse_canonical(&row.evse_id)?,
+        };
+        shown.insert((Kind::Status, key), Bytes::copy_from_slice(row.status.as_bytes()));
+    }
+    Ok(shown)
+}
+
+/// All feeds that a node has stored.
+///
+/// # Errors
+/// If its storage does not answer.
+pub(crate) async fn stored(node: &Node) -> Result<Vec<RestoredFeed>> {
+    let reader = node.reader().context("a node without a directory")?;
+    Ok(reader.restore_directory().await?)
+}

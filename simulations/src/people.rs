@@ -1,0 +1,116 @@
+//! Who takes part: an issuer that vouches for everybody, operators, providers. Keys follow from names.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use chargemesh::identity::{
+    Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
+    Role, SecretKey, TrustList, hash_of,
+};
+use chargemesh::mesh;
+use chargemesh::node::Identity;
+
+use crate::determinism::START_UNIX_S;
+use crate::network::NodeNumber;
+
+/// The network of all simulations.
+pub(crate) const NETWORK: &str = "sim";
+
+/// Everything is valid from a day before the start until five days after it, in seconds: a delegation
+/// lives for seven days at most.
+const VALID_S: (u64, u64) = (START_UNIX_S - 86_400, START_UNIX_S + 5 * 86_400);
+
+/// The key of a name.
+pub(crate) fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash_of(name.as_bytes()))
+}
+
+/// The seed of a node's key.
+pub(crate) fn node_seed(node: NodeNumber) -> [u8; 32] {
+    hash_of(format!("node {node}").as_bytes())
+}
+
+/// Whom all nodes believe.
+pub(crate) fn trust() -> TrustList {
+    let grants = Role::ALL.into_iter().map(|role| IssuerGrant { country: "*".to_owned(), role }).collect();
+    let issuer =
+        Issuer { key: key("issuer").public(), name: "sim".into(), class: IssuerClass::Registrar, grants };
+    TrustList { issuers: vec![issuer], pins: Vec::new(), seq: 1, valid_until_unix_s: VALID_S.1 }
+}
+
+/// A party with what it needs to sign.
+#[derive(Clone)]
+pub(crate) struct Party {
+    /// Who.
+    pub(crate) id: PartyId,
+    /// Credential and delegation to its node.
+    pub(crate) chain: Chain,
+    /// The key that the delegation names.
+    pub(crate) message_key: SecretKey,
+}
+
+/// A party, such as `CPO:DEABC`, whose messages a node signs.
+///
+/// # Errors
+/// If the text names no party.
+pub(crate) fn party(text: &str, node: NodeNumber) -> Result<Party> {
+    let id = PartyId::parse(text)?;
+    let (org, message_key) = (key(&format!("org {text}")), key(&format!("message {text}")));
+    let terms = CredentialTerms {
+        party: id.clone(),
+        sub_ids: Vec::new(),
+        legal_name: format!("{text} AG"),
+        register_number: String::new(),
+        org_key: org.public(),
+        next_org_key_hash: None,
+        not_before_unix_s: VALID_S.0,
+        expires_unix_s: VALID_S.1,
+        serial: vec![1],
+    };
+    let credential = Credential::issue(NETWORK, &terms, "sim", &key("issuer"))?;
+    let delegation = Delegation {
+        party: id.clone(),
+        peer_id: mesh::node_id_of_seed(&node_seed(node))?.as_bytes().to_vec(),
+        message_key: message_key.public(),
+        operations: Operation::ALL.into_iter().collect(),
+        operations_unknown: BTreeSet::new(),
+        prefixes: [id.id.clone()].into_iter().collect(),
+        not_before_unix_s: VALID_S.0,
+        expires_unix_s: VALID_S.1,
+        epoch: 1,
+        slot: 0,
+    };
+    let delegation = delegation.issue(NETWORK, &hash_of(&credential), &org)?;
+    Ok(Party { id, chain: Chain { credential, delegation }, message_key })
+}
+
+/// The identity of a node with at most one party.
+///
+/// # Errors
+/// If the party does not belong to the node.
+pub(crate) fn identity(node: NodeNumber, party: Option<&Party>) -> Result<Identity> {
+    let mut identity = Identity::without_party(node_seed(node), trust());
+    if let Some(Party { id, chain, message_key }) = party.cloned() {
+        identity.add_party(NETWORK, id, "Operator", chain, message_key, START_UNIX_S)?;
+    }
+    Ok(identity)
+}
+
+/// The OperatorID of a made-up operator, such as `DE*A07`: there are 26 * 26 * 10 in each country.
+pub(crate) fn operator_id(number: u32) -> String {
+    const COUNTRIES: [&str; 4] = ["DE", "CH", "FR", "NL"];
+    let letter = |number: u32| char::from(b'A' + (number % 26) as u8);
+    let (country, number) = (COUNTRIES[number as usize % 4], number / 4);
+    format!("{country}*{}{}{}", letter(number / 260), letter(number / 10), number % 10)
+}
+
+/// The ProviderID of a made-up provider, in the same way.
+pub(crate) fn provider_id(number: u32) -> String {
+    operator_id(number).replace('*', "-")
+}
+
+/// A party as text, from its role and its id as OICP spells it.
+pub(crate) fn party_text(role: Role, id: &str) -> String {
+    let role = if role == Role::Cpo { "CPO" } else { "EMP" };
+    format!("{role}:{}", id.replace(['*', '-'], ""))
+}

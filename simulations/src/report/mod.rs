@@ -1,0 +1,97 @@
+//! What a run tells: one JSON document.
+
+use serde::{Deserialize, Serialize};
+
+use crate::invariants::Violation;
+
+/// One look at the world while it ran.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Virtual time in seconds.
+    pub(crate) at_s: f64,
+    /// Share of all (node, feed) that are what their writer has, 0 to 1.
+    pub(crate) in_sync: f64,
+    /// Nodes that run.
+    pub(crate) running: u64,
+    /// Mean and largest number of connections of a node.
+    pub(crate) connections_mean: f64,
+    pub(crate) connections_max: u64,
+    /// Bytes that all nodes sent so far.
+    pub(crate) bytes_sent: u64,
+}
+
+/// One node at the end.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct NodeTotals {
+    pub(crate) node: u32,
+    pub(crate) bytes_sent: u64,
+    pub(crate) connections: u64,
+}
+
+/// Milliseconds from a writer's change to another node's view.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(crate) count: u64,
+    pub(crate) p50_ms: u32,
+    pub(crate) p90_ms: u32,
+    pub(crate) p99_ms: u32,
+    pub(crate) max_ms: u32,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: String,
+    pub(crate) seed: u64,
+    pub(crate) ok: bool,
+    /// Hash over everything that happened, in hex.
+    pub(crate) trace_hash: String,
+    /// Events that it is over.
+    pub(crate) events: u64,
+    pub(crate) sim_seconds: f64,
+    pub(crate) wall_seconds: f64,
+    pub(crate) rss_mb: f64,
+    pub(crate) nodes: u32,
+    /// Time from the load to equality at all nodes, in seconds of virtual time; `None`: never.
+    pub(crate) warm_up_s: Option<f64>,
+    /// Time from the end of the last fault to equality, in seconds of virtual time; `None`: never.
+    pub(crate) repaired_s: Option<f64>,
+    pub(crate) calls: serde_json::Value,
+    pub(crate) delivery: Delivery,
+    /// How many deliveries took up to that many milliseconds.
+    pub(crate) latency_histogram: Vec<(u32, u64)>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) totals: Vec<NodeTotals>,
+    pub(crate) violations: Vec<Violation>,
+    /// The planted bug, if one was switched on.
+    pub(crate) planted: Option<String>,
+}
+
+/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two.
+pub(crate) fn histogram(sorted_ms: &[u32]) -> Vec<(u32, u64)> {
+    let bounds = (0..72).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32);
+    let (mut histogram, mut from) = (Vec::new(), 0);
+    for bound in bounds {
+        let to = sorted_ms.partition_point(|ms| *ms <= bound);
+        if to > from {
+            histogram.push((bound, (to - from) as u64));
+            from = to;
+        }
+    }
+    histogram
+}
+
+/// Quantiles of sorted latencies.
+pub(crate) fn delivery(sorted_ms: &[u32]) -> Delivery {
+    let at = |share: f64| {
+        let last = sorted_ms.len().saturating_sub(1);
+        sorted_ms.get((last as f64 * share).round() as usize).copied().unwrap_or(0)
+    };
+    Delivery {
+        count: sorted_ms.len() as u64,
+        p50_ms: at(0.5),
+        p90_ms: at(0.9),
+        p99_ms: at(0.99),
+        max_ms: at(1.0),
+    }
+}

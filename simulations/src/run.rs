@@ -1,0 +1,233 @@
+//! One run: build, load, let happen, settle, judge.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::determinism::{self, elapsed};
+use crate::invariants::{self, Past, Violation};
+use crate::observe::{Seen, look};
+use crate::report::{NodeTotals, Report, Sample, delivery, histogram};
+use crate::scenario::{Scenario, Span};
+use crate::schedule::{Entry, draw};
+use crate::world::World;
+
+/// How often equality is looked for while it is awaited: this is how exactly it is dated.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Violations that one run tells; one is enough to fail.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Stack of the simulation's thread: many nodes' futures are polled on it.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Tells how far a run is.
+pub(crate) type Progress = Box<dyn Fn(&str) + Send>;
+
+/// Runs a scenario on a thread of its own, for chance and clocks are the thread's. Only the first run of a
+/// process follows from its seed alone: libp2p numbers connections per process.
+///
+/// # Errors
+/// If the simulation itself fails; that an invariant does not hold is no error.
+pub(crate) fn run(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let thread = thread.spawn(move || {
+        determinism::enter(seed);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        runtime.block_on(async {
+            determinism::start_clock();
+            // A task, so that it takes its turn like all others.
+            tokio::spawn(simulate(scenario, seed, progress)).await.context("the simulation panicked")?
+        })
+    })?;
+    thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread panicked"))?
+}
+
+struct Run {
+    world: World,
+    past: Past,
+    samples: Vec<Sample>,
+    violations: Vec<Violation>,
+    progress: Progress,
+}
+
+async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
+    let wall_s = determinism::wall_s();
+    let planted = scenario.planted.clone();
+    let world = World::new(scenario, seed)?;
+    let past = Past::new(world.scenario.liars.nodes > 0);
+    let mut run = Run { world, past, samples: Vec::new(), violations: Vec::new(), progress };
+    let warm_up_s = run.warm_up().await?;
+    let schedule = match &run.world.scenario.schedule {
+        Some(kept) => kept.clone(),
+        None => draw(&run.world.scenario, seed, &run.world.evses_of()),
+    };
+    run.happen(&schedule).await?;
+    let (repaired_s, seen) = run.settle().await?;
+    let (trace_hash, events) = run.world.trace.hash();
+    let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
+    if missed > 0 {
+        (run.progress)(&format!("{missed} deliveries were too many to be measured"));
+    }
+    let totals = |node: &crate::observe::NodeSeen| NodeTotals {
+        node: node.number,
+        bytes_sent: node.traffic.bytes_sent,
+        connections: node.traffic.open,
+    };
+    let scenario = &run.world.scenario;
+    Ok(Report {
+        scenario: scenario.name.clone(),
+        seed,
+        ok: run.violations.is_empty(),
+        trace_hash: format!("{trace_hash:016x}"),
+        events,
+        sim_seconds: elapsed().as_secs_f64(),
+        wall_seconds: determinism::wall_s() - wall_s,
+        rss_mb: determinism::peak_rss_mb(),
+        nodes: scenario.node_count(),
+        warm_up_s,
+        repaired_s,
+        calls: serde_json::to_value(seen.calls)?,
+        delivery: delivery(&latencies_ms),
+        latency_histogram: histogram(&latencies_ms),
+        samples: run.samples,
+        totals: seen.nodes.iter().map(totals).collect(),
+        violations: run.violations,
+        planted,
+    })
+}
+
+impl Run {
+    /// Everything is started and published, and everybody has it.
+    async fn warm_up(&mut self) -> Result<Option<f64>> {
+        self.world.start().await?;
+        let loaded = elapsed();
+        self.world.load().await?;
+        let equal = self.until_equal(self.world.scenario.warm_up).await?.0;
+        let took_s = equal.map(|at| (at - loaded).as_secs_f64());
+        match took_s {
+            Some(took_s) => (self.progress)(&format!("loaded everywhere after {took_s:.1} s")),
+            None => {
+                let what = format!("not everybody had everything after {:?}", self.world.scenario.warm_up.0);
+                self.violate("loaded-everywhere", what);
+            }
+        }
+        self.world.deliveries.begin();
+        Ok(took_s)
+    }
+
+    fn violate(&mut self, invariant: &str, what: String) {
+        let at_ms = elapsed().as_millis() as u64;
+        self.add([Violation { invariant: invariant.to_owned(), at_ms, what }]);
+    }
+
+    fn add(&mut self, violations: impl IntoIterator<Item = Violation>) {
+        for violation in violations {
+            if self.violations.len() < VIOLATIONS_MAX {
+                (self.progress)(&format!("VIOLATED {}: {}", violation.invariant, violation.what));
+                self.violations.push(violation);
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Seen> {
+        let seen = look(&mut self.world).await?;
+        let violations = invariants::always(&seen, &mut self.past, &self.world.scenario.limits);
+        self.add(violations);
+        let (all, same) = seen.in_sync();
+        let open: Vec<u64> = seen.nodes.iter().map(|node| node.traffic.open).collect();
+        let sample = Sample {
+            at_s: seen.at_ms as f64 / 1_000.0,
+            in_sync: if all == 0 { 0.0 } else { same as f64 / all as f64 },
+            running: seen.nodes.iter().filter(|node| node.view.is_some()).count() as u64,
+            connections_mean: open.iter().sum::<u64>() as f64 / open.len().max(1) as f64,
+            connections_max: open.iter().copied().max().unwrap_or(0),
+            bytes_sent: seen.nodes.iter().map(|node| node.traffic.bytes_sent).sum(),
+        };
+        self.world.trace.event(&format!("in sync {same} of {all}"));
+        let Sample { at_s, in_sync, running, .. } = sample;
+        (self.progress)(&format!("{at_s:7.1} s  {running} nodes  {:.1} % in sync", in_sync * 100.0));
+        self.samples.push(sample);
+        Ok(seen)
+    }
+
+    /// Looks until all nodes hold the same, and when that was.
+    async fn until_equal(&mut self, patience: Span) -> Result<(Option<Duration>, Seen)> {
+        let deadline = elapsed() + patience.0;
+        loop {
+            let seen = self.look().await?;
+            let (all, same) = seen.in_sync();
+            if all > 0 && all == same {
+                return Ok((Some(elapsed()), seen));
+            }
+            if elapsed() >= deadline {
+                return Ok((None, seen));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The schedule, with a look from time to time.
+    async fn happen(&mut self, schedule: &[Entry]) -> Result<()> {
+        let begin_ms = elapsed().as_millis() as u64;
+        let end_ms = begin_ms + self.world.scenario.duration.ms();
+        let look_ms = self.world.scenario.check_every.ms();
+        let mut next_look_ms = begin_ms + look_ms;
+        let mut entries = schedule.iter().peekable();
+        loop {
+            let entry_ms = entries.peek().map(|entry| begin_ms + entry.at_ms);
+            let end_of_fault_ms = self.world.next_end_ms();
+            let due = [entry_ms, end_of_fault_ms, Some(next_look_ms)].into_iter().flatten().min();
+            // Faults that began in time may end later.
+            let Some(due_ms) = due.filter(|due| *due <= end_ms || end_of_fault_ms == Some(*due)) else {
+                break;
+            };
+            wait_until(due_ms).await;
+            if end_of_fault_ms == Some(due_ms) {
+                self.world.end_next().await?;
+            } else if entry_ms == Some(due_ms) {
+                if let Some(entry) = entries.next() {
+                    self.world.begin(entry).await?;
+                }
+            } else {
+                next_look_ms += look_ms;
+                self.look().await?;
+            }
+        }
+        wait_until(end_ms).await;
+        while let Some(at_ms) = self.world.next_end_ms() {
+            wait_until(at_ms).await;
+            self.world.end_next().await?;
+        }
+        Ok(())
+    }
+
+    /// No more work and no more faults: soon everybody has everything.
+    async fn settle(&mut self) -> Result<(Option<f64>, Seen)> {
+        self.world.calls_answered().await;
+        let (settle, begin) = (self.world.scenario.settle, elapsed());
+        let (equal, _) = self.until_equal(settle).await?;
+        let repaired = equal.map(|at| at.saturating_sub(self.world.healed_at.max(begin)));
+        let limit = self.world.scenario.limits.repaired_within;
+        if repaired.is_none_or(|took| took > limit.0) {
+            self.violate(
+                "repaired-in-time",
+                format!("repaired after {repaired:?}, {:?} are allowed", limit.0),
+            );
+        }
+        // Connections have their own pace.
+        wait_until((begin + settle.0).as_millis() as u64).await;
+        let seen = self.look().await?;
+        let violations = invariants::settled(&self.world, &seen, &mut self.past).await?;
+        self.add(violations);
+        Ok((repaired.map(|took| took.as_secs_f64()), seen))
+    }
+}
+
+async fn wait_until(at_ms: u64) {
+    let rest = Duration::from_millis(at_ms).saturating_sub(elapsed());
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
+    }
+}

@@ -1,0 +1,204 @@
+//! What happens in a run, drawn from the seed before it begins: so a failing schedule can be shrunk entry by
+//! entry, and kept.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+use crate::network::{NodeNumber, share};
+use crate::scenario::{Death, PartitionKind, Scenario, Span};
+
+/// Statuses that are drawn.
+pub(crate) const STATUSES: [&str; 4] = ["Available", "Occupied", "Reserved", "OutOfService"];
+
+/// Something that happens. Each entry stands for itself: what it begins, it ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// When, in milliseconds after the warm-up.
+    pub(crate) at_ms: u64,
+    #[serde(flatten)]
+    pub(crate) act: Act,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub(crate) enum Act {
+    /// A backend pushes statuses: number of the EVSE within its operator, and of the status.
+    Status { operator: u32, changes: Vec<(u32, usize)> },
+    /// A backend pushes new versions of records.
+    Update { operator: u32, evses: Vec<u32>, version: u32 },
+    /// A backend deletes records; those that are gone already are left out.
+    Delete { operator: u32, evses: Vec<u32> },
+    /// A backend pushes records again that were deleted.
+    Insert { operator: u32, evses: Vec<u32>, version: u32 },
+    /// A node dies, and is started again.
+    Crash { node: NodeNumber, kind: Death, down_ms: u64 },
+    /// A node's directory is safe on its disk up to here.
+    Checkpoint { node: NodeNumber },
+    /// The network is cut, and heals.
+    Partition { kind: PartitionKind, nodes: Vec<NodeNumber>, lasts_ms: u64 },
+    /// A link is slow for a while.
+    SlowLink { a: NodeNumber, b: NodeNumber, latency_ms: u64, lasts_ms: u64 },
+}
+
+impl Act {
+    /// Whether it is a fault rather than work.
+    pub(crate) fn is_fault(&self) -> bool {
+        !matches!(self, Act::Status { .. } | Act::Update { .. } | Act::Delete { .. } | Act::Insert { .. })
+    }
+
+    /// When it is over, in milliseconds after its begin.
+    pub(crate) fn lasts_ms(&self) -> u64 {
+        match self {
+            Act::Crash { down_ms, .. } => *down_ms,
+            Act::Partition { lasts_ms, .. } | Act::SlowLink { lasts_ms, .. } => *lasts_ms,
+            _ => 0,
+        }
+    }
+}
+
+/// Draws what happens in a run, in the order of time.
+pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entry> {
+    let mut draw = Draw {
+        // A stream of its own: the schedule does not depend on what else is drawn.
+        chance: ChaCha8Rng::seed_from_u64(seed ^ 0x5c4e_d01e),
+        scenario,
+        evses_of,
+        entries: Vec::new(),
+    };
+    draw.statuses();
+    draw.records();
+    draw.crashes();
+    draw.partitions();
+    draw.slow_links();
+    draw.entries.sort_by_key(|entry| entry.at_ms);
+    draw.entries
+}
+
+struct Draw<'s> {
+    chance: ChaCha8Rng,
+    scenario: &'s Scenario,
+    evses_of: &'s [u32],
+    entries: Vec<Entry>,
+}
+
+impl Draw<'_> {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.chance.next_u64() % limit.max(1)
+    }
+
+    fn between(&mut self, [low, high]: [Span; 2]) -> u64 {
+        low.ms() + self.below(high.ms().saturating_sub(low.ms()) + 1)
+    }
+
+    fn pick<T: Copy>(&mut self, list: &[T]) -> Option<T> {
+        let index = self.below(list.len() as u64) as usize;
+        list.get(index).copied()
+    }
+
+    fn add(&mut self, at_ms: u64, act: Act) {
+        self.entries.push(Entry { at_ms, act });
+    }
+
+    /// Moments at a mean rate, evenly drawn.
+    fn moments(&mut self, per_s: f64) -> Vec<u64> {
+        let duration_ms = self.scenario.duration.ms();
+        let count = (per_s * duration_ms as f64 / 1_000.0).round() as u64;
+        let mut moments: Vec<u64> = (0..count).map(|_| self.below(duration_ms)).collect();
+        moments.sort_unstable();
+        moments
+    }
+
+    /// An operator, the larger the likelier, and one of its EVSEs.
+    fn evse(&mut self) -> (u32, u32) {
+        let all: u64 = self.evses_of.iter().map(|count| u64::from(*count)).sum();
+        let mut number = self.below(all);
+        for (operator, count) in self.evses_of.iter().enumerate() {
+            match number.checked_sub((*count).into()) {
+                Some(rest) => number = rest,
+                None => return (operator as u32, number as u32),
+            }
+        }
+        (0, 0)
+    }
+
+    fn statuses(&mut self) {
+        let batch_ms = self.scenario.workload.batch.ms().max(1);
+        let mut batches: std::collections::BTreeMap<(u64, u32), Vec<(u32, usize)>> = Default::default();
+        for at_ms in self.moments(self.scenario.workload.status_per_s) {
+            let (operator, evse) = self.evse();
+            let status = self.below(STATUSES.len() as u64) as usize;
+            batches.entry((at_ms / batch_ms, operator)).or_default().push((evse, status));
+        }
+        for ((batch, operator), mut changes) in batches {
+            // One record of a push for one EVSE: the last.
+            changes.reverse();
+            changes.sort_by_key(|(evse, _)| *evse);
+            changes.dedup_by_key(|(evse, _)| *evse);
+            self.add((batch + 1) * batch_ms, Act::Status { operator, changes });
+        }
+    }
+
+    fn records(&mut self) {
+        for (number, at_ms) in self.moments(self.scenario.workload.data_per_s).into_iter().enumerate() {
+            let (operator, first) = self.evse();
+            let count = 1 + self.below(4) as u32;
+            let last = self.evses_of[operator as usize];
+            let evses: Vec<u32> = (first..last.min(first + count)).collect();
+            let version = number as u32 + 1;
+            let act = match self.below(4) {
+                0 => Act::Delete { operator, evses },
+                1 => Act::Insert { operator, evses, version },
+                _ => Act::Update { operator, evses, version },
+            };
+            self.add(at_ms, act);
+        }
+    }
+
+    /// Any node but those that help others to find each other.
+    fn node(&mut self) -> NodeNumber {
+        let nodes = self.scenario.nodes;
+        nodes.bootstrap + self.below(u64::from(nodes.cpo + nodes.emp)) as NodeNumber
+    }
+
+    fn crashes(&mut self) {
+        let Some(crash) = self.scenario.faults.crash.clone() else { return };
+        for at_ms in self.moments(crash.per_min / 60.0) {
+            let Some(kind) = self.pick(&crash.kinds) else { return };
+            let (node, down_ms) = (self.node(), self.between(crash.down));
+            if kind == Death::Power {
+                // Some of what came last is lost, or all of it.
+                let before_ms = self.below(20_000);
+                if self.below(4) > 0 {
+                    self.add(at_ms.saturating_sub(before_ms), Act::Checkpoint { node });
+                }
+            }
+            self.add(at_ms, Act::Crash { node, kind, down_ms });
+        }
+    }
+
+    fn partitions(&mut self) {
+        let Some(partition) = self.scenario.faults.partition.clone() else { return };
+        for at_ms in self.moments(partition.per_min / 60.0) {
+            let Some(kind) = self.pick(&partition.kinds) else { return };
+            let lasts_ms = self.between(partition.lasts);
+            let all = self.scenario.node_count();
+            let share_cut = 0.1 + 0.4 * share(&mut self.chance);
+            let nodes = match kind {
+                PartitionKind::Isolate => vec![self.node()],
+                _ => (0..all).filter(|_| share(&mut self.chance) < share_cut).collect(),
+            };
+            self.add(at_ms, Act::Partition { kind, nodes, lasts_ms });
+        }
+    }
+
+    fn slow_links(&mut self) {
+        let Some(slow) = self.scenario.faults.slow_link.clone() else { return };
+        for at_ms in self.moments(slow.per_min / 60.0) {
+            let (a, b) = (self.node(), self.node());
+            let (latency_ms, lasts_ms) = (slow.latency.ms(), self.between(slow.lasts));
+            self.add(at_ms, Act::SlowLink { a, b, latency_ms, lasts_ms });
+        }
+    }
+}
