@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::determinism::{self, elapsed};
 use crate::invariants::{self, Past, Violation};
 use crate::observe::{Seen, look};
-use crate::report::{NodeTotals, Report, Sample, delivery, histogram};
+use crate::report::{NodeTotals, Report, Sample, delivery, faults, histogram};
 use crate::scenario::{Scenario, Span};
 use crate::schedule::{Entry, draw};
 use crate::world::World;
@@ -63,7 +63,9 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         Some(kept) => kept.clone(),
         None => draw(&run.world.scenario, seed, &run.world.evses_of()),
     };
+    let work_from_s = elapsed().as_secs_f64();
     run.happen(&schedule).await?;
+    let work_to_s = elapsed().as_secs_f64();
     let (repaired_s, seen) = run.settle().await?;
     let (trace_hash, events) = run.world.trace.hash();
     let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
@@ -72,6 +74,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     }
     let totals = |node: &crate::observe::NodeSeen| NodeTotals {
         node: node.number,
+        role: node.part.into(),
         bytes_sent: node.traffic.bytes_sent,
         connections: node.traffic.open,
     };
@@ -93,6 +96,8 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         latency_histogram: histogram(&latencies_ms),
         samples: run.samples,
         totals: seen.nodes.iter().map(totals).collect(),
+        faults: faults::spans(&schedule, work_from_s),
+        work_s: Some((work_from_s, work_to_s)),
         violations: run.violations,
         planted,
     })

@@ -1,8 +1,19 @@
-//! What a run tells: one JSON document.
+//! What a run tells: one JSON document, and what a person makes of it: plots, a page, a comparison.
+
+pub(crate) mod baseline;
+pub(crate) mod compare;
+pub(crate) mod faults;
+pub(crate) mod page;
+mod plots;
+mod scale;
+mod svg;
+pub(crate) mod units;
 
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
+use crate::world::Part;
+pub(crate) use faults::FaultSpan;
 
 /// One look at the world while it ran.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -20,10 +31,36 @@ pub(crate) struct Sample {
     pub(crate) bytes_sent: u64,
 }
 
+/// What a node is for, as reports name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// The report does not say.
+    #[default]
+    Unknown,
+    Bootstrap,
+    Operator,
+    Provider,
+    Liar,
+}
+
+impl From<Part> for Role {
+    fn from(part: Part) -> Role {
+        match part {
+            Part::Bootstrap => Role::Bootstrap,
+            Part::Cpo(_) => Role::Operator,
+            Part::Emp => Role::Provider,
+            Part::Liar => Role::Liar,
+        }
+    }
+}
+
 /// One node at the end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeTotals {
     pub(crate) node: u32,
+    #[serde(default)]
+    pub(crate) role: Role,
     pub(crate) bytes_sent: u64,
     pub(crate) connections: u64,
 }
@@ -62,16 +99,27 @@ pub(crate) struct Report {
     pub(crate) latency_histogram: Vec<(u32, u64)>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) totals: Vec<NodeTotals>,
+    /// The faults in the order of time.
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultSpan>,
+    /// When the workload began and ended, in seconds of virtual time.
+    #[serde(default)]
+    pub(crate) work_s: Option<(f64, f64)>,
     pub(crate) violations: Vec<Violation>,
     /// The planted bug, if one was switched on.
     pub(crate) planted: Option<String>,
 }
 
-/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two.
+/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some minutes.
+fn bounds_ms() -> impl Iterator<Item = u32> {
+    (0..72).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32)
+}
+
+/// How many of the sorted latencies took up to each bound and longer than the one before; empty steps are left
+/// out.
 pub(crate) fn histogram(sorted_ms: &[u32]) -> Vec<(u32, u64)> {
-    let bounds = (0..72).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32);
     let (mut histogram, mut from) = (Vec::new(), 0);
-    for bound in bounds {
+    for bound in bounds_ms() {
         let to = sorted_ms.partition_point(|ms| *ms <= bound);
         if to > from {
             histogram.push((bound, (to - from) as u64));
