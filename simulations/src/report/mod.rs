@@ -143,3 +143,47 @@ pub(crate) fn delivery(sorted_ms: &[u32]) -> Delivery {
         max_ms: at(1.0),
     }
 }
+
+/// A small run with a bit of everything, for tests.
+#[cfg(test)]
+fn golden() -> Report {
+    let latencies_ms: Vec<u32> = (0..1_000).map(|n| if n < 980 { 40 + n / 10 } else { n * 4 }).collect();
+    let sample = |n: u64| Sample {
+        at_s: n as f64 * 2.5,
+        in_sync: if n < 2 { 0.0 } else { 1.0 - 0.1 * (n % 3) as f64 },
+        running: 4,
+        connections_mean: 2.5,
+        connections_max: 3,
+        bytes_sent: n * 50_000,
+    };
+    let roles = [Role::Bootstrap, Role::Operator, Role::Operator, Role::Provider];
+    let node = |(number, role): (usize, Role)| NodeTotals {
+        node: number as u32,
+        role,
+        bytes_sent: 100_000 + 20_000 * number as u64,
+        connections: 2 + number as u64 % 2,
+    };
+    let fault = |from_s, kind| FaultSpan { from_s, to_s: from_s + 10.0, kind };
+    Report {
+        scenario: "golden".to_owned(),
+        seed: 7,
+        ok: true,
+        trace_hash: "00112233445566ff".to_owned(),
+        events: 12_345,
+        sim_seconds: 50.0,
+        wall_seconds: 2.0,
+        rss_mb: 60.0,
+        nodes: 4,
+        warm_up_s: Some(4.0),
+        repaired_s: Some(1.5),
+        calls: serde_json::json!({ "made": 10, "acknowledged": 9 }),
+        delivery: delivery(&latencies_ms),
+        latency_histogram: histogram(&latencies_ms),
+        samples: (0..20).map(sample).collect(),
+        totals: roles.into_iter().enumerate().map(node).collect(),
+        faults: vec![fault(12.0, faults::FaultKind::Crash), fault(20.0, faults::FaultKind::Split)],
+        work_s: Some((5.0, 40.0)),
+        violations: Vec::new(),
+        planted: None,
+    }
+}

@@ -26,6 +26,8 @@ pub(super) mod colour {
     pub(in crate::report) const MAIN_LIGHT: &str = "#a3cde6";
     pub(in crate::report) const SECOND: &str = "#d55e00";
     pub(in crate::report) const SECOND_LIGHT: &str = "#f4c3a0";
+    /// The baseline's line over bars of any colour.
+    pub(in crate::report) const LIGHT: &str = "#aeb6c0";
     pub(in crate::report) const GREEN: &str = "#009e73";
     pub(in crate::report) const YELLOW: &str = "#e69f00";
     pub(in crate::report) const PURPLE: &str = "#a6558a";
