@@ -82,7 +82,7 @@ fn thinned(samples: &[Sample]) -> Vec<Sample> {
 #[cfg(test)]
 mod tests {
     use super::super::compare::{Comparison, Verdict};
-    use super::super::{golden, Delivery};
+    use super::super::{Delivery, golden};
     use super::*;
 
     #[test]

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn faults_have_their_times_and_a_dead_node_does_not_die() {
-        let crash = |at_ms, node| Entry { at_ms, act: Act::Crash { node, kind: Death::Power, down_ms: 3_000 } };
+        let crash =
+            |at_ms, node| Entry { at_ms, act: Act::Crash { node, kind: Death::Power, down_ms: 3_000 } };
         let checkpoint = Entry { at_ms: 100, act: Act::Checkpoint { node: 1 } };
         let cut = Act::Partition { kind: PartitionKind::OneWay, nodes: vec![1], lasts_ms: 500 };
         let schedule =

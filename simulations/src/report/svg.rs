@@ -172,13 +172,17 @@ impl Plot {
         match key {
             Key::Line(stroke) => self.rule((x, y - 4.0), (x + 20.0, y - 4.0), stroke, 3.0, ""),
             Key::Mark(stroke) => {
-                self.rule((x + 10.0, y - 11.0), (x + 10.0, y + 2.0), stroke, 2.0, r#" stroke-dasharray="4 2""#);
+                self.rule(
+                    (x + 10.0, y - 11.0),
+                    (x + 10.0, y + 2.0),
+                    stroke,
+                    2.0,
+                    r#" stroke-dasharray="4 2""#,
+                );
             }
             Key::Bar(fill) => {
                 let y = y - 10.0;
-                self.write(&format!(
-                    r#"<rect x="{x:.1}" y="{y:.1}" width="20" height="11" fill="{fill}"/>"#
-                ));
+                self.write(&format!(r#"<rect x="{x:.1}" y="{y:.1}" width="20" height="11" fill="{fill}"/>"#));
             }
         }
         self.label((x + 26.0, y), Anchor::Start, text, colour::TEXT, "");
@@ -233,11 +237,8 @@ impl Plot {
             return;
         }
         let width = text.chars().count() as f64 * LETTER;
-        let (x, anchor) = if x + 8.0 + width > WIDTH - RIGHT {
-            (x - 5.0, Anchor::End)
-        } else {
-            (x + 5.0, Anchor::Start)
-        };
+        let (x, anchor) =
+            if x + 8.0 + width > WIDTH - RIGHT { (x - 5.0, Anchor::End) } else { (x + 5.0, Anchor::Start) };
         let halo = r##" font-weight="bold" stroke="#ffffff" stroke-width="3" paint-order="stroke""##;
         self.label((x, top + 11.0), anchor, text, stroke, halo);
     }
@@ -283,7 +284,11 @@ mod tests {
     use super::*;
 
     fn axis() -> Axis {
-        Axis { scale: Scale::Linear { from: 0.0, to: 10.0 }, ticks: vec![(5.0, "5".into())], title: "a & b".into() }
+        Axis {
+            scale: Scale::Linear { from: 0.0, to: 10.0 },
+            ticks: vec![(5.0, "5".into())],
+            title: "a & b".into(),
+        }
     }
 
     #[test]
@@ -291,7 +296,10 @@ mod tests {
         assert_eq!(escape(r#"<a href="x">'&'"#), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;");
         assert_eq!(escape("a\u{1}\nb"), "a\u{fffd}\nb");
         let svg = Plot::new("<script>", "", &axis(), &axis(), 0.0).finish();
-        assert!(!svg.contains("<script>") && svg.contains("&lt;script&gt;") && svg.contains("a &amp; b"), "{svg}");
+        assert!(
+            !svg.contains("<script>") && svg.contains("&lt;script&gt;") && svg.contains("a &amp; b"),
+            "{svg}"
+        );
     }
 
     #[test]

@@ -26,7 +26,11 @@ fn axis(pair: Pair<'_>) -> Axis {
     let (from, to) = (round_down(low.min(high / 2.0)), round_up(high));
     let ticks = Scale::log_ticks(from, to, 13);
     let ticks = ticks.into_iter().map(|ms| (ms, units::milliseconds(ms))).collect();
-    Axis { scale: Scale::Log { from, to }, ticks, title: "time from the change to another node's view".into() }
+    Axis {
+        scale: Scale::Log { from, to },
+        ticks,
+        title: "time from the change to another node's view".into(),
+    }
 }
 
 /// The next of 1, 2, 5 times a power of ten.
@@ -141,16 +145,19 @@ mod tests {
 
     #[test]
     fn times_are_rounded_outwards() {
-        for (value, down, up) in [(1.0, 1.0, 1.0), (32.0, 20.0, 50.0), (128.0, 100.0, 200.0), (0.5, 0.5, 0.5)] {
-            assert!((round_down(value) - down).abs() < 1e-9 && (round_up(value) - up).abs() < 1e-9, "{value}");
+        for (value, down, up) in [(1.0, 1.0, 1.0), (32.0, 20.0, 50.0), (128.0, 100.0, 200.0), (0.5, 0.5, 0.5)]
+        {
+            assert!(
+                (round_down(value) - down).abs() < 1e-9 && (round_up(value) - up).abs() < 1e-9,
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn an_outline_returns_to_the_axis_in_gaps() {
         let points = outline(&[(1.0, 2.0, 0.5), (2.0, 4.0, 0.25), (8.0, 16.0, 0.25)]);
-        let expected =
-            [(1.0, 0.0), (1.0, 0.5), (2.0, 0.25), (4.0, 0.0), (8.0, 0.25), (16.0, 0.0)];
+        let expected = [(1.0, 0.0), (1.0, 0.5), (2.0, 0.25), (4.0, 0.0), (8.0, 0.25), (16.0, 0.0)];
         assert_eq!(points, expected);
     }
 }

@@ -38,9 +38,11 @@ pub(super) fn bytes(pair: Pair<'_>) -> Drawing {
         scale: Scale::Linear { from: 0.0, to: nodes.len() as f64 },
         ticks: match nodes.len() {
             // The numbers are written for the places, not for the values.
-            count if count <= NUMBERED_MAX => {
-                nodes.iter().enumerate().map(|(place, node)| (place as f64 + 0.5, node.node.to_string())).collect()
-            }
+            count if count <= NUMBERED_MAX => nodes
+                .iter()
+                .enumerate()
+                .map(|(place, node)| (place as f64 + 0.5, node.node.to_string()))
+                .collect(),
             count => ticks_to(count as f64, 10).into_iter().map(|tick| (tick, units::digits(tick))).collect(),
         },
         title: match nodes.len() {

@@ -146,8 +146,10 @@ fn of_both(plot: &mut Plot, pair: Pair<'_>, of: impl Fn(&Report) -> Vec<(f64, f6
 
 /// How many connections nodes have.
 pub(super) fn connections(pair: Pair<'_>) -> Drawing {
-    let most = |report: &Report| report.samples.iter().map(|sample| sample.connections_max).max().unwrap_or(0);
-    let y = axis_from_zero(pair.largest(|report| most(report) as f64), ROOM, 1.0, "connections of a node".into());
+    let most =
+        |report: &Report| report.samples.iter().map(|sample| sample.connections_max).max().unwrap_or(0);
+    let y =
+        axis_from_zero(pair.largest(|report| most(report) as f64), ROOM, 1.0, "connections of a node".into());
     let what = format!("at most {} at one node", most(pair.report));
     let mut plot = Plot::new("Connections", &pair.subtitle(&what), &axis(pair), &y, 0.0);
     phases(&mut plot, pair.report);
