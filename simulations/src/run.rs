@@ -65,7 +65,6 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     };
     let work_from_s = elapsed().as_secs_f64();
     run.happen(&schedule).await?;
-    let work_to_s = elapsed().as_secs_f64();
     let (repaired_s, seen) = run.settle().await?;
     let (trace_hash, events) = run.world.trace.hash();
     let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
@@ -97,7 +96,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         samples: run.samples,
         totals: seen.nodes.iter().map(totals).collect(),
         faults: faults::spans(&schedule, work_from_s),
-        work_s: Some((work_from_s, work_to_s)),
+        work_s: Some((work_from_s, work_from_s + scenario.duration.0.as_secs_f64())),
         violations: run.violations,
         planted,
     })

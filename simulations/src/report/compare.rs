@@ -88,6 +88,7 @@ impl Figure {
         let Some(value) = self.value else { return "never".to_owned() };
         match self.unit {
             Kind::Milliseconds => units::milliseconds(value),
+            Kind::Seconds if value < 1.0 => format!("{} s", units::digits(value)),
             Kind::Seconds => units::milliseconds(value * 1e3),
             Kind::Bytes => units::bytes(value),
             Kind::Megabytes => units::bytes(value * 1e6),

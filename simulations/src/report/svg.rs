@@ -56,7 +56,10 @@ pub(super) struct Axis {
 pub(super) enum Key {
     Line(&'static str),
     Bar(&'static str),
+    /// A dashed line up.
     Mark(&'static str),
+    /// A dashed line across.
+    Level(&'static str),
 }
 
 /// A plot that is being drawn.
@@ -68,6 +71,8 @@ pub(super) struct Plot {
     height: f64,
     legend_x: f64,
     legend_y: f64,
+    /// What is drawn last, over everything.
+    over: String,
 }
 
 /// Text that stands for itself in SVG and HTML, in elements and in attributes.
@@ -100,6 +105,7 @@ impl Plot {
             height,
             legend_x: LEFT,
             legend_y: 64.0,
+            over: String::new(),
         };
         plot.write(&format!(r##"<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>"##));
         plot.label((16.0, 24.0), Anchor::Start, title, colour::TEXT, r#" font-size="16" font-weight="bold""#);
@@ -180,6 +186,9 @@ impl Plot {
                     r#" stroke-dasharray="4 2""#,
                 );
             }
+            Key::Level(stroke) => {
+                self.rule((x, y - 4.0), (x + 20.0, y - 4.0), stroke, 1.5, r#" stroke-dasharray="5 3""#);
+            }
             Key::Bar(fill) => {
                 let y = y - 10.0;
                 self.write(&format!(r#"<rect x="{x:.1}" y="{y:.1}" width="20" height="11" fill="{fill}"/>"#));
@@ -204,6 +213,14 @@ impl Plot {
             self.write(&format!(
                 r#"<path d="{path}" fill="none" stroke="{stroke}" stroke-width="2" stroke-linejoin="round"/>"#
             ));
+        }
+    }
+
+    /// A dot at each point: where something was measured.
+    pub(super) fn dots(&mut self, points: &[(f64, f64)], fill: &str) {
+        for (x, y) in points {
+            let (x, y) = (self.x_at(*x), self.y_at(*y));
+            self.write(&format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.6" fill="{fill}"/>"#));
         }
     }
 
@@ -236,11 +253,19 @@ impl Plot {
         if text.is_empty() {
             return;
         }
-        let width = text.chars().count() as f64 * LETTER;
-        let (x, anchor) =
-            if x + 8.0 + width > WIDTH - RIGHT { (x - 5.0, Anchor::End) } else { (x + 5.0, Anchor::Start) };
-        let halo = r##" font-weight="bold" stroke="#ffffff" stroke-width="3" paint-order="stroke""##;
-        self.label((x, top + 11.0), anchor, text, stroke, halo);
+        // Bold letters are wider.
+        let width = text.chars().count() as f64 * (LETTER + 1.0);
+        let before = x + 8.0 + width > WIDTH - RIGHT;
+        let (x, anchor, left) =
+            if before { (x - 5.0, "end", x - 7.0 - width) } else { (x + 5.0, "start", x + 3.0) };
+        let (y, width, text) = (top + 11.0, width + 4.0, escape(text));
+        // A ground of its own, so that no other line crosses it.
+        let _ = write!(
+            self.over,
+            "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"15\" fill=\"#ffffff\" \
+             fill-opacity=\"0.85\"/>\n<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" \
+             fill=\"{stroke}\" font-weight=\"bold\">{text}</text>\n"
+        );
     }
 
     /// A dashed line across at a value of the y axis.
@@ -266,12 +291,12 @@ impl Plot {
 
     /// The whole document.
     pub(super) fn finish(self) -> String {
-        let Plot { body, title, height, .. } = self;
+        let Plot { body, title, height, over, .. } = self;
         let title = escape(&title);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" role=\"img\" aria-label=\"{title}\" font-size=\"12\" \
-             font-family=\"system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif\">\n{body}</svg>\n"
+             font-family=\"system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif\">\n{body}{over}</svg>\n"
         )
     }
 }

@@ -62,11 +62,11 @@ pub(super) fn bytes(pair: Pair<'_>) -> Drawing {
         let text = format!("node {}: {}", node.node, units::bytes(node.bytes_sent as f64));
         plot.bar(place as f64, place as f64 + 1.0, node.bytes_sent as f64, fill, &text);
     }
-    plot.legend(Key::Mark(colour::SECOND), "mean");
+    plot.legend(Key::Level(colour::SECOND), "mean");
     plot.mark_y(mean_bytes(report), colour::SECOND);
     if let Some(baseline) = pair.baseline {
         plot.legend(Key::Line(colour::LIGHT), "baseline");
-        plot.legend(Key::Mark(colour::SECOND_LIGHT), "its mean");
+        plot.legend(Key::Level(colour::SECOND_LIGHT), "its mean");
         plot.line(&staircase(baseline, nodes.len()), colour::LIGHT, true);
         plot.mark_y(mean_bytes(baseline), colour::SECOND_LIGHT);
     }

@@ -7,7 +7,7 @@ use super::super::{Report, Sample, units};
 use super::{Drawing, Pair, axis_from_zero};
 
 /// Room above the largest value, for the names of the phases.
-const ROOM: f64 = 1.16;
+const ROOM: f64 = 1.18;
 
 fn axis(pair: Pair<'_>) -> Axis {
     let end_s = pair.largest(|report| report.samples.last().map_or(0.0, |sample| sample.at_s)).max(1.0);
@@ -21,11 +21,17 @@ fn axis(pair: Pair<'_>) -> Axis {
     }
 }
 
-/// Where the workload begins and ends.
+/// Up to that many looks are shown one by one.
+const DOTS_MAX: usize = 150;
+
+/// Where the workload begins and ends, and the faults do if that is later.
 fn phases(plot: &mut Plot, report: &Report) {
-    if let Some((from_s, to_s)) = report.work_s {
-        plot.mark_x(from_s, colour::SOFT, "work begins", 0);
-        plot.mark_x(to_s, colour::SOFT, "work ends", 0);
+    let Some((from_s, to_s)) = report.work_s else { return };
+    plot.mark_x(from_s, colour::SOFT, "work begins", 0);
+    plot.mark_x(to_s, colour::SOFT, "work ends", 0);
+    let healed_s = report.faults.iter().map(|fault| fault.to_s).fold(0.0, f64::max);
+    if healed_s > to_s {
+        plot.mark_x(healed_s, colour::SOFT, "last fault over", 1);
     }
 }
 
@@ -65,7 +71,11 @@ pub(super) fn convergence(pair: Pair<'_>) -> Drawing {
         plot.legend(Key::Line(colour::MAIN_LIGHT), "in sync, baseline");
         plot.line(&points(baseline, |sample| sample.in_sync), colour::MAIN_LIGHT, false);
     }
-    plot.line(&points(report, |sample| sample.in_sync), colour::MAIN, false);
+    let looks = points(report, |sample| sample.in_sync);
+    plot.line(&looks, colour::MAIN, false);
+    if looks.len() <= DOTS_MAX {
+        plot.dots(&looks, colour::MAIN);
+    }
     for (row, (kind, fill)) in lanes.into_iter().enumerate() {
         let of_kind = report.faults.iter().filter(|fault| fault.kind == kind);
         let text = |from: f64, to: f64| format!("{}: {from:.1} s to {to:.1} s", kind.label());
@@ -153,8 +163,8 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
     let what = format!("at most {} at one node", most(pair.report));
     let mut plot = Plot::new("Connections", &pair.subtitle(&what), &axis(pair), &y, 0.0);
     phases(&mut plot, pair.report);
-    plot.legend(Key::Line(colour::SECOND), "most");
-    plot.legend(Key::Line(colour::MAIN), "mean");
+    plot.legend(Key::Line(colour::SECOND), "most of a node");
+    plot.legend(Key::Line(colour::MAIN), "mean of all");
     if pair.baseline.is_some() {
         plot.legend(Key::Line(colour::SECOND_LIGHT), "most, baseline");
         plot.legend(Key::Line(colour::MAIN_LIGHT), "mean, baseline");
