@@ -151,7 +151,9 @@ impl Run {
         };
         self.world.trace.event(&format!("in sync {same} of {all}"));
         let Sample { at_s, in_sync, running, .. } = sample;
-        (self.progress)(&format!("{at_s:7.1} s  {running} nodes  {:.1} % in sync", in_sync * 100.0));
+        let all = self.world.honest().count();
+        let share = in_sync * 100.0;
+        (self.progress)(&format!("{at_s:7.1} s  {running} of {all} directories up  {share:5.1} % in sync"));
         self.samples.push(sample);
         Ok(seen)
     }

@@ -125,7 +125,7 @@ fn print(report: &Report) {
     let seconds = |time: Option<f64>| time.map_or_else(|| "never".to_owned(), |s| format!("{s:.1} s"));
     println!("  loaded         everywhere after {}", seconds(report.warm_up_s));
     println!("  faults         {}", faults(report));
-    println!("  repaired       {} after the last fault and the last change", seconds(report.repaired_s));
+    println!("  repaired       {} after the last fault or change", seconds(report.repaired_s));
     let delivery = &report.delivery;
     let [p50, p90, p99, max] = [delivery.p50_ms, delivery.p90_ms, delivery.p99_ms, delivery.max_ms]
         .map(|ms| units::milliseconds(ms.into()));

@@ -89,7 +89,7 @@ mod tests {
     fn a_baseline_is_small_and_has_the_same_figures() {
         let mut report = golden();
         let one = report.samples[0];
-        let many = (0..5_000).map(|n| Sample { at_s: n as f64, bytes_sent: n * 100, ..one });
+        let many = (0..5_000).map(|n| Sample { at_s: n as f64, in_sync: 1.0, bytes_sent: n * 100, ..one });
         report.samples = many.collect();
         report.samples[2_345].connections_max = 77;
         report.samples[2_345].in_sync = 0.5;

@@ -268,7 +268,7 @@ mod tests {
     fn differences_are_in_percent() {
         let baseline = golden();
         let mut report = baseline.clone();
-        report.delivery.p50_ms = 150;
+        report.delivery.p50_ms = baseline.delivery.p50_ms * 3 / 2;
         let lines = Comparison::new(&report, &baseline).lines;
         let difference = |name| lines.iter().find(|line| line.is.name == name).map(Line::difference);
         assert_eq!(difference("delivery p50").as_deref(), Some("+50.0 %"));
