@@ -80,7 +80,7 @@ fn print_compared(comparison: &Comparison, path: &Path) {
             line.is.tolerance_text()
         );
     }
-    println!("  * depends on the machine: fails nothing");
+    println!("  * depends on the machine, not on virtual time: fails nothing");
     println!("  baseline: {}", path.display());
     for caveat in &comparison.caveats {
         println!("  not judged: {caveat}");

@@ -191,7 +191,7 @@ impl Comparison {
         let names: Vec<&str> =
             self.lines.iter().filter(|line| line.fails()).map(|line| line.is.name).collect();
         let judged = match (names.is_empty(), self.caveats.is_empty()) {
-            (true, _) => "nothing that follows from the seed is worse".to_owned(),
+            (true, _) => "no figure of virtual time is worse than the baseline's".to_owned(),
             (false, true) => format!("WORSE than the baseline: {}", names.join(", ")),
             (false, false) => format!("worse, but not judged: {}", names.join(", ")),
         };

@@ -110,9 +110,10 @@ pub(crate) struct Report {
     pub(crate) planted: Option<String>,
 }
 
-/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some minutes.
+/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some days, as a
+/// long partition delays.
 fn bounds_ms() -> impl Iterator<Item = u32> {
-    (0..72).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32)
+    (0..112).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32)
 }
 
 /// How many of the sorted latencies took up to each bound and longer than the one before; empty steps are left
@@ -185,5 +186,20 @@ fn golden() -> Report {
         work_s: Some((5.0, 40.0)),
         violations: Vec::new(),
         planted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_has_every_latency_in_its_step() {
+        let sorted_ms = [0, 1, 2, 50, 54, 55, 6 * 3_600_000];
+        let histogram = histogram(&sorted_ms);
+        assert_eq!(histogram[..4], [(1, 2), (2, 1), (54, 2), (64, 1)]);
+        assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 7);
+        let Delivery { count, p50_ms, max_ms, .. } = delivery(&sorted_ms);
+        assert_eq!((count, p50_ms, max_ms), (7, 50, 21_600_000));
     }
 }

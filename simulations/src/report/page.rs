@@ -76,7 +76,10 @@ fn head(report: &Report) -> String {
     let Report { scenario, seed, nodes, trace_hash, .. } = report;
     let mut head = match report.violations.len() {
         0 if report.ok => "<p class=\"good\">All invariants held.</p>\n".to_owned(),
-        count => format!("<p class=\"bad\">FAILED: {count} violations of invariants.</p>\n<ul>\n"),
+        count => {
+            let what = if count == 1 { "violation" } else { "violations" };
+            format!("<p class=\"bad\">FAILED: {count} {what} of invariants.</p>\n<ul>\n")
+        }
     };
     for violation in &report.violations {
         let at = units::milliseconds(violation.at_ms as f64);
@@ -147,7 +150,7 @@ fn compared(comparison: &Comparison) -> String {
     }
     table
         + "</table>\n<p class=\"soft\">* depends on the machine and what else it does: fails nothing. All other \
-           figures follow from scenario and seed.</p>\n"
+           figures are of virtual time and follow from scenario and seed.</p>\n"
 }
 
 #[cfg(test)]

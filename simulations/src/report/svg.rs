@@ -170,7 +170,7 @@ impl Plot {
 
     /// An entry of the legend, above the plot; a second row begins when the first is full.
     pub(super) fn legend(&mut self, key: Key, text: &str) {
-        let width = 26.0 + text.chars().count() as f64 * LETTER + 14.0;
+        let width = 26.0 + text.chars().count() as f64 * LETTER + 18.0;
         if self.legend_x + width > WIDTH - RIGHT && self.legend_x > LEFT {
             (self.legend_x, self.legend_y) = (LEFT, self.legend_y + 15.0);
         }

@@ -58,11 +58,11 @@ fn thousands(digits: &str) -> String {
     text
 }
 
-/// Milliseconds: `85 ms`, `2.1 s`, `3.5 min`.
+/// Milliseconds: `85 ms`, `2.1 s`, `12.5 min`.
 pub(crate) fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms < 999.5 => format!("{} ms", digits(ms)),
-        ms if ms < 119_950.0 => format!("{} s", digits(ms / 1e3)),
+        ms if ms < 599_500.0 => format!("{} s", digits(ms / 1e3)),
         ms if ms < 7_199_000.0 => format!("{} min", digits(ms / 6e4)),
         ms => format!("{} h", digits(ms / 3.6e6)),
     }
@@ -106,7 +106,8 @@ mod tests {
             (999.9, "1 s"),
             (2_100.0, "2.1 s"),
             (119_000.0, "119 s"),
-            (210_000.0, "3.5 min"),
+            (210_000.0, "210 s"),
+            (750_000.0, "12.5 min"),
             (7.2e6, "2 h"),
         ];
         for (ms, text) in cases {

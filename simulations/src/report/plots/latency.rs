@@ -25,7 +25,12 @@ fn axis(pair: Pair<'_>) -> Axis {
     let high = high.max(pair.largest(|report| report.delivery.max_ms.into()));
     let (from, to) = (round_down(low.min(high / 2.0)), round_up(high));
     let ticks = Scale::log_ticks(from, to, 13);
-    let ticks = ticks.into_iter().map(|ms| (ms, units::milliseconds(ms))).collect();
+    // Powers of ten of minutes or hours would not be round.
+    let text = |ms: f64| match ms {
+        ms if ms < 1_000.0 => format!("{} ms", units::digits(ms)),
+        ms => format!("{} s", units::digits(ms / 1e3)),
+    };
+    let ticks = ticks.into_iter().map(|ms| (ms, text(ms))).collect();
     Axis {
         scale: Scale::Log { from, to },
         ticks,
@@ -104,8 +109,11 @@ pub(super) fn tail(pair: Pair<'_>) -> Drawing {
     let rarest = pair.both().map(|(report, _)| 1.0 / report.delivery.count.max(1) as f64).fold(0.1, f64::min);
     let from = 10f64.powf(rarest.log10().floor());
     let ticks = Scale::log_ticks(from, 1.0, 1);
-    let percent = |share: f64| (share, format!("{} %", share * 100.0));
-    let ticks = ticks.into_iter().map(|share| percent((share * 1e12).round() / 1e12)).collect();
+    let percent = |share: f64| {
+        let decimals = (-share.log10() - 2.0).round().max(0.0) as usize;
+        (share, format!("{:.decimals$} %", share * 100.0))
+    };
+    let ticks = ticks.into_iter().map(percent).collect();
     let y = Axis { scale: Scale::Log { from, to: 1.0 }, ticks, title: "share that took longer".into() };
     let mut plot = Plot::new(
         "Slow deliveries",

@@ -31,7 +31,10 @@ pub(super) fn bytes(pair: Pair<'_>) -> Drawing {
     let report = pair.report;
     let mut nodes = report.totals.clone();
     nodes.sort_by_key(|node| (std::cmp::Reverse(node.bytes_sent), node.node));
-    let most = |report: &Report| report.totals.iter().map(|node| node.bytes_sent).max().unwrap_or(0) as f64;
+    let most = |report: &Report| {
+        let most = report.totals.iter().map(|node| node.bytes_sent).max().unwrap_or(0) as f64;
+        most.max(mean_bytes(report))
+    };
     let unit = units::bytes_unit(pair.largest(most));
     let y = axis_from_zero(pair.largest(most), 1.05, unit.factor, format!("bytes sent ({})", unit.name));
     let x = Axis {

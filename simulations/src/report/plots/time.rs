@@ -163,8 +163,8 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
     let what = format!("at most {} at one node", most(pair.report));
     let mut plot = Plot::new("Connections", &pair.subtitle(&what), &axis(pair), &y, 0.0);
     phases(&mut plot, pair.report);
-    plot.legend(Key::Line(colour::SECOND), "most of a node");
-    plot.legend(Key::Line(colour::MAIN), "mean of all");
+    plot.legend(Key::Line(colour::SECOND), "node with most");
+    plot.legend(Key::Line(colour::MAIN), "mean of all nodes");
     if pair.baseline.is_some() {
         plot.legend(Key::Line(colour::SECOND_LIGHT), "most, baseline");
         plot.legend(Key::Line(colour::MAIN_LIGHT), "mean, baseline");
