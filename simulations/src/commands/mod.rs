@@ -1,5 +1,6 @@
 //! The command line.
 
+mod report;
 mod run;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Command {
     List,
     /// Runs one scenario with one seed.
     Run(run::Options),
+    /// Draws what a run was like, and compares it with a baseline.
+    Report(report::Options),
 }
 
 /// Does what the command line says. The exit code is 0 if all invariants held, 1 if not, 2 if the
@@ -35,5 +38,6 @@ pub(crate) fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::List => run::list(),
         Command::Run(options) => run::run(&options),
+        Command::Report(options) => report::report(&options),
     }
 }
