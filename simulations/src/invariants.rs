@@ -8,7 +8,7 @@ use chargemesh::protocol::Kind;
 use chargemesh::roaming::{Entry, Tree};
 
 use crate::network::NodeNumber;
-use crate::observe::{Position, Seen, shown, stored};
+use crate::observe::{NodeSeen, Position, Seen, shown, stored};
 use crate::people::NETWORK;
 use crate::scenario::Limits;
 use crate::world::{Part, World};
@@ -140,8 +140,13 @@ fn no_foreign_feed(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> 
     Ok(())
 }
 
+/// The nodes whose connections are bounded: everybody comes to a bootstrap node, and a liar does as it likes.
+fn bounded(seen: &Seen) -> impl Iterator<Item = &NodeSeen> {
+    seen.nodes.iter().filter(|node| matches!(node.part, Part::Cpo(_) | Part::Emp))
+}
+
 fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = seen.nodes.iter().max_by_key(|node| node.traffic.open);
+    let most = bounded(seen).max_by_key(|node| node.traffic.open);
     let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
     ensure(open <= limits.connections, || {
         format!("node {number} has {open} connections, {} are allowed", limits.connections)
@@ -186,7 +191,7 @@ fn feeds_in_order(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
 }
 
 fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = seen.nodes.iter().filter(|node| node.part != Part::Liar).max_by_key(|node| node.traffic.open);
+    let most = bounded(seen).max_by_key(|node| node.traffic.open);
     let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
     ensure(open <= limits.connections_settled, || {
         format!("node {number} has {open} connections, {} are allowed", limits.connections_settled)

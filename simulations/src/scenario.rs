@@ -245,7 +245,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 96,
+            connections: 48,
             connections_settled: 40,
             repaired_within: Span::from_secs(10),
             memory_mb_per_node: 64.0,

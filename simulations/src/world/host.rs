@@ -204,6 +204,12 @@ fn settings(scenario: &Scenario, number: NodeNumber, part: Part) -> Result<Setti
     mesh.announce = mesh.listen.clone();
     mesh.bootstrap = bootstrap;
     mesh.bootstrap_only = part == Part::Bootstrap;
+    if mesh.bootstrap_only {
+        // All the others come at once, which they do not where nodes are real.
+        let all = scenario.node_count();
+        (mesh.connections_high, mesh.connections_low) = (64, 32);
+        mesh.connections_max = all.max(96);
+    }
     // The process is all nodes together.
     mesh.memory_bytes_max = 0;
     let mut replication: roaming::Config = scenario.replication.clone().try_into().context("replication")?;
