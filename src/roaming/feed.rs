@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::input::{Now, SyncId};
 use super::tree::Tree;
 use crate::identity::Speaker;
+use crate::planted::{Bug, planted};
 use crate::protocol::{Head, NodeId, SignedHead};
 
 /// Peers remembered as holders of a feed's newest head.
@@ -141,7 +142,9 @@ impl Feed {
     pub fn in_sync(&self) -> bool {
         match (&self.applied, &self.newest) {
             (Some(applied), Some(newest)) => {
-                applied.head.position() >= newest.head.position() || applied.head.root == newest.head.root
+                let newer = !planted(Bug::StaleHeadAccepted);
+                newer && applied.head.position() >= newest.head.position()
+                    || applied.head.root == newest.head.root
             }
             (Some(_), None) => true,
             (None, newest) => newest.is_none(),

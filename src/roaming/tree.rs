@@ -2,7 +2,10 @@
 //! newest version, in buckets whose hashes make the root. Payloads live in storage.
 
 use crate::oicp::id::EvseKey;
-use crate::protocol::{BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
+use crate::planted::{Bug, planted};
+use crate::protocol::{
+    BUCKETS, Digest, EMPTY_BUCKET, Head, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash,
+};
 
 /// The newest version of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,11 @@ impl Tree {
                 None
             }
         }
+    }
+
+    /// Whether it is what a head was signed over.
+    pub fn adds_up_to(&mut self, head: &Head) -> bool {
+        planted(Bug::RootNotChecked) || self.count == head.count && self.root() == head.root
     }
 
     /// Takes a record out.
