@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// No progress.
     #[arg(long)]
     quiet: bool,
+    /// The bug to plant; needs the feature `planted`.
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 /// Prints the scenarios.
@@ -38,7 +41,8 @@ pub(super) fn list() -> Result<ExitCode> {
 
 /// Runs a scenario.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let scenario = Scenario::find(&options.scenario)?;
+    let mut scenario = Scenario::find(&options.scenario)?;
+    plant(&mut scenario, options.plant.as_deref())?;
     let seed = options.seed.or(scenario.seed).unwrap_or(1);
     let (quiet, terminal) = (options.quiet, std::io::stderr().is_terminal());
     let progress = Box::new(move |line: &str| match (quiet, terminal && !line.starts_with("VIOLATED")) {
@@ -61,6 +65,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Switches a bug on, if one is named; the report then says so.
+///
+/// # Errors
+/// If there is no such bug, or this program has none.
+pub(super) fn plant(scenario: &mut Scenario, bug: Option<&str>) -> Result<()> {
+    scenario.planted = bug.map(ToOwned::to_owned);
+    Ok(bug.map(chargemesh::planted::plant).transpose().map(drop)?)
+}
+
 /// The run in one line for other programs.
 fn line(report: &Report) -> serde_json::Value {
     serde_json::json!({
@@ -76,12 +89,14 @@ fn line(report: &Report) -> serde_json::Value {
         "warm_up_s": report.warm_up_s,
         "repaired_s": report.repaired_s,
         "delivery": report.delivery,
+        "latency_histogram": report.latency_histogram,
         "calls": report.calls,
         "violations": report.violations,
     })
 }
 
-fn print(report: &Report) {
+/// The run for people.
+pub(super) fn print(report: &Report) {
     let Report { scenario, seed, nodes, trace_hash, events, .. } = report;
     println!("{scenario}, seed {seed}: {}", if report.ok { "all invariants held" } else { "FAILED" });
     println!("  {nodes} nodes, {events} events, trace {trace_hash}");
