@@ -10,6 +10,7 @@ mod shrink;
 mod summary;
 mod sweep;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -58,7 +59,7 @@ pub(crate) fn main() -> Result<ExitCode> {
         _ => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off")),
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_timer(replay::VirtualTime);
-    log.with_writer(std::io::stderr).init();
+    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     match command {
         Command::List => run::list(),
         Command::Run(options) => run::run(&options),

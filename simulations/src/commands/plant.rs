@@ -1,6 +1,6 @@
 //! `plant`: in how many of many seeds the simulation finds each bug that was planted on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -41,7 +41,7 @@ pub(crate) struct Options {
 struct Found {
     runs: usize,
     found: usize,
-    first: Option<u64>,
+    seeds: BTreeSet<u64>,
     invariants: BTreeMap<String, usize>,
     wall_s: f64,
 }
@@ -72,14 +72,16 @@ pub(super) fn plant(options: &Options) -> Result<ExitCode> {
         Scenario::find(scenario)?;
     }
     let (mut table, mut right) = (Vec::new(), true);
+    let mut without: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     for scenario in scenarios {
-        let found = look_for(&scenario, None, options);
+        let found = look_for(&scenario, None, options, &BTreeSet::new());
         right &= found.found == 0;
+        without.insert(scenario.clone(), found.seeds.clone());
         table.push((scenario, "(none)", found));
     }
     for bug in bugs {
         let scenario = scenario_of(bug);
-        let found = look_for(&scenario, Some(bug), options);
+        let found = look_for(&scenario, Some(bug), options, &without[&scenario]);
         right &= found.found > 0;
         table.push((scenario, bug, found));
     }
@@ -90,7 +92,8 @@ pub(super) fn plant(options: &Options) -> Result<ExitCode> {
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look_for(scenario: &str, bug: Option<&str>, options: &Options) -> Found {
+/// Runs all seeds. One that fails `without` the bug is no find.
+fn look_for(scenario: &str, bug: Option<&str>, options: &Options, without: &BTreeSet<u64>) -> Found {
     eprintln!("{}, {scenario}", bug.unwrap_or("no bug"));
     let job =
         |seed: &u64| Job { scenario: scenario.to_owned(), seed: *seed, plant: bug.map(ToOwned::to_owned) };
@@ -109,10 +112,10 @@ fn look_for(scenario: &str, bug: Option<&str>, options: &Options) -> Found {
     });
     progress.end();
     let mut found = Found { runs: outcomes.len(), wall_s: wall_s() - begin_s, ..Found::default() };
-    for outcome in outcomes.iter().filter(|outcome| is_find(outcome)) {
+    let is_find = |outcome: &&Outcome| !outcome.ok() && !without.contains(&outcome.job.seed);
+    for outcome in outcomes.iter().filter(is_find) {
         found.found += 1;
-        let seed = outcome.job.seed;
-        found.first = Some(found.first.map_or(seed, |first| first.min(seed)));
+        found.seeds.insert(outcome.job.seed);
         for invariant in outcome.invariants() {
             *found.invariants.entry(invariant.to_owned()).or_default() += 1;
         }
@@ -120,18 +123,14 @@ fn look_for(scenario: &str, bug: Option<&str>, options: &Options) -> Found {
     found
 }
 
-fn is_find(outcome: &Outcome) -> bool {
-    !outcome.ok()
-}
-
 fn print(table: &[(String, &str, Found)]) {
     println!("{:<22} {:<14} {:>12} {:>10} {:>9}  by", "bug", "scenario", "found", "first seed", "mean");
-    for (scenario, bug, Found { runs, found, first, invariants, wall_s }) in table {
+    for (scenario, bug, Found { runs, found, seeds, invariants, wall_s }) in table {
         let mut by: Vec<(&String, &usize)> = invariants.iter().collect();
         by.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let by: Vec<String> =
             by.into_iter().map(|(invariant, count)| format!("{invariant} {count}")).collect();
-        let first = first.map_or_else(|| "-".to_owned(), |seed| seed.to_string());
+        let first = seeds.first().map_or_else(|| "-".to_owned(), |seed| seed.to_string());
         let mean_s = wall_s / (*runs).max(1) as f64;
         println!(
             "{bug:<22} {scenario:<14} {:>12} {first:>10} {mean_s:>7.1} s  {}",
@@ -143,13 +142,13 @@ fn print(table: &[(String, &str, Found)]) {
 
 fn json(table: &[(String, &str, Found)]) -> serde_json::Value {
     let row = |(scenario, bug, found): &(String, &str, Found)| {
-        let Found { runs, found, first, invariants, wall_s } = found;
+        let Found { runs, found, seeds, invariants, wall_s } = found;
         serde_json::json!({
             "bug": bug,
             "scenario": scenario,
             "runs": runs,
             "found": found,
-            "first_seed": first,
+            "first_seed": seeds.first(),
             "invariants": invariants,
             "mean_s": wall_s / (*runs).max(1) as f64,
         })
