@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use libp2p::core::transport::ListenerId;
 use libp2p::futures::StreamExt as _;
-use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
@@ -48,8 +47,6 @@ pub(super) struct Peer {
     pub(super) pinged: Instant,
     pub(super) used: Option<Instant>,
     pub(super) topics: BTreeSet<Topic>,
-    /// When each of its connections answered last.
-    pub(super) answered: BTreeMap<ConnectionId, Instant>,
 }
 
 /// Everything that the swarm's task owns.

@@ -10,7 +10,6 @@ use rand_core::Rng as _;
 use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::behaviour::PING_DEADLINE;
 use super::event::{PeerInfo, Penalty, Purpose};
 use super::transport::node_id;
 use crate::protocol::Topic;
@@ -61,7 +60,6 @@ impl Actor {
     pub(super) fn review(&mut self) {
         self.put_own_cards();
         self.drop_the_silent();
-        self.drop_the_dead();
         let standings = self.standings();
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
@@ -81,19 +79,6 @@ impl Actor {
             self.book.hold_off(&peer, Instant::now() + NO_CHURN);
             // An error means that it is closed already.
             let _ = self.swarm.disconnect_peer_id(peer);
-        }
-    }
-
-    /// Closes connections on which no ping is answered any more; libp2p only tells of it, late. The other
-    /// end lost its power, or its address. Left open, they would take the places of the peer's next
-    /// connections, and what is sent to it.
-    fn drop_the_dead(&mut self) {
-        let answers_within = Duration::from_millis(self.config.ping_interval_ms) + PING_DEADLINE;
-        let connections = self.peers.values().flat_map(|peer| &peer.answered);
-        let dead = connections.filter(|(_, answered)| answered.elapsed() > answers_within);
-        for connection in dead.map(|(connection, _)| *connection).collect::<Vec<_>>() {
-            tracing::debug!(%connection, "a connection is dead: closed");
-            self.swarm.close_connection(connection);
         }
     }
 

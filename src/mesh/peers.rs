@@ -1,9 +1,9 @@
 //! What the swarm tells: connections come and go, peers say what they speak, pings come back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
+use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::time::Instant;
 
@@ -20,15 +20,10 @@ impl Actor {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.on_connected(peer_id, connection_id, endpoint.get_remote_address().clone());
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+                self.on_connected(peer_id, endpoint.get_remote_address().clone());
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.peer_down(peer_id),
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
-                if let Some(peer) = self.peers.get_mut(&peer_id) {
-                    peer.answered.remove(&connection_id);
-                }
-            }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.on_dial_failed(peer, &error);
             }
@@ -65,9 +60,9 @@ impl Actor {
         }
     }
 
-    fn on_connected(&mut self, id: PeerId, connection: ConnectionId, address: Multiaddr) {
+    fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
         let now = Instant::now();
-        let peer = self.peers.entry(id).or_insert_with(|| Peer {
+        self.peers.entry(id).or_insert_with(|| Peer {
             address,
             since: now,
             up: false,
@@ -75,9 +70,7 @@ impl Actor {
             pinged: now,
             used: None,
             topics: BTreeSet::new(),
-            answered: BTreeMap::new(),
         });
-        peer.answered.insert(connection, now);
     }
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
@@ -141,7 +134,6 @@ impl Actor {
         let late = match event.result {
             Ok(rtt) => {
                 let silent = now.duration_since(std::mem::replace(&mut peer.pinged, now));
-                peer.answered.insert(event.connection, now);
                 peer.rtt = Some(rtt);
                 silent > expected || rtt > gap
             }

@@ -51,7 +51,8 @@ pub(super) fn shrink(options: &Options) -> Result<ExitCode> {
     };
     let kept = shrink_to_file(&job, options.invariant.clone(), limits)?;
     println!("kept in {}", kept.display());
-    println!("again: {}", Job { scenario: kept.display().to_string(), ..job }.again());
+    let name = kept.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    println!("again: {}", Job { scenario: name, ..job }.again());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,11 +80,14 @@ pub(super) fn shrink_to_file(job: &Job, invariant: Option<String>, limits: Shrin
         Some(schedule) => schedule,
         None => draw(&scenario, job.seed, &World::new(scenario.clone(), job.seed)?.evses_of()),
     };
-    let base = scenario.name.split("--").next().unwrap_or_default().to_owned();
+    // What is a regression already keeps its name.
+    if scenario.seed.is_none() {
+        let bug = job.plant.as_ref().map_or_else(String::new, |bug| format!("-{bug}"));
+        scenario.about = format!("{} with seed {} broke {invariant}; shrunk.", scenario.name, job.seed);
+        scenario.name = format!("{}-{}-{invariant}{bug}", scenario.name, job.seed);
+    }
     scenario.seed = Some(job.seed);
     scenario.planted.clone_from(&job.plant);
-    scenario.name = format!("{base}--{}-{invariant}", job.seed);
-    scenario.about = format!("{base} with seed {} broke {invariant}; shrunk.", job.seed);
     let mut shrinking = Shrinking { job, invariant, scenario, schedule, limits, tried: 0, begin_s: wall_s() };
     if !shrinking.fails(&[shrinking.schedule.clone()])?.contains(&true) {
         bail!("with its schedule spelled out it does not break {} any more", shrinking.invariant);
@@ -215,34 +219,42 @@ impl Shrinking<'_> {
 
 /// Smaller forms of one act, the smallest first.
 fn smaller(act: &Act) -> Vec<Act> {
-    let shorter = |ms: u64| [ms / 8, ms / 2].into_iter().filter(|ms| *ms >= FAULT_MS_MIN);
+    let lasts_ms = act.lasts_ms();
+    let mut all: Vec<Act> = [lasts_ms / 8, lasts_ms / 2]
+        .into_iter()
+        .filter(|ms| *ms >= FAULT_MS_MIN)
+        .map(|shorter_ms| with_length(act.clone(), shorter_ms))
+        .collect();
     match act.clone() {
-        Act::Crash { node, kind, down_ms } => {
-            shorter(down_ms).map(|down_ms| Act::Crash { node, kind, down_ms }).collect()
-        }
         Act::Partition { kind, nodes, lasts_ms } => {
-            let fewer = halves(&nodes).into_iter().map(|nodes| Act::Partition { kind, nodes, lasts_ms });
-            let shorter =
-                shorter(lasts_ms).map(|lasts_ms| Act::Partition { kind, nodes: nodes.clone(), lasts_ms });
-            shorter.chain(fewer).collect()
-        }
-        Act::SlowLink { a, b, latency_ms, lasts_ms } => {
-            shorter(lasts_ms).map(|lasts_ms| Act::SlowLink { a, b, latency_ms, lasts_ms }).collect()
+            all.extend(halves(&nodes).into_iter().map(|nodes| Act::Partition { kind, nodes, lasts_ms }));
         }
         Act::Status { operator, changes } => {
-            halves(&changes).into_iter().map(|changes| Act::Status { operator, changes }).collect()
+            all.extend(halves(&changes).into_iter().map(|changes| Act::Status { operator, changes }));
         }
         Act::Update { operator, evses, version } => {
-            halves(&evses).into_iter().map(|evses| Act::Update { operator, evses, version }).collect()
+            all.extend(halves(&evses).into_iter().map(|evses| Act::Update { operator, evses, version }));
         }
         Act::Delete { operator, evses } => {
-            halves(&evses).into_iter().map(|evses| Act::Delete { operator, evses }).collect()
+            all.extend(halves(&evses).into_iter().map(|evses| Act::Delete { operator, evses }));
         }
         Act::Insert { operator, evses, version } => {
-            halves(&evses).into_iter().map(|evses| Act::Insert { operator, evses, version }).collect()
+            all.extend(halves(&evses).into_iter().map(|evses| Act::Insert { operator, evses, version }));
         }
-        Act::Checkpoint { .. } => Vec::new(),
+        Act::Crash { .. } | Act::SlowLink { .. } | Act::Checkpoint { .. } => {}
     }
+    all
+}
+
+/// A fault that lasts another time.
+fn with_length(mut act: Act, ms: u64) -> Act {
+    if let Act::Crash { down_ms: lasts_ms, .. }
+    | Act::Partition { lasts_ms, .. }
+    | Act::SlowLink { lasts_ms, .. } = &mut act
+    {
+        *lasts_ms = ms;
+    }
+    act
 }
 
 /// The first and the second half of a list; nothing if it has only one item.
