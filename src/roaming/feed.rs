@@ -32,6 +32,12 @@ impl KnownHead {
         self.head.position() == other.head.position() && self.head.root == other.head.root
     }
 
+    /// Whether another head says more.
+    pub(super) fn is_outdone_by(&self, other: &Head) -> bool {
+        let (ours, theirs) = (self.head.position(), other.position());
+        ours < theirs || planted(Bug::StaleHeadAccepted) && ours != theirs
+    }
+
     fn created(&self) -> u64 {
         self.head.created_unix_ms
     }
@@ -142,9 +148,7 @@ impl Feed {
     pub fn in_sync(&self) -> bool {
         match (&self.applied, &self.newest) {
             (Some(applied), Some(newest)) => {
-                let newer = !planted(Bug::StaleHeadAccepted);
-                newer && applied.head.position() >= newest.head.position()
-                    || applied.head.root == newest.head.root
+                !applied.is_outdone_by(&newest.head) || applied.head.root == newest.head.root
             }
             (Some(_), None) => true,
             (None, newest) => newest.is_none(),

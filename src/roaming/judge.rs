@@ -301,7 +301,6 @@ impl Roaming {
         fx: &mut Effects,
     ) -> bool {
         let Some(feed) = self.feeds.get_mut(feed_id) else { return false };
-        let gap = known.head.base_seq > feed.seq();
         let mut undo = Vec::with_capacity(changes.len());
         for change in &changes {
             let before = match change.entry() {
@@ -310,7 +309,8 @@ impl Roaming {
             };
             undo.push((change.key.clone(), before));
         }
-        if !feed.tree.adds_up_to(&known.head) && !(planted(Bug::GapIgnored) && gap) {
+        let unchecked = planted(Bug::GapIgnored) && known.head.base_seq > feed.seq();
+        if !feed.tree.adds_up_to(&known.head) && !unchecked {
             for (key, before) in undo.into_iter().rev() {
                 match before {
                     Some(entry) => feed.tree.put(entry),

@@ -1,7 +1,6 @@
 //! Repair and cold start: a feed that is behind is asked for at a peer, checked as a whole against the
 //! writer-signed head that the answer began with, and only then taken (`decisions.md` 6, 10).
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use super::change::{DirectoryChange, LedgerChange};
@@ -387,12 +386,7 @@ impl Staged {
 /// Whether a head leads on from what we have: newer, and not one of two histories. Without this, two
 /// nodes that are both behind would feed each other the same for ever.
 fn is_progress(feed: &Feed, head: &Head) -> bool {
-    let newer =
-        feed.applied.as_ref().is_none_or(|applied| match applied.head.position().cmp(&head.position()) {
-            Ordering::Less => true,
-            Ordering::Equal => false,
-            Ordering::Greater => planted(Bug::StaleHeadAccepted),
-        });
+    let newer = feed.applied.as_ref().is_none_or(|applied| applied.is_outdone_by(head));
     newer && !feed.is_frozen_for(head)
 }
 
