@@ -164,7 +164,7 @@ fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), Stri
 fn nobody_honest_doubted(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
     for node in seen.nodes.iter().filter(|_| !past.liars) {
         let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
-        if let Some(feed) = feeds.find(|feed| matches!(&*feed.state, "inconsistent" | "equivocated")) {
+        if let Some(feed) = feeds.find(|feed| matches!(feed.state, "inconsistent" | "equivocated")) {
             let (party, kind, state) = (&feed.party, feed.kind, &feed.state);
             return Err(format!("node {}: {party}/{kind} is {state}, and nobody lies", node.number));
         }
