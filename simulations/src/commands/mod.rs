@@ -5,6 +5,7 @@ mod nightly;
 mod plant;
 mod regressions;
 mod replay;
+mod report;
 mod run;
 mod shrink;
 mod summary;
@@ -45,6 +46,8 @@ enum Command {
     Nightly(nightly::Options),
     /// Shows in how many seeds bugs that were planted on purpose are found.
     Plant(plant::Options),
+    /// Draws what a run was like, and compares it with a baseline.
+    Report(report::Options),
 }
 
 /// Does what the command line says. The exit code is 0 if all invariants held, 1 if not, 2 if the
@@ -70,5 +73,6 @@ pub(crate) fn main() -> Result<ExitCode> {
         Command::CheckSeed(options) => replay::check_seed(&options),
         Command::Nightly(options) => nightly::nightly(&options),
         Command::Plant(options) => plant::plant(&options),
+        Command::Report(options) => report::report(&options),
     }
 }
