@@ -23,6 +23,7 @@ const ALWAYS: &[(&str, Always)] = &[
     ("connections-bounded", connections_bounded),
     ("memory-bounded", memory_bounded),
     ("every-call-answered", every_call_answered),
+    ("nobody-honest-doubted", nobody_honest_doubted),
 ];
 
 /// Checked once, after the world has settled, on one look.
@@ -162,6 +163,18 @@ fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), Stri
 fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let unanswered = seen.calls.unanswered;
     ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
+}
+
+/// Where nobody lies, no writer is found to contradict itself.
+fn nobody_honest_doubted(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in seen.nodes.iter().filter(|_| !past.liars) {
+        let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
+        if let Some(feed) = feeds.find(|feed| matches!(feed.state, "inconsistent" | "equivocated")) {
+            let (party, kind, state) = (&feed.party, feed.kind, &feed.state);
+            return Err(format!("node {}: {party}/{kind} is {state}, and nobody lies", node.number));
+        }
+    }
+    Ok(())
 }
 
 /// Every honest node holds every feed as its writer has it.

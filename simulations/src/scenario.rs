@@ -133,6 +133,9 @@ pub(crate) enum Death {
     Process,
     /// The power fails: connections stay half-open, and what was not synced is lost.
     Power,
+    /// The process ends, and meanwhile the disk loses a record of the directory. Only at providers' nodes,
+    /// which publish nothing.
+    Damage,
 }
 
 /// Crashes, drawn evenly over time.

@@ -10,6 +10,7 @@ use super::input::{AskId, Now, RequestId};
 use super::speakers::Waiting;
 use super::{Asking, Feed, Peer, Pending, Roaming};
 use crate::identity::{PartyId, Speaker};
+use crate::planted::{Bug, planted};
 use crate::protocol::{Announcement, Answer, FeedId, Head, HeadMark, Kind, NodeId, Question, SignedHead};
 
 /// Heads in one answer.
@@ -60,7 +61,7 @@ impl Roaming {
 
     /// Asks the peers whose turn it is.
     pub(super) fn tick_compare(&mut self, now: Now, fx: &mut Effects) {
-        let due = |peer: &Peer| peer.compare_at_ms <= now.mono_ms;
+        let due = |peer: &Peer| peer.compare_at_ms <= now.mono_ms && !planted(Bug::PeersNotCompared);
         let due: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| due(peer)).map(|(node, _)| node.clone()).collect();
         for node in due {

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::oicp::id::EvseKey;
-use crate::protocol::{BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
+use crate::planted::{Bug, planted};
+use crate::protocol::{
+    BUCKETS, Digest, EMPTY_BUCKET, Head, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash,
+};
 
 /// The newest version of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +72,11 @@ impl Tree {
                 None
             }
         }
+    }
+
+    /// Whether it is what a head was signed over.
+    pub fn adds_up_to(&mut self, head: &Head) -> bool {
+        planted(Bug::RootNotChecked) || self.count == head.count && self.root() == head.root
     }
 
     /// Takes a record out.

@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// No progress.
     #[arg(long)]
     quiet: bool,
+    /// The bug to plant; needs the feature `planted`.
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 /// Prints the scenarios.
@@ -40,7 +43,8 @@ pub(super) fn list() -> Result<ExitCode> {
 
 /// Runs a scenario.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let scenario = Scenario::find(&options.scenario)?;
+    let mut scenario = Scenario::find(&options.scenario)?;
+    plant(&mut scenario, options.plant.as_deref())?;
     let seed = options.seed.or(scenario.seed).unwrap_or(1);
     let terminal = std::io::stderr().is_terminal();
     let report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
@@ -60,6 +64,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         println!("{}", line(&report));
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Switches a bug on, if one is named; the report then says so.
+///
+/// # Errors
+/// If there is no such bug, or this program has none.
+pub(super) fn plant(scenario: &mut Scenario, bug: Option<&str>) -> Result<()> {
+    scenario.planted = bug.map(ToOwned::to_owned);
+    Ok(bug.map(chargemesh::planted::plant).transpose().map(drop)?)
 }
 
 /// Seconds between two looks in a log, so that hours do not fill it.
@@ -103,6 +116,7 @@ fn line(report: &Report) -> serde_json::Value {
         "warm_up_s": report.warm_up_s,
         "repaired_s": report.repaired_s,
         "delivery": report.delivery,
+        "latency_histogram": report.latency_histogram,
         "calls": report.calls,
         "violations": report.violations,
     })
@@ -114,7 +128,8 @@ fn coloured(text: &str, code: u8) -> String {
     if wanted { format!("\x1b[1;{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-fn print(report: &Report) {
+/// The run for people.
+pub(super) fn print(report: &Report) {
     let Report { scenario, seed, nodes, trace_hash, .. } = report;
     let verdict = if report.ok { coloured("all invariants held", 32) } else { coloured("FAILED", 31) };
     println!("{scenario}, seed {seed}: {verdict}");

@@ -66,7 +66,7 @@ pub(crate) fn spans(schedule: &[Entry], begun_s: f64) -> Vec<FaultSpan> {
                 }
                 *up_ms = entry.at_ms + down_ms;
                 match kind {
-                    Death::Process => FaultKind::Crash,
+                    Death::Process | Death::Damage => FaultKind::Crash,
                     Death::Power => FaultKind::PowerLoss,
                 }
             }

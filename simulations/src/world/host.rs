@@ -170,16 +170,23 @@ impl Host {
     }
 
     /// Ends the node where it stands.
-    pub(crate) async fn crash(&mut self, kind: Death, network: &Network) {
-        let Some(Running { node, tasks }) = self.running.take() else { return };
+    ///
+    /// # Errors
+    /// What storage says of a disk that is damaged.
+    pub(crate) async fn crash(&mut self, kind: Death, network: &Network) -> Result<()> {
+        let Some(Running { node, tasks }) = self.running.take() else { return Ok(()) };
         if kind == Death::Power {
             network.lose_power(self.number);
         }
         tasks.kill().await;
         drop(node);
-        if kind == Death::Power {
-            self.disk.lose_power();
+        match kind {
+            Death::Process => {}
+            Death::Power => self.disk.lose_power(),
+            // Which record is as good as random.
+            Death::Damage => self.disk.lose_status(elapsed().as_micros() as u64)?,
         }
+        Ok(())
     }
 
     /// What is committed now survives a loss of power.
