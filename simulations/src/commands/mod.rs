@@ -1,5 +1,6 @@
 //! The command line.
 
+mod model;
 mod run;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Command {
     List,
     /// Runs one scenario with one seed.
     Run(run::Options),
+    /// Runs the core alone, without libp2p and SQLite: ten thousand nodes in one event queue.
+    Model(model::Options),
 }
 
 /// Does what the command line says. The exit code is 0 if all invariants held, 1 if not, 2 if the
@@ -35,5 +38,6 @@ pub(crate) fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Command::List => run::list(),
         Command::Run(options) => run::run(&options),
+        Command::Model(options) => model::run(&options),
     }
 }
