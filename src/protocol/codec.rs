@@ -91,7 +91,7 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 pub fn decompress(what: &'static str, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ProtocolError> {
     let malformed = |error: std::io::Error| ProtocolError::Malformed { what, why: error.to_string() };
     let mut plain = Vec::with_capacity(bytes.len().saturating_mul(4).min(limit));
-    let mut reader = zstd::stream::read::Decoder::new(bytes).map_err(malformed)?;
+    let mut reader = zstd::stream::read::Decoder::with_buffer(bytes).map_err(malformed)?;
     reader.window_log_max(WINDOW_LOG_MAX).map_err(malformed)?;
     reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(malformed)?;
     if plain.len() > limit {
