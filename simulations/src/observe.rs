@@ -70,6 +70,11 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
             }
         }
         let traffic = traffic[host.number as usize];
+        if let Some(view) = &view {
+            let purpose = |peer: &chargemesh::engine::PeerView| format!("{} {}", peer.address, peer.purpose);
+            let peers: Vec<String> = view.peers.iter().map(purpose).collect();
+            tracing::debug!(target: "world", node = host.number, open = traffic.open, peers = peers.join(", "));
+        }
         nodes.push(NodeSeen { number: host.number, part: host.part, view, counts, traffic });
     }
     let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;

@@ -22,6 +22,7 @@ use super::event::{AskFailure, MeshCounts, MeshEvent, Penalty, RequestId, SyncFa
 use super::exchange::{self, Line};
 use super::handle::Command;
 use super::inbound::Opened;
+use super::lost::Lost;
 use super::offences::Offences;
 use super::streams::{Gate, Notice, Streams};
 use super::sync::{self, Asking};
@@ -67,6 +68,7 @@ pub(super) struct Actor {
     pub(super) ask_memory: Arc<Semaphore>,
     pub(super) book: Book,
     pub(super) cards: Cards,
+    pub(super) lost: Lost,
     pub(super) offences: Offences,
     pub(super) bootstrap: BTreeSet<PeerId>,
     pub(super) keep: BTreeSet<PeerId>,
@@ -119,6 +121,7 @@ impl Actor {
     /// What the tick is for is that the loop goes round and polls the swarm.
     fn on_tick(&mut self) {
         self.dial_fixed();
+        self.lost.take_fresh().into_iter().for_each(|peer| self.dial(peer));
         self.pardon();
         self.lines.retain(|_, line| !line.is_closed());
     }

@@ -20,6 +20,9 @@ const SUBSCRIBERS_WANTED: usize = 6;
 /// Time since the last question for which a connection counts as a partner's.
 const PARTNER_FOR: Duration = Duration::from_secs(300);
 
+/// ... and after which such a connection may be closed where there are too many: no question is under way.
+const PARTNER_IDLE: Duration = Duration::from_secs(12);
+
 /// Time between two random walks while peers are wanted.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -44,15 +47,24 @@ pub(super) struct Standing {
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
-/// to `low`, the longest unused first, none younger than `grace`.
-pub(super) fn surplus(mut all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
+/// to `low`, the longest unused first, none younger than `grace`. If those are too few, partners that were
+/// not asked for some time go too until `high` is kept: they can be dialled again.
+pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
     if all.len() <= high {
         return Vec::new();
     }
-    let count = all.len() - low;
-    all.retain(|standing| standing.purpose == Purpose::None && standing.age >= grace);
-    all.sort_by_key(|standing| (std::cmp::Reverse(standing.unused), standing.peer));
-    all.into_iter().take(count).map(|standing| standing.peer).collect()
+    let longest_unused = |purpose: Purpose, age: Duration, unused: Duration| {
+        let fits = |s: &&Standing| s.purpose == purpose && s.age >= age && s.unused >= unused;
+        let mut found: Vec<&Standing> = all.iter().filter(fits).collect();
+        found.sort_by_key(|standing| (std::cmp::Reverse(standing.unused), standing.peer));
+        found.into_iter().map(|standing| standing.peer).collect::<Vec<PeerId>>()
+    };
+    let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
+    closed.truncate(all.len() - low);
+    let too_many = (all.len() - closed.len()).saturating_sub(high);
+    let partners = longest_unused(Purpose::Partner, grace, PARTNER_IDLE);
+    closed.extend(partners.into_iter().take(too_many));
+    closed
 }
 
 impl Actor {
@@ -60,6 +72,8 @@ impl Actor {
     pub(super) fn review(&mut self) {
         self.put_own_cards();
         self.drop_the_silent();
+        let choice = self.rng.next_u32() as usize;
+        self.lost.some(Instant::now(), choice).into_iter().for_each(|peer| self.dial(peer));
         let standings = self.standings();
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
@@ -239,7 +253,12 @@ mod tests {
         assert_eq!(closed.len(), 17, "down to the low mark");
         assert_eq!(closed.first(), all.get(29).map(|s| &s.peer), "the longest unused first");
         assert!(!closed.contains(&all.last().unwrap().peer), "the youngest is given time");
-        let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Partner, 100, 100)).collect();
+        let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Gossip, 100, 100)).collect();
         assert!(surplus(needed, 40, 24, grace).is_empty(), "what has a purpose stays");
+        let mut partners: Vec<Standing> = (0..50).map(|n| standing(Purpose::Partner, 100, 20 + n)).collect();
+        partners.extend((0..5).map(|_| standing(Purpose::Partner, 100, 1)));
+        let closed = surplus(partners.clone(), 40, 24, grace);
+        assert_eq!(closed.len(), 15, "of partners only as many as must go");
+        assert_eq!(closed.first(), partners.get(49).map(|s| &s.peer), "the longest unused first");
     }
 }

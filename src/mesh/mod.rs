@@ -15,6 +15,7 @@ mod framing;
 mod gossip;
 mod handle;
 mod inbound;
+mod lost;
 mod offences;
 mod peers;
 mod streams;
@@ -142,6 +143,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         ask_memory: exchange::ask_memory(config.asks_inbound_kib_max),
         book,
         cards: discovery::Cards::new(start.card_check),
+        lost: Default::default(),
         offences: Default::default(),
         bootstrap,
         keep: kept.into_iter().collect(),

@@ -16,6 +16,10 @@ use super::transport::node_id;
 /// Addresses taken from what one peer says of itself.
 const ADDRESSES_PER_PEER_MAX: usize = 16;
 
+/// Two nodes may dial each other at once. A connection that comes later than this after another says that
+/// the peer has lost the other.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 impl Actor {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
@@ -62,6 +66,15 @@ impl Actor {
 
     fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
         let now = Instant::now();
+        self.lost.found(&id);
+        if self.peers.get(&id).is_some_and(|peer| now.duration_since(peer.since) > AT_ONCE) {
+            // It has forgotten the connection that we still hold, with all that was agreed over it.
+            tracing::debug!(peer = %id, "a peer connects anew: what was before is closed");
+            self.lost.add(id, now);
+            // An error means that all have gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
         self.peers.entry(id).or_insert_with(|| Peer {
             address,
             since: now,
@@ -141,6 +154,12 @@ impl Actor {
         };
         if late && peer.up {
             self.emit(MeshEvent::PingGap { node: node_id(&event.peer) });
+        }
+        if matches!(event.result, Err(ping::Failure::Timeout)) {
+            // Nobody would ever close it: the other end may have lost its power.
+            tracing::debug!(peer = %event.peer, "pings are not answered: the connection is closed");
+            self.lost.add(event.peer, now);
+            self.swarm.close_connection(event.connection);
         }
     }
 }
