@@ -120,6 +120,9 @@ impl Roaming {
 
     /// Our heads that the asker lacks; if it has newer ones, we ask it in turn.
     fn heads_for(&mut self, from: &NodeId, marks: &[HeadMark], only_these: bool, now: Now) -> Answer {
+        if self.holds_the_same(marks) {
+            return Answer::Heads(Vec::new());
+        }
         let theirs: BTreeMap<FeedId, &HeadMark> =
             marks.iter().filter_map(|mark| Some((feed_of(mark)?, mark))).collect();
         if theirs.iter().any(|(feed_id, mark)| self.is_behind(feed_id, mark))
@@ -141,6 +144,15 @@ impl Roaming {
         };
         let turned = newer.iter().cycle().skip(first).take(newer.len().min(HEADS_PER_ANSWER_MAX));
         Answer::Heads(turned.take_while(fits).map(|signed| (*signed).clone()).collect())
+    }
+
+    /// Whether the marks are those of our own heads, one by one: so it is nearly always, and then no more
+    /// needs to be looked at.
+    fn holds_the_same(&self, marks: &[HeadMark]) -> bool {
+        let mut marks = marks.iter();
+        let mut applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
+        applied.all(|known| marks.next().is_some_and(|mark| mark.is_of(&known.head)))
+            && marks.next().is_none()
     }
 
     fn is_behind(&self, feed_id: &FeedId, mark: &HeadMark) -> bool {

@@ -9,7 +9,10 @@ use super::facts::MessageId;
 use super::queue::{Node, What};
 use super::world::World;
 
-/// The queue's numbers of nodes and messages fit the halves of the core's ids.
+/// Bits of a question's id that hold its number at the asker; the others hold the asker.
+const REQUEST_BITS: u32 = 44;
+
+/// Numbers of nodes and messages fit the halves of an id.
 fn halves(id: u64) -> (u32, u32) {
     ((id >> 32) as u32, id as u32)
 }
@@ -32,21 +35,21 @@ impl World {
                 self.handle(to, Input::PeerDown(self.ids[peer as usize].clone()));
             }
             What::Ask { from, request, bytes } if self.connected(to, from) => {
-                self.note(to, 7, whole(from, request.0 as u32));
-                let ask = AskId(whole(from, request.0 as u32));
+                let ask = AskId(u64::from(from) << REQUEST_BITS | request.0);
+                self.note(to, 7, ask.0);
                 self.handle(to, Input::Asked { from: self.ids[from as usize].clone(), ask, bytes });
             }
             What::Answer { from, request, bytes } if self.connected(to, from) => {
-                self.note(to, 8, request.0 << 32 | bytes.len() as u64);
+                self.note(to, 8, request.0 ^ (bytes.len() as u64) << 48);
                 let from = self.ids[from as usize].clone();
                 self.handle(to, Input::Answered { from, request, bytes });
             }
             What::Sync { from, sync, bytes } if self.connected(to, from) => {
-                self.note(to, 9, whole(from, sync.0 as u32));
+                self.note(to, 9, u64::from(from) << REQUEST_BITS | sync.0);
                 self.serve(to, from, sync, &bytes);
             }
             What::SyncFrame { from, sync, bytes } if self.connected(to, from) => {
-                self.note(to, 10, sync.0 << 32 | bytes.len() as u64);
+                self.note(to, 10, sync.0 ^ (bytes.len() as u64) << 48);
                 self.handle(to, Input::SyncFrame { sync, bytes });
             }
             What::AskFailed(request) => self.handle(to, Input::AskFailed { request }),
@@ -120,8 +123,8 @@ impl World {
                 self.send_to(node, &to, ask);
             }
             Action::Answer { ask, bytes } => {
-                let (to, request) = halves(ask.0);
-                let request = RequestId(request.into());
+                let (to, request) = ((ask.0 >> REQUEST_BITS) as Node, ask.0 & ((1 << REQUEST_BITS) - 1));
+                let request = RequestId(request);
                 self.send(node, to, What::Answer { from: node, request, bytes });
             }
             Action::Sync { to, sync, bytes } => {
