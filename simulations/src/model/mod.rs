@@ -35,10 +35,10 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 10_000)]
     pub(crate) nodes: u32,
     /// Nodes that publish: each the charging points of one operator.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 10)]
     pub(crate) operators: u32,
     /// Charging points of all operators together.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 200)]
     pub(crate) evses: u32,
     /// Virtual time, the load at the start and the settling at the end included.
     #[arg(long, default_value_t = 120)]
