@@ -58,8 +58,11 @@ pub(crate) struct Backend {
     lane: tokio::sync::Mutex<()>,
 }
 
-enum Push {
+/// What a backend says: charging points by their place among the operator's.
+pub(crate) enum Push {
+    /// Records of these versions.
     Data { action: &'static str, records: Vec<(usize, u32)> },
+    /// Statuses by their place in [`STATUSES`].
     Status { action: &'static str, statuses: Vec<(usize, usize)> },
 }
 
@@ -128,7 +131,7 @@ impl Backend {
     }
 
     async fn call(&self, engine: Option<Engine>, push: Push) -> Result<()> {
-        let (kind, changes, body) = self.message(&push);
+        let (kind, changes, body) = push.message(&self.operator);
         let Some(engine) = engine.filter(|_| !changes.is_empty()) else {
             self.known().calls.left_out += 1;
             return Ok(());
@@ -185,11 +188,13 @@ impl Backend {
             }
         }
     }
+}
 
+impl Push {
     /// The push as an OICP message, and what it does.
-    fn message(&self, push: &Push) -> (Kind, Vec<Change>, Bytes) {
-        let evses = &self.operator.evses;
-        let (kind, action, changes) = match push {
+    pub(crate) fn message(&self, operator: &Operator) -> (Kind, Vec<Change>, Bytes) {
+        let evses = &operator.evses;
+        let (kind, action, changes) = match self {
             Push::Data { action, records } => {
                 let gone = *action == "delete";
                 let change = |(evse, version): &(usize, u32)| {
@@ -209,7 +214,7 @@ impl Backend {
                 (Kind::Status, action, statuses.iter().map(change).collect())
             }
         };
-        let records: Vec<String> = match push {
+        let records: Vec<String> = match self {
             Push::Data { records, .. } => records
                 .iter()
                 .map(|(evse, version)| String::from_utf8_lossy(&evses[*evse].record(*version)).into_owned())
@@ -225,7 +230,7 @@ impl Backend {
             Kind::Data => ("OperatorEvseData", "EvseDataRecord"),
             Kind::Status => ("OperatorEvseStatus", "EvseStatusRecord"),
         };
-        let (id, records) = (&self.operator.id, records.join(","));
+        let (id, records) = (&operator.id, records.join(","));
         let body = format!(
             r#"{{"ActionType":"{action}","{block}":{{"OperatorID":"{id}","OperatorName":"Operator","{list}":[{records}]}}}}"#
         );

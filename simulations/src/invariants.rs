@@ -141,17 +141,24 @@ fn no_foreign_feed(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> 
     Ok(())
 }
 
+/// Connections that are being made or refused, in addition: a refusal comes after the handshake.
+const OPEN_FACTOR_MAX: u64 = 3;
+
 /// The nodes whose connections are bounded: everybody comes to a bootstrap node, and a liar does as it likes.
 fn bounded(seen: &Seen) -> impl Iterator<Item = &NodeSeen> {
     seen.nodes.iter().filter(|node| matches!(node.part, Part::Cpo(_) | Part::Emp))
 }
 
+/// Of a node's peers; and of its connections, those that are being made or refused included.
 fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = bounded(seen).max_by_key(|node| node.traffic.open);
-    let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
-    ensure(open <= limits.connections, || {
-        format!("node {number} has {open} connections, {} are allowed", limits.connections)
-    })
+    for node in bounded(seen) {
+        let (peers, open) = (node.view.as_ref().map_or(0, |view| view.peers.len() as u64), node.traffic.open);
+        if peers > limits.connections || open > OPEN_FACTOR_MAX * limits.connections {
+            let number = node.number;
+            return Err(format!("node {number} has {peers} peers and {open} connections, {limits:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {

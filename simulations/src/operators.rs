@@ -67,7 +67,11 @@ pub(crate) fn operators(scenario: &Scenario, seed: u64) -> Result<Vec<Operator>>
     }
 }
 
-fn made_up(operators: u32, evses: u32) -> Result<Vec<Operator>> {
+/// Operators with that many charging points together.
+///
+/// # Errors
+/// If an id is none: a fault of the simulation.
+pub(crate) fn made_up(operators: u32, evses: u32) -> Result<Vec<Operator>> {
     let of = |number: u32| {
         let id = operator_id(number);
         let count = (evses + operators - 1 - number) / operators;

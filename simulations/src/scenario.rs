@@ -248,7 +248,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 48,
+            connections: 40,
             connections_settled: 40,
             repaired_within: Span::from_secs(10),
             memory_mb_per_node: 64.0,

@@ -20,6 +20,7 @@ pub mod delegation;
 mod fields;
 pub mod id;
 pub mod key;
+mod memo;
 pub mod purpose;
 pub mod revocation;
 pub mod sealed;

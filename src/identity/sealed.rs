@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use super::fields::{FieldError, read_value};
 use super::key::{PublicKey, SIGNATURE_LENGTH, SecretKey};
+use super::memo;
 use super::purpose::Purpose;
 
 /// SHA-256 of the bytes of a signed object, or a public key in the place of a signer's name.
@@ -226,13 +227,15 @@ impl<'a> Unsealed<'a> {
     /// # Errors
     /// [`SealError::Signature`].
     pub fn verify(&self, key: &PublicKey) -> Result<&'a [u8], SealError> {
-        let protected = ProtectedHeader {
-            original_data: Some(self.frame.protected.to_vec()),
-            header: coset::Header::default(),
-        };
-        let signed =
-            sig_structure_data(SignatureContext::CoseSign1, protected, None, &[], self.frame.payload);
-        key.verify(&signed, self.frame.signature).map_err(|_| SealError::Signature)?;
+        memo::check_once(self.bytes, key, || {
+            let protected = ProtectedHeader {
+                original_data: Some(self.frame.protected.to_vec()),
+                header: coset::Header::default(),
+            };
+            let payload = self.frame.payload;
+            let signed = sig_structure_data(SignatureContext::CoseSign1, protected, None, &[], payload);
+            key.verify(&signed, self.frame.signature).map_err(|_| SealError::Signature)
+        })?;
         Ok(self.frame.payload)
     }
 

@@ -1,9 +1,11 @@
 //! CBOR and zstd with limits: nothing that arrives can recurse, repeat or grow without bound.
 
+use std::cell::RefCell;
 use std::io::Read;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zstd::zstd_safe::{self, DCtx, ResetDirective};
 
 /// Deepest nesting of CBOR that is read.
 const DEPTH_MAX: usize = 16;
@@ -14,6 +16,12 @@ const WINDOW_LOG_MAX: u32 = 22;
 
 /// zstd level: 3 gives 43 to 50 bytes per EVSE in key order; higher levels cost more than they save.
 const ZSTD_LEVEL: i32 = 3;
+
+thread_local! {
+    /// Kept, because making one costs as much as checking half a signature (measured) and every announcement
+    /// needs it. It keeps a window of 4 MiB at most ([`WINDOW_LOG_MAX`]).
+    static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
 
 /// Why bytes of another node could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +99,14 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 pub fn decompress(what: &'static str, bytes: &[u8], limit: usize) -> Result<Vec<u8>, ProtocolError> {
     let malformed = |error: std::io::Error| ProtocolError::Malformed { what, why: error.to_string() };
     let mut plain = Vec::with_capacity(bytes.len().saturating_mul(4).min(limit));
-    let mut reader = zstd::stream::read::Decoder::new(bytes).map_err(malformed)?;
-    reader.window_log_max(WINDOW_LOG_MAX).map_err(malformed)?;
-    reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(malformed)?;
+    DECOMPRESSOR.with_borrow_mut(|context| {
+        // Whatever became of the frame before: this one begins anew.
+        let reset = context.reset(ResetDirective::SessionAndParameters);
+        reset.map_err(|code| malformed(std::io::Error::other(zstd_safe::get_error_name(code))))?;
+        let mut reader = zstd::stream::read::Decoder::with_context(bytes, context);
+        reader.window_log_max(WINDOW_LOG_MAX).map_err(malformed)?;
+        reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(malformed)
+    })?;
     if plain.len() > limit {
         return Err(ProtocolError::TooLarge { what, size: plain.len(), limit });
     }

@@ -77,6 +77,15 @@ impl HeadMark {
         (self.epoch, self.incarnation, self.seq)
     }
 
+    /// Whether it is the mark of this very head; asked for every feed in every comparison.
+    pub fn is_of(&self, head: &Head) -> bool {
+        let party = &head.feed.party;
+        self.position() == head.position()
+            && head.root.starts_with(&self.root_prefix)
+            && self.kind == head.feed.kind.code()
+            && self.party.split_once(':') == Some((party.role.as_str(), party.id.as_str()))
+    }
+
     /// Whether a head is newer than this one, or another one of the same position.
     pub fn is_outdone_by(&self, head: &Head) -> bool {
         head.position() > self.position()

@@ -127,20 +127,19 @@ impl Roaming {
 
     /// Our heads that the asker lacks; if it has newer ones, we ask it in turn.
     fn heads_for(&mut self, from: &NodeId, marks: &[HeadMark], only_these: bool, now: Now) -> Answer {
-        if marks.iter().any(|mark| self.is_behind(mark))
+        if self.holds_the_same(marks) {
+            return Answer::Heads(Vec::new());
+        }
+        let theirs: BTreeMap<FeedId, &HeadMark> =
+            marks.iter().filter_map(|mark| Some((feed_of(mark)?, mark))).collect();
+        if theirs.iter().any(|(feed_id, mark)| self.is_behind(feed_id, mark))
             && let Some(peer) = self.peers.get_mut(from)
             && peer.ask_back_from_ms <= now.mono_ms
         {
             peer.compare_at_ms = peer.compare_at_ms.min(now.mono_ms + COMPARE_MS_MIN);
         }
         let start = self.random() as usize;
-        let theirs: BTreeMap<(&str, u8), &HeadMark> =
-            marks.iter().map(|mark| ((mark.party.as_str(), mark.kind), mark)).collect();
-        let newer = |head: &Head| {
-            let party = head.feed.party.to_text();
-            let mark = theirs.get(&(party.as_str(), head.feed.kind.code()));
-            mark.map_or(!only_these, |mark| mark.is_outdone_by(head))
-        };
+        let newer = |head: &Head| theirs.get(&head.feed).map_or(!only_these, |mark| mark.is_outdone_by(head));
         let applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
         let newer: Vec<&SignedHead> = applied.filter(|k| newer(&k.head)).map(|k| &k.signed).collect();
         // Where not all fit, another part comes each time: an asker may not want the first ones.
@@ -154,13 +153,20 @@ impl Roaming {
         Answer::Heads(turned.take_while(fits).map(|signed| (*signed).clone()).collect())
     }
 
-    fn is_behind(&self, mark: &HeadMark) -> bool {
-        let party = PartyId::parse(&mark.party).ok();
-        let Some((party, kind)) = party.zip(Kind::from_code(mark.kind)) else { return false };
-        if !self.replicate_all && !self.parties.contains_key(&party) {
+    /// Whether the marks are those of our own heads, one by one: so it is nearly always, and then no more
+    /// needs to be looked at.
+    fn holds_the_same(&self, marks: &[HeadMark]) -> bool {
+        let mut marks = marks.iter();
+        let mut applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
+        applied.all(|known| marks.next().is_some_and(|mark| mark.is_of(&known.head)))
+            && marks.next().is_none()
+    }
+
+    fn is_behind(&self, feed_id: &FeedId, mark: &HeadMark) -> bool {
+        if !self.replicate_all && !self.parties.contains_key(&feed_id.party) {
             return false;
         }
-        let newest = self.feeds.get(&FeedId::public(party, kind)).and_then(|feed| feed.newest.as_ref());
+        let newest = self.feeds.get(feed_id).and_then(|feed| feed.newest.as_ref());
         newest.map_or((0, 0, 0), |known| known.head.position()) < mark.position()
     }
 
@@ -256,4 +262,9 @@ impl Roaming {
         self.want(&feed_id, now, fx);
         Ok(())
     }
+}
+
+/// The feed that a mark is about; `None` if this version knows no such party or kind.
+fn feed_of(mark: &HeadMark) -> Option<FeedId> {
+    Some(FeedId::public(PartyId::parse(&mark.party).ok()?, Kind::from_code(mark.kind)?))
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod children;
+mod model;
 mod nightly;
 mod plant;
 mod regressions;
@@ -48,6 +49,8 @@ enum Command {
     Plant(plant::Options),
     /// Draws what a run was like, and compares it with a baseline.
     Report(report::Options),
+    /// Runs the core alone, without libp2p and SQLite: ten thousand nodes in one event queue.
+    Model(model::Options),
 }
 
 /// Does what the command line says. The exit code is 0 if all invariants held, 1 if not, 2 if the
@@ -74,5 +77,6 @@ pub(crate) fn main() -> Result<ExitCode> {
         Command::Nightly(options) => nightly::nightly(&options),
         Command::Plant(options) => plant::plant(&options),
         Command::Report(options) => report::report(&options),
+        Command::Model(options) => model::run(&options),
     }
 }
