@@ -149,6 +149,9 @@ impl Actor {
                 self.tell_addresses();
             }
             Command::Counts { reply } => drop(reply.send(self.counts)),
+            Command::Blocked { reply } => {
+                drop(reply.send(self.offences.blocked().map(node_id).collect()));
+            }
         }
         true
     }

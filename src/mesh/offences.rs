@@ -62,6 +62,11 @@ impl Offences {
         sentence
     }
 
+    /// Who is blocked.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = &PeerId> {
+        self.blocked.keys()
+    }
+
     /// Whose time is over: to be unblocked, or whose score is to be given back.
     pub(super) fn pardon(&mut self, now: Instant) -> Vec<PeerId> {
         let free: Vec<PeerId> =
