@@ -23,6 +23,8 @@ fn points(penalty: Penalty) -> f64 {
         Penalty::TooSlow | Penalty::Flood => -15.0,
         Penalty::Malformed | Penalty::ForeignRecord | Penalty::SyncMismatch => -30.0,
         Penalty::BadSignature => -35.0,
+        // gossipsub counts it itself; twice would make it deaf to the third offence, which blocks.
+        Penalty::Rejected => 0.0,
     }
 }
 

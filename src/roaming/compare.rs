@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::effect::{Action, Effects, Refusal, Report};
+use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::KnownHead;
 use super::input::{AskId, Now, RequestId};
 use super::speakers::Waiting;
@@ -39,7 +39,8 @@ pub(super) const TAKE_BACK_MS_MAX: u64 = 30_000;
 impl Roaming {
     pub(super) fn peer_up(&mut self, node: NodeId, now: Now, fx: &mut Effects) {
         let soon_until_ms = now.mono_ms + self.config.compare_soon_for_s * 1_000;
-        let peer = Peer { compare_at_ms: now.mono_ms, soon_until_ms, ask_back_from_ms: 0 };
+        let peer =
+            Peer { compare_at_ms: now.mono_ms, soon_until_ms, ask_back_from_ms: 0, silent_until_ms: 0 };
         self.peers.insert(node.clone(), peer);
         self.compare(&node, now, fx);
         self.notice_all_to(&node);
@@ -106,6 +107,10 @@ impl Roaming {
     /// A peer asks.
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
+            Ok(Question::Heads(_) | Question::HeadsOf(_)) if !self.pace.admits(from, now.mono_ms) => {
+                fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
+                Answer::NotFound
+            }
             Ok(Question::Heads(marks)) => self.heads_for(from, &marks, false, now),
             Ok(Question::HeadsOf(marks)) => self.heads_for(from, &marks, true, now),
             Ok(Question::Chain(delegation)) => {
