@@ -36,7 +36,8 @@ const SETTLED: &[(&str, Always)] = &[
 /// What earlier looks saw.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64)>,
+    /// Incarnation and seq of each feed at each node, and whether it is its own.
+    positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64, bool)>,
     /// Nodes that lost their power and have not been seen since.
     powerless: BTreeSet<NodeNumber>,
 }
@@ -96,12 +97,13 @@ fn versions_never_go_back(seen: &Seen, past: &mut Past, _: &Limits) -> Result<()
     past.powerless.extend(&seen.lost_power);
     for node in &seen.nodes {
         let Some(view) = &node.view else { continue };
-        let lost_power = past.powerless.remove(&node.number);
+        if past.powerless.remove(&node.number) {
+            past.positions.retain(|(other, ..), (_, _, own)| *other != node.number || *own);
+        }
         for feed in &view.feeds {
-            let now = (feed.incarnation, feed.seq);
+            let now = (feed.incarnation, feed.seq, feed.own);
             let key = (node.number, feed.party.clone(), feed.kind);
-            let excused = lost_power && !feed.own;
-            let before = past.positions.insert(key, now).filter(|_| !excused).unwrap_or_default();
+            let before = past.positions.insert(key, now).unwrap_or_default();
             if now < before && back.is_ok() {
                 let (party, kind) = (&feed.party, feed.kind);
                 back = Err(format!("node {}: {party}/{kind} was at {before:?}, is at {now:?}", node.number));

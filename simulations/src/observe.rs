@@ -77,6 +77,11 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
             }
         }
         let (number, part, traffic) = (host.number, host.part, traffic[host.number as usize]);
+        if let Some(view) = &view {
+            let purpose = |peer: &chargemesh::engine::PeerView| format!("{} {}", peer.address, peer.purpose);
+            let peers: Vec<String> = view.peers.iter().map(purpose).collect();
+            tracing::debug!(target: "world", node = number, open = traffic.open, peers = peers.join(", "));
+        }
         let id = node_id_of_seed(&node_seed(number))?;
         nodes.push(NodeSeen { number, id, blocked, part, view, counts, traffic });
     }

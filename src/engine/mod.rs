@@ -2,6 +2,7 @@
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
 mod clock;
+mod gathered;
 mod handle;
 mod run;
 mod serve;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::spawner::Spawn;
 use super::store::{DirectoryCommit, Store};
@@ -17,7 +18,7 @@ use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
-    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Report, RequestId, Roaming, SyncId,
+    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, Report, RequestId, Roaming, SyncId,
 };
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
@@ -60,6 +61,8 @@ pub(crate) struct Runner {
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
     credits: Vec<FrameCredit>,
     commits: FuturesUnordered<DirectoryCommit>,
+    /// What the directory is told with the next commit.
+    gathered: Gathered,
     next_id: u64,
 }
 
@@ -80,6 +83,7 @@ impl Runner {
             asks: BTreeMap::new(),
             credits: Vec::new(),
             commits: FuturesUnordered::new(),
+            gathered: Gathered::default(),
             next_id: 0,
         }
     }
@@ -154,15 +158,18 @@ impl Runner {
             self.refuse_calls(&error);
             return self.recover(&error).await;
         }
-        if !directory.is_empty() {
-            let commit = self.parts.store.commit_directory(directory, now.unix_ms);
-            if promises {
+        self.gathered.add(directory, now);
+        // A deadline in the past: the next slice of a repair is due at once.
+        let more_follows = self.parts.core.next_deadline().at_ms == 0;
+        if promises || !more_follows || self.gathered.is_full(now) {
+            match self.commit_gathered(now) {
                 // A backend that pushed reads its own write on this node.
-                if let Err(error) = commit.await {
-                    self.recover(&error).await;
+                Some(commit) if promises => {
+                    if let Err(error) = commit.await {
+                        self.recover(&error).await;
+                    }
                 }
-            } else {
-                self.commits.push(commit);
+                commit => self.commits.extend(commit),
             }
         }
         for action in actions {
@@ -174,6 +181,12 @@ impl Runner {
                 let _listeners = watchers.send(change);
             }
         }
+    }
+
+    /// Hands what the directory has to be told to storage, if there is anything.
+    fn commit_gathered(&mut self, now: Now) -> Option<DirectoryCommit> {
+        let changes = self.gathered.take();
+        (!changes.is_empty()).then(|| self.parts.store.commit_directory(changes, now.unix_ms))
     }
 
     fn applied(&self, changes: &[DirectoryChange]) -> Vec<AppliedChange> {
@@ -219,7 +232,9 @@ impl Runner {
 
     /// A task asks for the peers, and waits until pulls show what the view says: the engine waits for
     /// neither.
-    fn view(&self, reply: oneshot::Sender<NodeView>) {
+    fn view(&mut self, reply: oneshot::Sender<NodeView>) {
+        let commit = self.commit_gathered(self.parts.clock.now());
+        self.commits.extend(commit);
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
         let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
@@ -346,6 +361,7 @@ impl Runner {
         self.gossip.clear();
         self.asks.clear();
         self.credits.clear();
+        self.gathered = Gathered::default();
         while self.commits.next().await.is_some() {}
         loop {
             tokio::select! {
@@ -370,6 +386,8 @@ impl Runner {
     /// What is under way is finished; what was acknowledged is on disk already.
     async fn finish(mut self) {
         self.refuse_calls(&EngineError::Stopped);
+        let commit = self.commit_gathered(self.parts.clock.now());
+        self.commits.extend(commit);
         while let Some(done) = self.commits.next().await {
             if let Err(error) = done {
                 tracing::error!(%error, "the last changes of the directory were not stored; they will be repaired");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -134,7 +134,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
     change(&mut config);
     let (commands, engine_end) = mpsc::channel(8);
     let deps = FacadeDeps {
-        engine: Engine::new(commands, broadcast::channel(8).0),
+        engine: Engine::new(commands, Arc::default()),
         directory: Arc::new(Small),
         parties: parties.iter().map(|party| PartyId::parse(party).unwrap()).collect(),
         threads: Arc::new(|name, body| {

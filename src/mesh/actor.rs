@@ -22,6 +22,7 @@ use super::event::{AskFailure, MeshCounts, MeshEvent, Penalty, RequestId, SyncFa
 use super::exchange::{self, Line};
 use super::handle::Command;
 use super::inbound::Opened;
+use super::lost::Lost;
 use super::offences::Offences;
 use super::streams::{Gate, Notice, Streams};
 use super::sync::{self, Asking};
@@ -40,12 +41,17 @@ const LINES_MAX: usize = 1024;
 /// One connected peer.
 pub(super) struct Peer {
     pub(super) address: Multiaddr,
+    /// Whether we made the connection.
+    pub(super) dialled: bool,
     pub(super) since: Instant,
     /// Whether the engine was told of it.
     pub(super) up: bool,
     pub(super) rtt: Option<Duration>,
     pub(super) pinged: Instant,
+    /// When we last asked it.
     pub(super) used: Option<Instant>,
+    /// When it last asked us.
+    pub(super) asked: Option<Instant>,
     pub(super) topics: BTreeSet<Topic>,
 }
 
@@ -67,6 +73,7 @@ pub(super) struct Actor {
     pub(super) ask_memory: Arc<Semaphore>,
     pub(super) book: Book,
     pub(super) cards: Cards,
+    pub(super) lost: Lost,
     pub(super) offences: Offences,
     pub(super) bootstrap: BTreeSet<PeerId>,
     pub(super) keep: BTreeSet<PeerId>,
@@ -119,6 +126,7 @@ impl Actor {
     /// What the tick is for is that the loop goes round and polls the swarm.
     fn on_tick(&mut self) {
         self.dial_fixed();
+        self.lost.take_fresh().into_iter().for_each(|peer| self.dial(peer));
         self.pardon();
         self.lines.retain(|_, line| !line.is_closed());
     }
@@ -215,7 +223,7 @@ impl Actor {
         match notice {
             Notice::Used(peer) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.used = Some(Instant::now());
+                    peer.asked = Some(Instant::now());
                 }
             }
             Notice::Offence(peer, penalty) => self.offend(peer, penalty),

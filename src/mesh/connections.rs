@@ -10,6 +10,7 @@ use rand_core::Rng as _;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::crowd;
 use super::event::{PeerInfo, Penalty, Purpose};
 use super::transport::node_id;
 use crate::protocol::Topic;
@@ -20,6 +21,9 @@ const SUBSCRIBERS_WANTED: usize = 6;
 /// Time since the last question for which a connection counts as a partner's.
 const PARTNER_FOR: Duration = Duration::from_secs(300);
 
+/// ... and after which such a connection may be closed where there are too many: no question is under way.
+const PARTNER_IDLE: Duration = Duration::from_secs(12);
+
 /// Time between two random walks while peers are wanted.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -27,7 +31,7 @@ const WALK_INTERVAL: Duration = Duration::from_secs(60);
 const DIALS_PER_REVIEW_MAX: usize = 4;
 
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
-const NO_CHURN: Duration = Duration::from_secs(120);
+pub(super) const NO_CHURN: Duration = Duration::from_secs(120);
 
 /// Time in which a peer must have said what it speaks.
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(20);
@@ -39,20 +43,33 @@ pub(super) struct Standing {
     pub(super) purpose: Purpose,
     /// Time since the connection was made.
     pub(super) age: Duration,
-    /// Time since it was last used for questions.
+    /// Time since we last asked over it. What the peer asks does not count: it could keep itself in our
+    /// favour by asking.
     pub(super) unused: Duration,
+    /// Whether we made the connection.
+    pub(super) dialled: bool,
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
-/// to `low`, the longest unused first, none younger than `grace`.
-pub(super) fn surplus(mut all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
+/// to `low`, the longest unused first, none younger than `grace`. If those are too few, partners that were
+/// not asked for some time go too until `high` is kept: they can be dialled again. Connections that this
+/// node made itself go last.
+pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
     if all.len() <= high {
         return Vec::new();
     }
-    let count = all.len() - low;
-    all.retain(|standing| standing.purpose == Purpose::None && standing.age >= grace);
-    all.sort_by_key(|standing| (std::cmp::Reverse(standing.unused), standing.peer));
-    all.into_iter().take(count).map(|standing| standing.peer).collect()
+    let longest_unused = |purpose: Purpose, age: Duration, unused: Duration| {
+        let fits = |s: &&Standing| s.purpose == purpose && s.age >= age && s.unused >= unused;
+        let mut found: Vec<&Standing> = all.iter().filter(fits).collect();
+        found.sort_by_key(|s| (s.dialled, std::cmp::Reverse(s.unused), s.peer));
+        found.into_iter().map(|standing| standing.peer).collect::<Vec<PeerId>>()
+    };
+    let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
+    closed.truncate(all.len() - low);
+    let too_many = (all.len() - closed.len()).saturating_sub(high);
+    let partners = longest_unused(Purpose::Partner, grace, PARTNER_IDLE);
+    closed.extend(partners.into_iter().take(too_many));
+    closed
 }
 
 impl Actor {
@@ -60,9 +77,12 @@ impl Actor {
     pub(super) fn review(&mut self) {
         self.put_own_cards();
         self.drop_the_silent();
+        let choice = self.rng.next_u32() as usize;
+        self.lost.some(Instant::now(), choice).into_iter().for_each(|peer| self.dial(peer));
         let standings = self.standings();
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
+            || self.lacks_dialled()
             || (self.lacks_subscribers() && self.peers.len() < self.config.connections_high)
         {
             self.dial_candidates();
@@ -111,11 +131,11 @@ impl Actor {
 
     fn dial_candidates(&mut self) {
         let now = Instant::now();
-        let mut candidates =
+        let candidates =
             self.book.candidates(now, |peer| self.peers.contains_key(peer) || self.bootstrap.contains(peer));
-        for _ in 0..DIALS_PER_REVIEW_MAX.min(candidates.len()) {
-            let at = self.rng.next_u32() as usize % candidates.len();
-            let peer = candidates.swap_remove(at);
+        let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();
+        let rng = &mut self.rng;
+        for peer in crowd::choose(candidates, DIALS_PER_REVIEW_MAX, || rng.next_u32() as usize) {
             self.book.hold_off(&peer, now + Duration::from_millis(self.config.open_deadline_ms));
             self.dial(peer);
         }
@@ -168,9 +188,10 @@ impl Actor {
         };
         let standing = |(id, peer): (&PeerId, &super::actor::Peer)| Standing {
             peer: *id,
-            purpose: purpose(id, peer.used),
+            purpose: purpose(id, peer.used.max(peer.asked)),
             age: now.duration_since(peer.since),
             unused: now.duration_since(peer.used.unwrap_or(peer.since)),
+            dialled: peer.dialled,
         };
         self.peers.iter().map(standing).collect()
     }
@@ -225,7 +246,7 @@ mod tests {
 
     fn standing(purpose: Purpose, age_s: u64, unused_s: u64) -> Standing {
         let [age, unused] = [age_s, unused_s].map(Duration::from_secs);
-        Standing { peer: PeerId::random(), purpose, age, unused }
+        Standing { peer: PeerId::random(), purpose, age, unused, dialled: false }
     }
 
     #[test]
@@ -239,7 +260,12 @@ mod tests {
         assert_eq!(closed.len(), 17, "down to the low mark");
         assert_eq!(closed.first(), all.get(29).map(|s| &s.peer), "the longest unused first");
         assert!(!closed.contains(&all.last().unwrap().peer), "the youngest is given time");
-        let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Partner, 100, 100)).collect();
+        let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Gossip, 100, 100)).collect();
         assert!(surplus(needed, 40, 24, grace).is_empty(), "what has a purpose stays");
+        let mut partners: Vec<Standing> = (0..50).map(|n| standing(Purpose::Partner, 100, 20 + n)).collect();
+        partners.extend((0..5).map(|_| standing(Purpose::Partner, 100, 1)));
+        let closed = surplus(partners.clone(), 40, 24, grace);
+        assert_eq!(closed.len(), 15, "of partners only as many as must go");
+        assert_eq!(closed.first(), partners.get(49).map(|s| &s.peer), "the longest unused first");
     }
 }

@@ -8,6 +8,7 @@ mod actor;
 mod behaviour;
 mod config;
 mod connections;
+mod crowd;
 mod discovery;
 mod event;
 mod exchange;
@@ -15,6 +16,7 @@ mod framing;
 mod gossip;
 mod handle;
 mod inbound;
+mod lost;
 mod offences;
 mod peers;
 mod streams;
@@ -142,6 +144,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         ask_memory: exchange::ask_memory(config.asks_inbound_kib_max),
         book,
         cards: discovery::Cards::new(start.card_check),
+        lost: Default::default(),
         offences: Default::default(),
         bootstrap,
         keep: kept.into_iter().collect(),

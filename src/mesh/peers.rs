@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::actor::{Actor, Peer};
 use super::behaviour::BehaviourEvent;
+use super::connections::NO_CHURN;
 use super::discovery::believable;
 use super::event::MeshEvent;
 use super::transport::node_id;
@@ -16,12 +17,17 @@ use super::transport::node_id;
 /// Addresses taken from what one peer says of itself.
 const ADDRESSES_PER_PEER_MAX: usize = 16;
 
+/// Two nodes may dial each other at once. A connection that comes later than this after another says that
+/// the peer has lost the other.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 impl Actor {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
-                self.on_connected(peer_id, endpoint.get_remote_address().clone());
+                let dialled = endpoint.is_dialer();
+                self.on_connected(peer_id, endpoint.get_remote_address().clone(), dialled);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.peer_down(peer_id),
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
@@ -60,15 +66,34 @@ impl Actor {
         }
     }
 
-    fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
+    fn on_connected(&mut self, id: PeerId, address: Multiaddr, dialled: bool) {
         let now = Instant::now();
+        self.lost.found(&id);
+        if self.peers.get(&id).is_some_and(|peer| now.duration_since(peer.since) > AT_ONCE) {
+            // It has forgotten the connection that we still hold, with all that was agreed over it.
+            tracing::debug!(peer = %id, "a peer connects anew: what was before is closed");
+            self.lost.add(id, now);
+            // An error means that all have gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
+        if self.is_crowded(&id, &address) {
+            tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
+            self.counts.connections_trimmed += 1;
+            self.book.hold_off(&id, now + NO_CHURN);
+            // An error means that it has gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
         self.peers.entry(id).or_insert_with(|| Peer {
             address,
+            dialled,
             since: now,
             up: false,
             rtt: None,
             pinged: now,
             used: None,
+            asked: None,
             topics: BTreeSet::new(),
         });
     }
@@ -141,6 +166,12 @@ impl Actor {
         };
         if late && peer.up {
             self.emit(MeshEvent::PingGap { node: node_id(&event.peer) });
+        }
+        if matches!(event.result, Err(ping::Failure::Timeout)) {
+            // Nobody would ever close it: the other end may have lost its power.
+            tracing::debug!(peer = %event.peer, "pings are not answered: the connection is closed");
+            self.lost.add(event.peer, now);
+            self.swarm.close_connection(event.connection);
         }
     }
 }

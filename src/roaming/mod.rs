@@ -60,6 +60,11 @@ const TICK_IDLE_MS: u64 = 1_000;
 /// Feeds are looked through for stale ones this often, in milliseconds.
 const STALE_CHECK_MS: u64 = 60_000;
 
+/// Questions and repairs are numbered from the time of the start on, with room for this many (as a power
+/// of two) in a millisecond: what peers still send to a core that was made anew since answers nothing that
+/// the new one asked.
+const IDS_PER_MS_BITS: u32 = 20;
+
 /// A party of this node.
 #[derive(Clone)]
 pub struct OurParty {
@@ -193,7 +198,7 @@ impl Roaming {
             ready: false,
             started_ms: now.mono_ms,
             incarnation: now.unix_s(),
-            last_id: 0,
+            last_id: now.mono_ms << IDS_PER_MS_BITS,
             last_tick_ms: now.mono_ms,
             all_in_sync: false,
             rng: ChaCha8Rng::seed_from_u64(seed),

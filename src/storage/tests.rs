@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::testing::{
-    feed, gone, head, head_change, key, open, record, records, root, status, threads, wait,
+    feed, gone, head, head_change, key, memory, open, record, records, root, status, threads, wait,
 };
 use super::*;
 use crate::identity::Chain;

@@ -14,6 +14,7 @@ use chargemesh::storage::{MemoryDisk, Place};
 use chargemesh::{mesh, storage};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::determinism::{START_UNIX_S, elapsed};
 use crate::network::{Network, NodeNumber, address};
@@ -58,15 +59,26 @@ impl Clock for SkewedClock {
 }
 
 /// The tasks of one life of a node: they can be ended where they stand.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Tasks {
     handles: Arc<Mutex<Vec<AbortHandle>>>,
     alive: TaskTracker,
+    /// Tells in the log which node speaks.
+    span: tracing::Span,
 }
 
 impl Tasks {
+    pub(crate) fn new(node: NodeNumber) -> Tasks {
+        Tasks {
+            handles: Arc::default(),
+            alive: TaskTracker::new(),
+            span: tracing::info_span!(target: "chargemesh", "node", number = node),
+        }
+    }
+
     pub(crate) fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let handle = tokio::spawn(self.alive.track_future(task)).abort_handle();
+        let task = self.alive.track_future(task).instrument(self.span.clone());
+        let handle = tokio::spawn(task).abort_handle();
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         if handles.len() == handles.capacity() {
             handles.retain(|handle| !handle.is_finished());
@@ -142,7 +154,7 @@ impl Host {
     /// What the node says.
     pub(crate) async fn start(&mut self, network: &Network) -> Result<()> {
         self.starts += 1;
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(self.number);
         let seed = people::node_seed(self.number);
         let mut deps = Deps::system(u64::from(self.number) << 32 | self.starts);
         deps.spawner = Arc::new(tasks.clone());

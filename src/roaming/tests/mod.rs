@@ -4,6 +4,7 @@
 
 mod claims;
 mod gossip;
+mod links;
 mod people;
 mod publish;
 mod random;
@@ -156,26 +157,15 @@ impl World {
         node.asks.clear();
     }
 
-    fn connect(&mut self, a: usize, b: usize) {
-        for (one, other) in [(a, b), (b, a)] {
-            if self.nodes[one].links.insert(other) {
-                self.deliver(one, None, 0, Event::Input(Input::PeerUp(node_id(other))));
-            }
-        }
-    }
-
-    fn connect_all(&mut self) {
-        let running: Vec<usize> = (0..self.nodes.len()).filter(|i| self.nodes[*i].core.is_some()).collect();
-        for a in &running {
-            running.iter().filter(|b| *b > a).for_each(|b| self.connect(*a, *b));
-        }
-    }
-
-    fn disconnect(&mut self, a: usize, b: usize) {
-        for (one, other) in [(a, b), (b, a)] {
-            if self.nodes[one].links.remove(&other) {
-                self.deliver(one, None, 0, Event::Input(Input::PeerDown(node_id(other))));
-            }
+    /// Storage refused something: the core is made anew, and the node's connections and what is under way
+    /// on them outlive it (`engine::run`, `recover`).
+    fn recover(&mut self, index: usize) {
+        self.start(index);
+        let node = &mut self.nodes[index];
+        node.gossip.clear();
+        node.asks.clear();
+        for peer in node.links.clone() {
+            self.handle(index, Input::PeerUp(node_id(peer)));
         }
     }
 
@@ -217,18 +207,20 @@ impl World {
     }
 
     fn arrive(&mut self, delivery: Delivery) {
-        let Delivery { to, from, life, event } = delivery;
-        let node = &mut self.nodes[to];
-        if node.life != life || node.core.is_none() {
+        let node = &self.nodes[delivery.to];
+        if node.life != delivery.life || node.core.is_none() {
             return;
         }
-        let connected = from.is_none_or(|from| node.links.contains(&from));
+        if delivery.from.is_some_and(|from| !node.links.contains(&from)) {
+            return self.lose(delivery);
+        }
+        let Delivery { to, event, .. } = delivery;
         self.count += 1;
         let count = self.count;
         let node = &mut self.nodes[to];
         match event {
-            Event::Input(input) if connected => self.handle(to, input),
-            Event::Gossip { from, topic, bytes } if connected => {
+            Event::Input(input) => self.handle(to, input),
+            Event::Gossip { from, topic, bytes } => {
                 let id: Digest = Sha256::digest(&bytes).into();
                 if node.seen.insert(id) {
                     let gossip = GossipId(count);
@@ -236,19 +228,12 @@ impl World {
                     self.handle(to, Input::Announced { from: node_id(from), gossip, topic, bytes });
                 }
             }
-            Event::Ask { from, request, bytes } if connected => {
+            Event::Ask { from, request, bytes } => {
                 let ask = AskId(count);
                 node.asks.insert(ask, (from, request));
                 self.handle(to, Input::Asked { from: node_id(from), ask, bytes });
             }
-            Event::Sync { from, sync, bytes } if connected => self.serve(to, from, sync, &bytes),
-            Event::Input(_) | Event::Gossip { .. } => {}
-            Event::Ask { from, request, .. } => {
-                self.deliver(from, None, 1, Event::Input(Input::AskFailed { request }));
-            }
-            Event::Sync { from, sync, .. } => {
-                self.deliver(from, None, 1, Event::Input(Input::SyncFailed { sync }));
-            }
+            Event::Sync { from, sync, bytes } => self.serve(to, from, sync, &bytes),
         }
     }
 
@@ -326,15 +311,10 @@ impl World {
 
     fn send(&mut self, from: usize, to: &NodeId, after_ms: u64, event: Event) {
         let to = number(to);
-        if self.nodes[to].core.is_some() {
-            return self.deliver(to, Some(from), after_ms, event);
+        match self.nodes[to].core {
+            Some(_) => self.deliver(to, Some(from), after_ms, event),
+            None => self.lose(Delivery { to, from: Some(from), life: 0, event }),
         }
-        let failed = match event {
-            Event::Ask { request, .. } => Input::AskFailed { request },
-            Event::Sync { sync, .. } => Input::SyncFailed { sync },
-            Event::Input(_) | Event::Gossip { .. } => return,
-        };
-        self.deliver(from, None, 1, Event::Input(failed));
     }
 
     fn spread(&mut self, from: usize, except: Option<usize>, topic: Topic, bytes: &Bytes) {

@@ -82,6 +82,27 @@ fn a_writer_with_an_old_backup_takes_its_feed_back_before_it_writes() {
     world.blameless();
 }
 
+/// The first to answer may know nothing of us, and the first connection may take its time.
+#[test]
+fn a_push_waits_for_the_peers_that_know() {
+    let mut world = World::meshed(13, &[Person::new("CH*AAA", 1), Person::new("CH*BBB", 2)], 1);
+    world.load(0, "CH*AAA", 5, "old");
+    world.run(500);
+    let backup = world.nodes[0].store.clone();
+    world.pushed(0, Kind::Data, Insert, &[("CH*AAA*E7", "acknowledged")]);
+    world.run(500);
+    world.kill(0);
+    world.nodes[0].store = backup;
+    world.start(0);
+    world.connect(0, 1);
+    let call = world.push(0, Kind::Data, Insert, &[("CH*AAA*E8", "after")]);
+    world.run(1_500);
+    world.connect(0, 2);
+    world.run(10_000);
+    assert_eq!(world.code(0, call), "000");
+    world.agree(&[0, 2], 7, 0);
+}
+
 #[test]
 fn a_writer_with_an_empty_backup_takes_its_feeds_back_even_if_it_is_alone_for_long() {
     let mut world = World::meshed(4, &one(), 1);
@@ -250,4 +271,23 @@ fn held_pushes_survive() {
     world.handle(0, Input::Confirm { call: CallId(77), held: held[0].id });
     assert_eq!(world.code(0, CallId(77)), "000");
     assert!(world.own(0, Kind::Data).is_empty());
+}
+
+/// What peers still send to the core before it is not taken for answers to what the new one asked.
+#[test]
+fn a_core_made_anew_in_the_middle_of_repairs_blames_nobody() {
+    for after_ms in (1..120).step_by(3) {
+        let people = [Person::new("CH*AAA", 1), Person::new("CH*BBB", 2)];
+        let mut world = World::meshed(14, &people, 1);
+        world.load(0, "CH*AAA", 40, "x");
+        world.load(1, "CH*BBB", 40, "x");
+        world.run(500);
+        let late = world.add(&[]);
+        world.connect(2, late);
+        world.run(after_ms);
+        world.recover(late);
+        world.run(30_000);
+        world.agree(&[2, late], 80, 0);
+        world.blameless();
+    }
 }

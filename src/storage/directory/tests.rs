@@ -9,7 +9,8 @@ use super::*;
 use crate::protocol::{FeedId, Have, Kind, SyncRequest};
 use crate::roaming::change::DirectoryChange;
 use crate::storage::testing::{
-    DAY_MS, Opened, feed, gone, head_change, key, open, record, records, root, status, visibility, wait,
+    DAY_MS, Opened, feed, gone, head_change, key, memory, open, record, records, root, status, visibility,
+    wait,
 };
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
