@@ -12,9 +12,9 @@ use super::actor::Actor;
 /// Connections to nodes of one machine: a provider may host some nodes behind one address.
 const PER_MACHINE_MAX: usize = 8;
 
-/// Connections that this node made itself and wants at least: with honest nodes among those that it knows,
-/// one of four is honest.
-pub(super) const DIALLED_WANTED: usize = 4;
+/// The share of the wanted peers that this node wants to have dialled itself: one of so many. With all of
+/// them, two nodes that are full would close each other's connections for ever.
+const DIALLED_SHARE: usize = 2;
 
 /// Connections that others may make, of `all`: the rest is for those that this node makes.
 pub(super) fn incoming_max(all: u32) -> u32 {
@@ -65,7 +65,7 @@ impl Actor {
         let own = |(id, peer): &(&PeerId, &super::actor::Peer)| {
             peer.up && peer.dialled && !self.bootstrap.contains(*id)
         };
-        self.peers.iter().filter(own).count() < DIALLED_WANTED
+        self.peers.iter().filter(own).count() < self.config.peers_target / DIALLED_SHARE
             && self.peers.len() < self.config.connections_max as usize
     }
 }
