@@ -24,6 +24,7 @@ const ALWAYS: &[(&str, Always)] = &[
     ("memory-bounded", memory_bounded),
     ("every-call-answered", every_call_answered),
     ("nobody-honest-doubted", nobody_honest_doubted),
+    ("nobody-honest-blocked", nobody_honest_blocked),
 ];
 
 /// Checked once, after the world has settled, on one look.
@@ -31,7 +32,6 @@ const SETTLED: &[(&str, Always)] = &[
     ("roots-equal", roots_equal),
     ("feeds-in-order", feeds_in_order),
     ("connections-settled", connections_settled),
-    ("nobody-honest-blocked", nobody_honest_blocked),
 ];
 
 /// What earlier looks saw.
@@ -41,15 +41,6 @@ pub(crate) struct Past {
     positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64, bool)>,
     /// Nodes that lost their power and have not been seen since.
     powerless: BTreeSet<NodeNumber>,
-    /// Whether somebody lies.
-    liars: bool,
-}
-
-impl Past {
-    /// Nothing was seen yet. `liars`: whether somebody lies, and may be blocked for it.
-    pub(crate) fn new(liars: bool) -> Past {
-        Past { positions: BTreeMap::new(), powerless: BTreeSet::new(), liars }
-    }
 }
 
 /// Something that does not hold.
@@ -91,6 +82,9 @@ pub(crate) async fn settled(world: &World, seen: &Seen, past: &mut Past) -> Resu
     };
     check("as-the-reference-says", as_the_reference_says(world).await?);
     check("signed-by-its-owner", signed_by_its_owner(world).await?);
+    for (invariant, outcome) in crate::liars::settled(world, seen).await? {
+        check(invariant, outcome);
+    }
     Ok(violations)
 }
 
@@ -172,13 +166,19 @@ fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), Stri
     ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
 }
 
-/// Where nobody lies, no writer is found to contradict itself.
-fn nobody_honest_doubted(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
-    for node in seen.nodes.iter().filter(|_| !past.liars) {
-        let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
+/// No writer that follows the protocol is found to contradict itself.
+fn nobody_honest_doubted(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in &seen.nodes {
+        let written: BTreeSet<&String> =
+            seen.nodes.iter().flat_map(|node| node.view.iter().flat_map(|view| &view.parties)).collect();
+        let feeds = node.view.iter().flat_map(|view| &view.feeds);
+        let mut feeds = feeds.filter(|feed| written.contains(&feed.party));
         if let Some(feed) = feeds.find(|feed| matches!(feed.state, "inconsistent" | "equivocated")) {
             let (party, kind, state) = (&feed.party, feed.kind, &feed.state);
-            return Err(format!("node {}: {party}/{kind} is {state}, and nobody lies", node.number));
+            return Err(format!(
+                "node {}: {party}/{kind} is {state}, and its writer does not lie",
+                node.number
+            ));
         }
     }
     Ok(())
@@ -200,7 +200,8 @@ fn roots_equal(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
 
 fn feeds_in_order(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     for node in &seen.nodes {
-        let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
+        let feeds = node.view.iter().flat_map(|view| &view.feeds);
+        let mut feeds = feeds.filter(|feed| !seen.liars.contains(&feed.party));
         if let Some(feed) = feeds.find(|feed| !feed.in_sync || feed.state != "ok") {
             let (party, kind, state) = (&feed.party, feed.kind, feed.state);
             let in_sync = feed.in_sync;
@@ -218,10 +219,17 @@ fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(),
     })
 }
 
-/// Where nobody lies, nobody is taken for a liar.
-fn nobody_honest_blocked(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
-    let blocked: u64 = seen.nodes.iter().map(|node| node.counts.peers_blocked).sum();
-    ensure(past.liars || blocked == 0, || format!("peers were blocked {blocked} times, and nobody lies"))
+/// Nobody who keeps to the protocol is taken for a liar.
+fn nobody_honest_blocked(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in &seen.nodes {
+        if let Some(other) = seen.nodes.iter().find(|other| node.blocked.contains(&other.id)) {
+            return Err(format!(
+                "node {} has blocked node {}, which does not lie",
+                node.number, other.number
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Every node shows what backends were told is published.
@@ -229,7 +237,9 @@ async fn as_the_reference_says(world: &World) -> Result<Result<(), String>> {
     let mut first = None;
     for host in world.honest() {
         let Some(node) = host.node() else { continue };
-        let shown = shown(node).await?;
+        let mut shown = shown(node).await?;
+        // Liars may publish what is theirs.
+        shown.retain(|(_, key), _| !world.liars.operates(key.operator()));
         let mut known = world.known.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = match known.reference.settle(first.as_ref().unwrap_or(&shown)) {
             Ok(wanted) => wanted,
@@ -258,7 +268,9 @@ async fn signed_by_its_owner(world: &World) -> Result<Result<(), String>> {
         .iter()
         .filter_map(|host| host.party.as_ref())
         .map(|party| (party.id.to_text(), party.message_key.public()))
+        .chain(world.liars.parties())
         .collect();
+    let liars: BTreeSet<String> = world.liars.parties().map(|(party, _)| party).collect();
     for host in world.honest() {
         let Some(node) = host.node() else { continue };
         for feed in stored(node).await? {
@@ -273,7 +285,9 @@ async fn signed_by_its_owner(world: &World) -> Result<Result<(), String>> {
             let known = world.known.lock().unwrap_or_else(PoisonError::into_inner);
             let mut tree = Tree::default();
             for entry in feed.entries {
-                if !known.said.contains(&(feed.feed.kind, entry.key.as_str().to_owned(), entry.hash)) {
+                let lied = liars.contains(&feed.feed.party.to_text());
+                if !lied && !known.said.contains(&(feed.feed.kind, entry.key.as_str().to_owned(), entry.hash))
+                {
                     return Ok(Err(format!("{at}: nobody ever said this of {}", entry.key.as_str())));
                 }
                 let (key, seq, at_unix_ms, hash) = (entry.key, entry.seq, entry.at_unix_ms, entry.hash);

@@ -4,6 +4,7 @@ mod backend;
 mod commands;
 mod determinism;
 mod invariants;
+mod liars;
 mod model;
 mod network;
 mod observe;

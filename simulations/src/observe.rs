@@ -1,19 +1,20 @@
 //! What can be seen of the world from outside: what invariants are checked on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use chargemesh::engine::NodeView;
-use chargemesh::mesh::MeshCounts;
+use chargemesh::mesh::{MeshCounts, node_id_of_seed};
 use chargemesh::node::Node;
 use chargemesh::oicp::id::EvseId;
-use chargemesh::protocol::Kind;
+use chargemesh::protocol::{Kind, NodeId};
 use chargemesh::storage::{DataQuery, PAGE_SIZE_MAX, RestoredFeed, StatusQuery};
 
 use crate::backend::Calls;
 use crate::determinism::{elapsed, peak_rss_mb};
 use crate::network::{NodeNumber, Traffic};
+use crate::people::node_seed;
 use crate::reference::Published;
 use crate::world::{Part, World};
 
@@ -21,6 +22,9 @@ use crate::world::{Part, World};
 #[derive(Debug)]
 pub(crate) struct NodeSeen {
     pub(crate) number: NodeNumber,
+    pub(crate) id: NodeId,
+    /// Nodes that it has blocked.
+    pub(crate) blocked: Vec<NodeId>,
     pub(crate) part: Part,
     /// `None`: it is down, or only helps others to find each other.
     pub(crate) view: Option<NodeView>,
@@ -34,6 +38,8 @@ pub(crate) struct Seen {
     /// Virtual time in milliseconds.
     pub(crate) at_ms: u64,
     pub(crate) nodes: Vec<NodeSeen>,
+    /// Parties in whose name liars speak, as `ROLE:ID`.
+    pub(crate) liars: BTreeSet<String>,
     pub(crate) calls: Calls,
     /// Nodes that lost their power since the last look.
     pub(crate) lost_power: Vec<NodeNumber>,
@@ -62,24 +68,28 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
     let traffic = world.network.traffic();
     let mut nodes = Vec::new();
     for host in &world.hosts {
-        let (mut view, mut counts) = (None, MeshCounts::default());
+        let (mut view, mut counts, mut blocked) = (None, MeshCounts::default(), Vec::new());
         if let Some(node) = host.node() {
             counts = node.mesh().counts().await?;
+            blocked = node.mesh().blocked().await?;
             if let Some(engine) = node.engine() {
                 view = Some(engine.view().await?);
             }
         }
-        let traffic = traffic[host.number as usize];
+        let (number, part, traffic) = (host.number, host.part, traffic[host.number as usize]);
         if let Some(view) = &view {
             let purpose = |peer: &chargemesh::engine::PeerView| format!("{} {}", peer.address, peer.purpose);
             let peers: Vec<String> = view.peers.iter().map(purpose).collect();
-            tracing::debug!(target: "world", node = host.number, open = traffic.open, peers = peers.join(", "));
+            tracing::debug!(target: "world", node = number, open = traffic.open, peers = peers.join(", "));
         }
-        nodes.push(NodeSeen { number: host.number, part: host.part, view, counts, traffic });
+        let id = node_id_of_seed(&node_seed(number))?;
+        nodes.push(NodeSeen { number, id, blocked, part, view, counts, traffic });
     }
     let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;
     let lost_power = std::mem::take(&mut world.lost_power);
-    Ok(Seen { at_ms: elapsed().as_millis() as u64, nodes, calls, lost_power, rss_mb: peak_rss_mb() })
+    let liars = world.liars.parties().map(|(party, _)| party).collect();
+    let at_ms = elapsed().as_millis() as u64;
+    Ok(Seen { at_ms, nodes, liars, calls, lost_power, rss_mb: peak_rss_mb() })
 }
 
 impl Seen {

@@ -56,7 +56,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     let wall_s = determinism::wall_s();
     let planted = scenario.planted.clone();
     let world = World::new(scenario, seed)?;
-    let past = Past::new(world.scenario.liars.nodes > 0);
+    let past = Past::default();
     let mut run = Run { world, past, samples: Vec::new(), violations: Vec::new(), progress };
     let warm_up_s = run.warm_up().await?;
     let schedule = match &run.world.scenario.schedule {

@@ -323,6 +323,7 @@ impl Runner {
                 let penalty = match why {
                     Misdeed::FalseAnswer => mesh::Penalty::SyncMismatch,
                     Misdeed::Malformed => mesh::Penalty::Malformed,
+                    Misdeed::Flood => mesh::Penalty::Flood,
                 };
                 tracing::warn!(%node, ?why, "a peer is penalised");
                 let _busy = mesh.penalise(node, penalty);

@@ -41,12 +41,17 @@ const LINES_MAX: usize = 1024;
 /// One connected peer.
 pub(super) struct Peer {
     pub(super) address: Multiaddr,
+    /// Whether we made the connection.
+    pub(super) dialled: bool,
     pub(super) since: Instant,
     /// Whether the engine was told of it.
     pub(super) up: bool,
     pub(super) rtt: Option<Duration>,
     pub(super) pinged: Instant,
+    /// When we last asked it.
     pub(super) used: Option<Instant>,
+    /// When it last asked us.
+    pub(super) asked: Option<Instant>,
     pub(super) topics: BTreeSet<Topic>,
 }
 
@@ -152,6 +157,9 @@ impl Actor {
                 self.tell_addresses();
             }
             Command::Counts { reply } => drop(reply.send(self.counts)),
+            Command::Blocked { reply } => {
+                drop(reply.send(self.offences.blocked().map(node_id).collect()));
+            }
         }
         true
     }
@@ -215,7 +223,7 @@ impl Actor {
         match notice {
             Notice::Used(peer) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.used = Some(Instant::now());
+                    peer.asked = Some(Instant::now());
                 }
             }
             Notice::Offence(peer, penalty) => self.offend(peer, penalty),

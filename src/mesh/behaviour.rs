@@ -10,7 +10,7 @@ use libp2p::{
     memory_connection_limits, ping,
 };
 
-use super::{Config, MeshError, discovery, exchange, gossip, inbound, sync};
+use super::{Config, MeshError, crowd, discovery, exchange, gossip, inbound, sync};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Connections of one peer: one, and a second while both have dialled each other at once.
@@ -74,6 +74,7 @@ pub(super) fn build(
             .with_max_pending_incoming(Some(config.connections_pending_max))
             .with_max_pending_outgoing(Some(config.connections_pending_max))
             .with_max_established(Some(config.connections_max))
+            .with_max_established_incoming(Some(crowd::incoming_max(config.connections_max)))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
     );
     bypass.iter().for_each(|peer| limits.bypass_peer_id(peer));

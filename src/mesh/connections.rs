@@ -10,6 +10,7 @@ use rand_core::Rng as _;
 use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::crowd;
 use super::event::{PeerInfo, Penalty, Purpose};
 use super::transport::node_id;
 use crate::protocol::Topic;
@@ -31,7 +32,7 @@ const WALK_INTERVAL: Duration = Duration::from_secs(60);
 const DIALS_PER_REVIEW_MAX: usize = 4;
 
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
-const NO_CHURN: Duration = Duration::from_secs(120);
+pub(super) const NO_CHURN: Duration = Duration::from_secs(120);
 
 /// Time in which a peer must have said what it speaks.
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(20);
@@ -43,13 +44,17 @@ pub(super) struct Standing {
     pub(super) purpose: Purpose,
     /// Time since the connection was made.
     pub(super) age: Duration,
-    /// Time since it was last used for questions.
+    /// Time since we last asked over it. What the peer asks does not count: it could keep itself in our
+    /// favour by asking.
     pub(super) unused: Duration,
+    /// Whether we made the connection.
+    pub(super) dialled: bool,
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
 /// to `low`, the longest unused first, none younger than `grace`. If those are too few, partners that were
-/// not asked for some time go too until `high` is kept: they can be dialled again.
+/// not asked for some time go too until `high` is kept: they can be dialled again. Connections that this
+/// node made itself go last.
 pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
     if all.len() <= high {
         return Vec::new();
@@ -57,7 +62,7 @@ pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Durati
     let longest_unused = |purpose: Purpose, age: Duration, unused: Duration| {
         let fits = |s: &&Standing| s.purpose == purpose && s.age >= age && s.unused >= unused;
         let mut found: Vec<&Standing> = all.iter().filter(fits).collect();
-        found.sort_by_key(|standing| (std::cmp::Reverse(standing.unused), standing.peer));
+        found.sort_by_key(|s| (s.dialled, std::cmp::Reverse(s.unused), s.peer));
         found.into_iter().map(|standing| standing.peer).collect::<Vec<PeerId>>()
     };
     let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
@@ -78,6 +83,7 @@ impl Actor {
         let standings = self.standings();
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
+            || self.lacks_dialled()
             || (self.lacks_subscribers() && self.peers.len() < self.config.connections_high)
         {
             self.dial_candidates();
@@ -126,11 +132,11 @@ impl Actor {
 
     fn dial_candidates(&mut self) {
         let now = Instant::now();
-        let mut candidates =
+        let candidates =
             self.book.candidates(now, |peer| self.peers.contains_key(peer) || self.bootstrap.contains(peer));
-        for _ in 0..DIALS_PER_REVIEW_MAX.min(candidates.len()) {
-            let at = self.rng.next_u32() as usize % candidates.len();
-            let peer = candidates.swap_remove(at);
+        let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();
+        let rng = &mut self.rng;
+        for peer in crowd::choose(candidates, DIALS_PER_REVIEW_MAX, || rng.next_u32() as usize) {
             self.book.hold_off(&peer, now + Duration::from_millis(self.config.open_deadline_ms));
             self.dial(peer);
         }
@@ -183,9 +189,10 @@ impl Actor {
         };
         let standing = |(id, peer): (&PeerId, &super::actor::Peer)| Standing {
             peer: *id,
-            purpose: purpose(id, peer.used),
+            purpose: purpose(id, peer.used.max(peer.asked)),
             age: now.duration_since(peer.since),
             unused: now.duration_since(peer.used.unwrap_or(peer.since)),
+            dialled: peer.dialled,
         };
         self.peers.iter().map(standing).collect()
     }
@@ -240,7 +247,7 @@ mod tests {
 
     fn standing(purpose: Purpose, age_s: u64, unused_s: u64) -> Standing {
         let [age, unused] = [age_s, unused_s].map(Duration::from_secs);
-        Standing { peer: PeerId::random(), purpose, age, unused }
+        Standing { peer: PeerId::random(), purpose, age, unused, dialled: false }
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl Book {
         self.entries.get(peer).map(|entry| entry.addresses.clone()).unwrap_or_default()
     }
 
+    /// An address of a node: the one that was learned last.
+    pub(super) fn address(&self, peer: &PeerId) -> Option<Multiaddr> {
+        self.entries.get(peer)?.addresses.last().cloned()
+    }
+
     /// Whether the back-off of a node is over.
     pub(super) fn is_due(&self, peer: &PeerId, now: Instant) -> bool {
         self.entries.get(peer).is_none_or(|entry| entry.next_dial.is_none_or(|at| at <= now))

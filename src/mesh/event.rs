@@ -203,6 +203,8 @@ pub enum Penalty {
     Flood,
     /// A frame that took longer than its deadline.
     TooSlow,
+    /// A gossip message that was judged wrong for everybody.
+    Rejected,
 }
 
 /// Why a call was not taken.

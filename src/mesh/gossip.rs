@@ -14,7 +14,7 @@ use libp2p::gossipsub::{
 use sha2::{Digest as _, Sha256};
 
 use super::actor::Actor;
-use super::event::{GossipToken, MeshEvent};
+use super::event::{GossipToken, MeshEvent, Penalty};
 use super::transport::node_id;
 use super::{Config, MeshError};
 use crate::protocol::{GOSSIP_BYTES_MAX, Topic, Verdict};
@@ -153,8 +153,12 @@ impl Actor {
         }
     }
 
-    /// Passes the engine's verdict to gossipsub.
+    /// Passes the engine's verdict to gossipsub. Whoever passes on what is wrong for everybody has not
+    /// judged it himself: that is an offence like others.
     pub(super) fn judge(&mut self, token: &GossipToken, verdict: Verdict) {
+        if verdict == Verdict::Reject {
+            self.offend(token.source, Penalty::Rejected);
+        }
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,

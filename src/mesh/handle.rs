@@ -30,6 +30,7 @@ pub(super) enum Command {
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     Addresses { reply: oneshot::Sender<Vec<String>> },
     Counts { reply: oneshot::Sender<MeshCounts> },
+    Blocked { reply: oneshot::Sender<Vec<NodeId>> },
 }
 
 /// A handle to the mesh.
@@ -76,6 +77,14 @@ impl Mesh {
     /// [`Refused`] if the mesh is busy or stopped.
     pub async fn counts(&self) -> Result<MeshCounts, Refused> {
         self.fetch(|reply| Command::Counts { reply }).await
+    }
+
+    /// The nodes that are blocked now (see [`Mesh::penalise`]). Not for the task that takes the events.
+    ///
+    /// # Errors
+    /// [`Refused`] if the mesh is busy or stopped.
+    pub async fn blocked(&self) -> Result<Vec<NodeId>, Refused> {
+        self.fetch(|reply| Command::Blocked { reply }).await
     }
 
     /// Publishes a message, whether this node is subscribed to the topic or not. That nobody listens is

@@ -8,6 +8,7 @@ mod actor;
 mod behaviour;
 mod config;
 mod connections;
+mod crowd;
 mod discovery;
 mod event;
 mod exchange;

@@ -23,6 +23,8 @@ fn points(penalty: Penalty) -> f64 {
         Penalty::TooSlow | Penalty::Flood => -15.0,
         Penalty::Malformed | Penalty::ForeignRecord | Penalty::SyncMismatch => -30.0,
         Penalty::BadSignature => -35.0,
+        // gossipsub counts it itself; twice would make it deaf to the third offence, which blocks.
+        Penalty::Rejected => 0.0,
     }
 }
 
@@ -60,6 +62,11 @@ impl Offences {
             self.blocked.insert(peer, now + WINDOW);
         }
         sentence
+    }
+
+    /// Who is blocked.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = &PeerId> {
+        self.blocked.keys()
     }
 
     /// Whose time is over: to be unblocked, or whose score is to be given back.

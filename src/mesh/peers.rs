@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::actor::{Actor, Peer};
 use super::behaviour::BehaviourEvent;
+use super::connections::NO_CHURN;
 use super::discovery::believable;
 use super::event::MeshEvent;
 use super::transport::node_id;
@@ -25,7 +26,8 @@ impl Actor {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
-                self.on_connected(peer_id, endpoint.get_remote_address().clone());
+                let dialled = endpoint.is_dialer();
+                self.on_connected(peer_id, endpoint.get_remote_address().clone(), dialled);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.peer_down(peer_id),
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
@@ -64,7 +66,7 @@ impl Actor {
         }
     }
 
-    fn on_connected(&mut self, id: PeerId, address: Multiaddr) {
+    fn on_connected(&mut self, id: PeerId, address: Multiaddr, dialled: bool) {
         let now = Instant::now();
         self.lost.found(&id);
         if self.peers.get(&id).is_some_and(|peer| now.duration_since(peer.since) > AT_ONCE) {
@@ -75,13 +77,23 @@ impl Actor {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
+        if self.is_crowded(&id, &address) {
+            tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
+            self.counts.connections_trimmed += 1;
+            self.book.hold_off(&id, now + NO_CHURN);
+            // An error means that it has gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
         self.peers.entry(id).or_insert_with(|| Peer {
             address,
+            dialled,
             since: now,
             up: false,
             rtt: None,
             pinged: now,
             used: None,
+            asked: None,
             topics: BTreeSet::new(),
         });
     }

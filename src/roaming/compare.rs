@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::effect::{Action, Effects, Refusal, Report};
+use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::KnownHead;
 use super::input::{AskId, Now, RequestId};
 use super::speakers::Waiting;
@@ -43,8 +43,12 @@ impl Roaming {
         // At once with a few; a node that joins meets many, who all hold the same.
         let asking = self.requests.values().filter(|asking| matches!(asking.about, Pending::Heads)).count();
         let rounds = (asking / PEERS_PER_ROUND) as u64;
-        let peer =
-            Peer { compare_at_ms: now.mono_ms + rounds * COMPARE_MS_MIN, soon_until_ms, ask_back_from_ms: 0 };
+        let peer = Peer {
+            compare_at_ms: now.mono_ms + rounds * COMPARE_MS_MIN,
+            soon_until_ms,
+            ask_back_from_ms: 0,
+            silent_until_ms: 0,
+        };
         self.peers.insert(node.clone(), peer);
         if rounds == 0 {
             self.compare(&node, now, fx);
@@ -113,6 +117,10 @@ impl Roaming {
     /// A peer asks.
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
+            Ok(Question::Heads(_) | Question::HeadsOf(_)) if !self.pace.admits(from, now.mono_ms) => {
+                fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
+                Answer::NotFound
+            }
             Ok(Question::Heads(marks)) => self.heads_for(from, &marks, false, now),
             Ok(Question::HeadsOf(marks)) => self.heads_for(from, &marks, true, now),
             Ok(Question::Chain(delegation)) => {

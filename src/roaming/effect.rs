@@ -104,6 +104,8 @@ pub enum Misdeed {
     FalseAnswer,
     /// It sent bytes that no honest node sends.
     Malformed,
+    /// It asks far more often than any honest node.
+    Flood,
 }
 
 /// Something that a person should know.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::change::DirectoryChange;
-use super::effect::{Action, Effects, Refusal, Report};
+use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::{Feed, FeedState, KnownHead};
 use super::input::{GossipId, Now};
 use super::publish::head_change;
@@ -170,6 +170,10 @@ impl Roaming {
         let verdict = refusal.verdict();
         if verdict == Verdict::Reject {
             self.records_refused += 1;
+            if gossip.is_none() {
+                // Of gossip the mesh hears by the verdict.
+                fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Malformed });
+            }
         }
         if refusal != Refusal::Known {
             fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why: refusal }));
@@ -189,6 +193,8 @@ impl Roaming {
         let (head, speaker) = self.verify_head(signed, now)?;
         let known = KnownHead { head, signed: signed.clone() };
         let feed_id = known.head.feed.clone();
+        // The writer is bound to the changes even where we do not need them: what is passed on is right.
+        let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
         if self.parties.contains_key(&feed_id.party) {
             return Ok(self.own_head(known, speaker, from, now, fx)?);
         }
@@ -200,8 +206,6 @@ impl Roaming {
         if self.is_stale(&known.head, now) {
             return Err(Refusal::Time.into());
         }
-        // The writer is bound to the changes even where we do not need them.
-        let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
         let per_s = self.config.announcements_per_s;
         let feed = self.feeds.entry(feed_id.clone()).or_insert_with(|| Feed::new(false));
         if let Err(refusal) = fresh(feed, &known, fx) {

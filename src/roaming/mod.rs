@@ -14,6 +14,7 @@ mod guard;
 mod input;
 mod judge;
 mod notices;
+mod pace;
 mod publish;
 mod records;
 mod repair;
@@ -46,6 +47,7 @@ use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId};
 use change::{DirectoryChange, HeldPush};
 use claims::Claims;
+use pace::Pace;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -87,6 +89,10 @@ pub struct Deadline {
     pub why: &'static str,
 }
 
+/// How long peers that do not answer keep a starting node from writing, in milliseconds: as long as an
+/// answer may take. One that is silent for ever would else keep it for ever.
+const OWN_CHECK_MS_MAX: u64 = 10_000;
+
 /// What a question of ours was about.
 #[derive(Debug)]
 enum Pending {
@@ -113,6 +119,8 @@ struct Peer {
     soon_until_ms: u64,
     /// Earliest time to ask back when it holds more than we.
     ask_back_from_ms: u64,
+    /// Until when others are asked for repairs first: it let one hang.
+    silent_until_ms: u64,
 }
 
 /// The core.
@@ -127,6 +135,7 @@ pub struct Roaming {
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
     notices: BTreeSet<(NodeId, Kind, EvseKey)>,
     peers: BTreeMap<NodeId, Peer>,
+    pace: Pace,
     requests: BTreeMap<RequestId, Asking>,
     jobs: BTreeMap<SyncId, Job>,
     slices: VecDeque<Slices>,
@@ -179,6 +188,7 @@ impl Roaming {
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
             peers: BTreeMap::new(),
+            pace: Pace::default(),
             requests: BTreeMap::new(),
             jobs: BTreeMap::new(),
             slices: VecDeque::new(),
@@ -278,7 +288,9 @@ impl Roaming {
     fn tick_own(&mut self, now: Now, fx: &mut Effects) {
         // One peer may know nothing of us: all that are connected are heard, and some time is left for
         // the first connections.
-        if !self.ready && now.mono_ms >= self.started_ms + self.config.own_check_ms && !self.comparing() {
+        let waited_ms = now.mono_ms.saturating_sub(self.started_ms);
+        let heard = waited_ms >= self.config.own_check_ms && !self.comparing();
+        if !self.ready && (heard || waited_ms >= self.config.own_check_ms + OWN_CHECK_MS_MAX) {
             self.ready = true;
             self.leave_lost_prefixes(now, fx);
         }

@@ -20,6 +20,13 @@ use crate::protocol::{
 /// How much longer than the wait for one frame a whole answer may take.
 const ANSWER_TIMEOUTS_MAX: u64 = 20;
 
+/// Wait for the first frame of an answer, in milliseconds; it doubles with every peer that was asked in
+/// vain. A peer that takes the question and says nothing delays a repair by this much.
+const FIRST_FRAME_MS: u64 = 4_000;
+
+/// How long a peer that let a repair hang is asked last, in milliseconds.
+const SILENT_MS: u64 = 60_000;
+
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -88,6 +95,11 @@ impl Roaming {
         if able.is_empty() {
             able = self.peers.keys().filter(untried).collect();
         }
+        let silent =
+            |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.silent_until_ms > now.mono_ms);
+        if able.iter().any(|node| !silent(node)) {
+            able.retain(|node| !silent(node));
+        }
         let Some(peer) = able.get(choice % able.len().max(1)).map(|node| (*node).clone()) else {
             feed.tried.clear();
             feed.back_off(now, jitter);
@@ -119,7 +131,7 @@ impl Roaming {
             feed: feed_id.clone(),
             peer: peer.clone(),
             asked,
-            deadline_ms: now.mono_ms + timeout_ms,
+            deadline_ms: now.mono_ms + timeout_ms.min(FIRST_FRAME_MS << feed.tried.len().min(8)),
             end_ms: now.mono_ms + timeout_ms * ANSWER_TIMEOUTS_MAX,
             answer: None,
         };
@@ -336,6 +348,10 @@ impl Roaming {
             .map(|(sync, _)| *sync)
             .collect();
         for sync in late {
+            let hung = self.jobs.get(&sync).map(|job| job.peer.clone());
+            if let Some(peer) = hung.and_then(|peer| self.peers.get_mut(&peer)) {
+                peer.silent_until_ms = now.mono_ms + SILENT_MS;
+            }
             self.sync_failed(sync, now, fx);
         }
         let wanted = |feed: &Feed| {

@@ -20,6 +20,7 @@ pub(crate) use host::{Host, Part};
 
 use crate::backend::{Backend, Known};
 use crate::determinism::elapsed;
+use crate::liars::Liars;
 use crate::network::{Cut, Network, NodeNumber};
 use crate::operators::{Operator, operators};
 use crate::people::{self, party_text, provider_id};
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) network: Network,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) liars: Liars,
     pub(crate) known: Arc<Mutex<Known>>,
     pub(crate) deliveries: Deliveries,
     /// When the last fault was over, in virtual time.
@@ -67,6 +69,7 @@ impl World {
         let network = Network::new(seed, nodes as usize, scenario.link.link(), trace.clone());
         let operators = operators(&scenario, seed)?;
         let hosts = hosts(&scenario, seed, &operators)?;
+        let liars = Liars::new(&scenario, seed, &hosts)?;
         let skews = hosts.iter().filter_map(|host| match host.part {
             Part::Cpo(operator) => {
                 Some((operators[operator as usize].id.replace('*', ""), host.clock.skew_ms()))
@@ -87,6 +90,7 @@ impl World {
             trace,
             network,
             hosts,
+            liars,
             known,
             deliveries,
             healed_at: Duration::ZERO,
@@ -113,7 +117,7 @@ impl World {
             self.start_node(number as NodeNumber).await?;
             wait(self.scenario.stagger.0).await;
         }
-        Ok(())
+        self.liars.start(&self.network)
     }
 
     /// All backends publish what they have.

@@ -97,3 +97,18 @@ async fn a_quiet_node_keeps_its_heartbeats() {
     reader.mesh.judge(token, Verdict::Accept);
     assert_eq!(reader.mesh.counts().await.unwrap().verdicts_late, 1);
 }
+
+#[tokio::test]
+async fn whoever_passes_on_what_is_wrong_for_everybody_is_blocked() {
+    let [left, mut middle, right] = line().await;
+    for number in 0..3u8 {
+        assert!(middle.mesh.blocked().await.unwrap().is_empty());
+        left.mesh.try_publish(Topic::Data, vec![number].into()).unwrap();
+        let (_, token) = message(&mut middle).await;
+        middle.mesh.judge(token, Verdict::Reject);
+    }
+    eventually("blocked", || async { middle.mesh.blocked().await.unwrap() == [left.id()] }).await;
+    assert_eq!(middle.mesh.counts().await.unwrap().peers_blocked, 1);
+    right.mesh.try_publish(Topic::Data, "the others go on".into()).unwrap();
+    assert_eq!(message(&mut middle).await.0, "the others go on");
+}

@@ -4,6 +4,7 @@
 
 mod claims;
 mod gossip;
+mod liars;
 mod links;
 mod people;
 mod publish;
