@@ -9,6 +9,7 @@ pub mod mesh;
 pub mod node;
 pub mod oicp;
 pub mod outbound;
+pub mod planted;
 pub mod protocol;
 pub mod roaming;
 pub mod storage;

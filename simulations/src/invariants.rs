@@ -8,7 +8,7 @@ use chargemesh::protocol::Kind;
 use chargemesh::roaming::{Entry, Tree};
 
 use crate::network::NodeNumber;
-use crate::observe::{Position, Seen, shown, stored};
+use crate::observe::{NodeSeen, Position, Seen, shown, stored};
 use crate::people::NETWORK;
 use crate::scenario::Limits;
 use crate::world::{Part, World};
@@ -23,6 +23,7 @@ const ALWAYS: &[(&str, Always)] = &[
     ("connections-bounded", connections_bounded),
     ("memory-bounded", memory_bounded),
     ("every-call-answered", every_call_answered),
+    ("nobody-honest-doubted", nobody_honest_doubted),
 ];
 
 /// Checked once, after the world has settled, on one look.
@@ -140,8 +141,13 @@ fn no_foreign_feed(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> 
     Ok(())
 }
 
+/// The nodes whose connections are bounded: everybody comes to a bootstrap node, and a liar does as it likes.
+fn bounded(seen: &Seen) -> impl Iterator<Item = &NodeSeen> {
+    seen.nodes.iter().filter(|node| matches!(node.part, Part::Cpo(_) | Part::Emp))
+}
+
 fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = seen.nodes.iter().max_by_key(|node| node.traffic.open);
+    let most = bounded(seen).max_by_key(|node| node.traffic.open);
     let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
     ensure(open <= limits.connections, || {
         format!("node {number} has {open} connections, {} are allowed", limits.connections)
@@ -157,6 +163,18 @@ fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), Stri
 fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let unanswered = seen.calls.unanswered;
     ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
+}
+
+/// Where nobody lies, no writer is found to contradict itself.
+fn nobody_honest_doubted(seen: &Seen, past: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in seen.nodes.iter().filter(|_| !past.liars) {
+        let mut feeds = node.view.iter().flat_map(|view| &view.feeds);
+        if let Some(feed) = feeds.find(|feed| matches!(feed.state, "inconsistent" | "equivocated")) {
+            let (party, kind, state) = (&feed.party, feed.kind, &feed.state);
+            return Err(format!("node {}: {party}/{kind} is {state}, and nobody lies", node.number));
+        }
+    }
+    Ok(())
 }
 
 /// Every honest node holds every feed as its writer has it.
@@ -186,7 +204,7 @@ fn feeds_in_order(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
 }
 
 fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = seen.nodes.iter().filter(|node| node.part != Part::Liar).max_by_key(|node| node.traffic.open);
+    let most = bounded(seen).max_by_key(|node| node.traffic.open);
     let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
     ensure(open <= limits.connections_settled, || {
         format!("node {number} has {open} connections, {} are allowed", limits.connections_settled)

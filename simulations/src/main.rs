@@ -17,6 +17,11 @@ mod schedule;
 mod trace;
 mod world;
 
-fn main() -> anyhow::Result<std::process::ExitCode> {
-    commands::main()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::determinism::{self, elapsed};
 use crate::invariants::{self, Past, Violation};
 use crate::observe::{Seen, look};
-use crate::report::{NodeTotals, Report, Sample, delivery, histogram};
+use crate::report::{NodeTotals, Report, Sample, delivery, faults, histogram};
 use crate::scenario::{Scenario, Span};
 use crate::schedule::{Entry, draw};
 use crate::world::World;
@@ -63,6 +63,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         Some(kept) => kept.clone(),
         None => draw(&run.world.scenario, seed, &run.world.evses_of()),
     };
+    let work_from_s = elapsed().as_secs_f64();
     run.happen(&schedule).await?;
     let (repaired_s, seen) = run.settle().await?;
     let (trace_hash, events) = run.world.trace.hash();
@@ -72,6 +73,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     }
     let totals = |node: &crate::observe::NodeSeen| NodeTotals {
         node: node.number,
+        role: node.part.into(),
         bytes_sent: node.traffic.bytes_sent,
         connections: node.traffic.open,
     };
@@ -93,6 +95,8 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         latency_histogram: histogram(&latencies_ms),
         samples: run.samples,
         totals: seen.nodes.iter().map(totals).collect(),
+        faults: faults::spans(&schedule, work_from_s),
+        work_s: Some((work_from_s, work_from_s + scenario.duration.0.as_secs_f64())),
         violations: run.violations,
         planted,
     })
@@ -147,7 +151,9 @@ impl Run {
         };
         self.world.trace.event(&format!("in sync {same} of {all}"));
         let Sample { at_s, in_sync, running, .. } = sample;
-        (self.progress)(&format!("{at_s:7.1} s  {running} nodes  {:.1} % in sync", in_sync * 100.0));
+        let all = self.world.honest().count();
+        let share = in_sync * 100.0;
+        (self.progress)(&format!("{at_s:7.1} s  {running} of {all} directories up  {share:5.1} % in sync"));
         self.samples.push(sample);
         Ok(seen)
     }

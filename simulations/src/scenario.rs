@@ -133,6 +133,9 @@ pub(crate) enum Death {
     Process,
     /// The power fails: connections stay half-open, and what was not synced is lost.
     Power,
+    /// The process ends, and meanwhile the disk loses a record of the directory. Only at providers' nodes,
+    /// which publish nothing.
+    Damage,
 }
 
 /// Crashes, drawn evenly over time.
@@ -245,7 +248,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 96,
+            connections: 48,
             connections_settled: 40,
             repaired_within: Span::from_secs(10),
             memory_mb_per_node: 64.0,

@@ -166,7 +166,11 @@ impl Draw<'_> {
         let Some(crash) = self.scenario.faults.crash.clone() else { return };
         for at_ms in self.moments(crash.per_min / 60.0) {
             let Some(kind) = self.pick(&crash.kinds) else { return };
-            let (node, down_ms) = (self.node(), self.between(crash.down));
+            let (mut node, down_ms) = (self.node(), self.between(crash.down));
+            if kind == Death::Damage {
+                let nodes = self.scenario.nodes;
+                node = nodes.bootstrap + nodes.cpo + node % nodes.emp.max(1);
+            }
             if kind == Death::Power {
                 // Some of what came last is lost, or all of it.
                 let before_ms = self.below(20_000);

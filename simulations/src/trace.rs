@@ -46,7 +46,7 @@ impl Trace {
 
     /// Something happened in the world.
     pub(crate) fn event(&self, text: &str) {
-        tracing::info!(target: "world", "{:9.3} {text}", elapsed().as_secs_f64());
+        tracing::info!(target: "world", "{text}");
         let mut hashed = self.begin();
         text.bytes().for_each(|byte| hashed.word(byte.into()));
     }

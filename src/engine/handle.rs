@@ -59,7 +59,7 @@ pub(crate) enum Command {
 }
 
 /// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
-const APPLIED_CHANGES_MAX: usize = 65_536;
+const APPLIED_CHANGES_MAX: usize = 8_192;
 
 /// A handle to the engine.
 #[derive(Clone)]

@@ -30,7 +30,8 @@ pub struct Config {
     /// How many connections are left when the surplus has been closed: well below `connections_high`,
     /// so that closing is rare.
     pub connections_low: usize,
-    /// Established connections at which new ones are refused: 8 MB of memory.
+    /// Established connections at which new ones are refused: 4 MB of memory. A bootstrap node that many
+    /// join at once needs more.
     pub connections_max: u32,
     /// Connections being made at once in either direction: a burst of dials has no reason to be larger.
     pub connections_pending_max: u32,
@@ -99,12 +100,12 @@ impl Default for Config {
             bootstrap_only: false,
             kad_client: false,
             peers_target: 8,
-            connections_high: 40,
-            connections_low: 24,
-            connections_max: 96,
+            connections_high: 24,
+            connections_low: 14,
+            connections_max: 40,
             connections_pending_max: 32,
             memory_bytes_max: 2 * 1024 * 1024 * 1024,
-            connection_grace_ms: 30_000,
+            connection_grace_ms: 10_000,
             dial_backoff_ms: 1_000,
             dial_backoff_max_ms: 60_000,
             review_interval_ms: 5_000,

@@ -17,11 +17,12 @@ use crate::protocol::Topic;
 /// Subscribers of each topic we publish to that we want to be connected to.
 const SUBSCRIBERS_WANTED: usize = 6;
 
-/// Time since the last question for which a connection counts as a partner's.
-const PARTNER_FOR: Duration = Duration::from_secs(300);
+/// Time since the last question for which a connection counts as a partner's: longer than an answer takes.
+/// All questions so far are housekeeping, which goes to any peer.
+const PARTNER_FOR: Duration = Duration::from_secs(15);
 
 /// ... and after which such a connection may be closed where there are too many: no question is under way.
-const PARTNER_IDLE: Duration = Duration::from_secs(12);
+const PARTNER_IDLE: Duration = Duration::from_secs(10);
 
 /// Time between two random walks while peers are wanted.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);

@@ -95,12 +95,23 @@ pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> kad::Behaviou
     kad
 }
 
+/// Time until our own cards are put again: half of what others keep them for, at most ...
+const CARDS_AGAIN: Duration = Duration::from_secs(1_800);
+
+/// ... while nobody took them yet ...
+const CARDS_AGAIN_EARLY: Duration = Duration::from_secs(5);
+
+/// ... and after the first time, when the node knows more of the network.
+const CARDS_AGAIN_SOON: Duration = Duration::from_secs(60);
+
 /// Cards that are looked for, and our own.
 pub(super) struct Cards {
     pub(super) check: CardCheck,
     finds: Vec<Find>,
     own: BTreeMap<[u8; 32], Bytes>,
     due: Instant,
+    /// How often somebody took our cards since there was anybody.
+    taken: u32,
 }
 
 struct Find {
@@ -111,7 +122,7 @@ struct Find {
 
 impl Cards {
     pub(super) fn new(check: CardCheck) -> Cards {
-        Cards { check, finds: Vec::new(), own: BTreeMap::new(), due: Instant::now() }
+        Cards { check, finds: Vec::new(), own: BTreeMap::new(), due: Instant::now(), taken: 0 }
     }
 }
 
@@ -225,6 +236,9 @@ impl Actor {
                     self.end_find(id);
                 }
             }
+            kad::Event::OutboundQueryProgressed { result: QueryResult::PutRecord(Ok(_)), .. } => {
+                self.cards.taken = self.cards.taken.saturating_add(1);
+            }
             kad::Event::OutboundQueryProgressed { result: QueryResult::PutRecord(Err(error)), .. } => {
                 tracing::debug!(%error, "a card was not put");
                 self.cards.due = self.cards.due.min(Instant::now() + Duration::from_secs(15));
@@ -327,8 +341,14 @@ impl Actor {
         if self.cards.own.is_empty() || self.cards.due > now {
             return;
         }
-        let wait = if self.peers.values().any(|peer| peer.up) { 1800 } else { 5 };
-        self.cards.due = now + Duration::from_secs(wait);
+        let wait = match self.cards.taken {
+            // Nobody is there yet, or nobody that keeps cards.
+            0 => CARDS_AGAIN_EARLY,
+            // The first who took them were those next to us, not next to the card.
+            1 => CARDS_AGAIN_SOON,
+            _ => CARDS_AGAIN,
+        };
+        self.cards.due = now + wait;
         for (key, value) in &self.cards.own {
             let record = Record {
                 key: RecordKey::new(key),
@@ -342,9 +362,12 @@ impl Actor {
         }
     }
 
-    /// Puts our cards soon: somebody new is there to take them.
+    /// Puts our cards soon, if nobody has them yet: somebody new is there to take them. Each put dials the
+    /// twenty nodes next to the card, so what others did not bring about must not be repeated for each of them.
     pub(super) fn cards_due_soon(&mut self) {
-        self.cards.due = self.cards.due.min(Instant::now() + Duration::from_secs(2));
+        if self.cards.taken == 0 {
+            self.cards.due = self.cards.due.min(Instant::now() + Duration::from_secs(2));
+        }
     }
 
     pub(super) fn add_address(&mut self, node: &NodeId, address: &str) {

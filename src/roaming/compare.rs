@@ -10,6 +10,7 @@ use super::input::{AskId, Now, RequestId};
 use super::speakers::Waiting;
 use super::{Asking, Feed, Peer, Pending, Roaming};
 use crate::identity::{PartyId, Speaker};
+use crate::planted::{Bug, planted};
 use crate::protocol::{Announcement, Answer, FeedId, Head, HeadMark, Kind, NodeId, Question, SignedHead};
 
 /// Heads in one answer.
@@ -39,9 +40,15 @@ pub(super) const TAKE_BACK_MS_MAX: u64 = 30_000;
 impl Roaming {
     pub(super) fn peer_up(&mut self, node: NodeId, now: Now, fx: &mut Effects) {
         let soon_until_ms = now.mono_ms + self.config.compare_soon_for_s * 1_000;
-        let peer = Peer { compare_at_ms: now.mono_ms, soon_until_ms, ask_back_from_ms: 0 };
+        // At once with a few; a node that joins meets many, who all hold the same.
+        let asking = self.requests.values().filter(|asking| matches!(asking.about, Pending::Heads)).count();
+        let rounds = (asking / PEERS_PER_ROUND) as u64;
+        let peer =
+            Peer { compare_at_ms: now.mono_ms + rounds * COMPARE_MS_MIN, soon_until_ms, ask_back_from_ms: 0 };
         self.peers.insert(node.clone(), peer);
-        self.compare(&node, now, fx);
+        if rounds == 0 {
+            self.compare(&node, now, fx);
+        }
         self.notice_all_to(&node);
     }
 
@@ -54,7 +61,7 @@ impl Roaming {
 
     /// Asks the peers whose turn it is.
     pub(super) fn tick_compare(&mut self, now: Now, fx: &mut Effects) {
-        let due = |peer: &Peer| peer.compare_at_ms <= now.mono_ms;
+        let due = |peer: &Peer| peer.compare_at_ms <= now.mono_ms && !planted(Bug::PeersNotCompared);
         let due: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| due(peer)).map(|(node, _)| node.clone()).collect();
         for node in due {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::input::{Now, SyncId};
 use super::tree::Tree;
 use crate::identity::Speaker;
+use crate::planted::{Bug, planted};
 use crate::protocol::{Head, NodeId, SignedHead};
 
 /// Peers remembered as holders of a feed's newest head.
@@ -29,6 +30,12 @@ pub struct KnownHead {
 impl KnownHead {
     fn same_state(&self, other: &KnownHead) -> bool {
         self.head.position() == other.head.position() && self.head.root == other.head.root
+    }
+
+    /// Whether another head says more.
+    pub(super) fn is_outdone_by(&self, other: &Head) -> bool {
+        let (ours, theirs) = (self.head.position(), other.position());
+        ours < theirs || planted(Bug::StaleHeadAccepted) && ours != theirs
     }
 
     fn created(&self) -> u64 {
@@ -141,7 +148,7 @@ impl Feed {
     pub fn in_sync(&self) -> bool {
         match (&self.applied, &self.newest) {
             (Some(applied), Some(newest)) => {
-                applied.head.position() >= newest.head.position() || applied.head.root == newest.head.root
+                !applied.is_outdone_by(&newest.head) || applied.head.root == newest.head.root
             }
             (Some(_), None) => true,
             (None, newest) => newest.is_none(),

@@ -11,6 +11,7 @@ use super::records::{self, Checked};
 use super::speakers::{Knowledge, Waiting};
 use super::{Pending, Roaming};
 use crate::identity::{Chain, Speaker};
+use crate::planted::{Bug, planted};
 use crate::protocol::{
     Announcement, Change, ChangeSet, Digest, FeedId, Head, NodeId, ProtocolError, Question, SignedHead,
     Verdict,
@@ -269,7 +270,7 @@ impl Roaming {
         }
         let seq = feed.seq();
         let busy = feed.sync.is_some() || feed.applying;
-        let follows = known.head.base_seq <= seq && seq < known.head.seq;
+        let follows = (known.head.base_seq <= seq || planted(Bug::GapIgnored)) && seq < known.head.seq;
         if let (Some(changes), false, true) = (changes, busy, follows) {
             let new: Vec<Checked> = changes.into_iter().filter(|change| change.seq > seq).collect();
             let same_history = feed.applied.as_ref().is_some_and(|applied| {
@@ -308,7 +309,8 @@ impl Roaming {
             };
             undo.push((change.key.clone(), before));
         }
-        if feed.tree.count() != known.head.count || feed.tree.root() != known.head.root {
+        let unchecked = planted(Bug::GapIgnored) && known.head.base_seq > feed.seq();
+        if !feed.tree.adds_up_to(&known.head) && !unchecked {
             for (key, before) in undo.into_iter().rev() {
                 match before {
                     Some(entry) => feed.tree.put(entry),
@@ -370,6 +372,7 @@ fn fresh(feed: &mut Feed, known: &KnownHead, fx: &mut Effects) -> Result<(), Ref
     let Some(newest) = &feed.newest else { return Ok(()) };
     match head.position().cmp(&newest.head.position()) {
         std::cmp::Ordering::Greater => Ok(()),
+        std::cmp::Ordering::Less if planted(Bug::StaleHeadAccepted) => Ok(()),
         std::cmp::Ordering::Less => Err(Refusal::Known),
         std::cmp::Ordering::Equal if head.root != newest.head.root => {
             let (first, second) = (newest.signed.clone(), known.signed.clone());

@@ -12,6 +12,7 @@ use super::records::{self, Checked};
 use super::tree::Tree;
 use super::{Pending, Roaming};
 use crate::oicp::id::EvseKey;
+use crate::planted::{Bug, planted};
 use crate::protocol::{
     FeedId, Have, Head, NodeId, Question, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
@@ -215,7 +216,7 @@ impl Roaming {
         let Some(mut staged) = job.answer.take() else { return };
         let Some(feed) = self.feeds.get_mut(&job.feed) else { return };
         let head = &staged.known.head;
-        if staged.tree.count() != head.count || staged.tree.root() != head.root {
+        if !staged.tree.adds_up_to(head) {
             feed.mismatches += 1;
             if job.asked != Asked::All {
                 // It may be our own past that does not fit: ask the same peer for more before blaming it.
@@ -261,8 +262,12 @@ impl Roaming {
         // It decoded when it was staged, and its bytes are the same.
         let checked = entries.filter_map(|entry| check_entry(&slices.known, &slices.speaker, &entry).ok());
         let before = &slices.before;
-        let news: Vec<Checked> =
+        let mut news: Vec<Checked> =
             checked.filter(|c| c.value.is_none() || before.get(&c.key) != c.entry().as_ref()).collect();
+        if planted(Bug::TombstoneForgotten) {
+            news.retain(|checked| checked.value.is_some());
+            slices.gone.clear();
+        }
         self.records_accepted += news.iter().filter(|checked| checked.value.is_some()).count() as u64;
         self.keep(&slices.feed, news, fx);
         if !slices.chunks.is_empty() {
@@ -381,7 +386,7 @@ impl Staged {
 /// Whether a head leads on from what we have: newer, and not one of two histories. Without this, two
 /// nodes that are both behind would feed each other the same for ever.
 fn is_progress(feed: &Feed, head: &Head) -> bool {
-    let newer = feed.applied.as_ref().is_none_or(|applied| applied.head.position() < head.position());
+    let newer = feed.applied.as_ref().is_none_or(|applied| applied.is_outdone_by(head));
     newer && !feed.is_frozen_for(head)
 }
 

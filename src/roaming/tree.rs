@@ -1,8 +1,13 @@
 //! What a feed holds, as far as decisions need it: per record the number, time and hash of its
 //! newest version, in buckets whose hashes make the root. Payloads live in storage.
 
+use std::collections::BTreeMap;
+
 use crate::oicp::id::EvseKey;
-use crate::protocol::{BUCKETS, Digest, EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
+use crate::planted::{Bug, planted};
+use crate::protocol::{
+    BUCKETS, Digest, EMPTY_BUCKET, Head, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash,
+};
 
 /// The newest version of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +22,7 @@ pub struct Entry {
     pub hash: Digest,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Bucket {
     /// Sorted by key: a bucket holds a 256th of a feed, so moving its tail is cheap and nothing is
     /// spent on tree nodes.
@@ -27,19 +32,13 @@ struct Bucket {
 }
 
 /// All records of a feed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
-    buckets: Vec<Bucket>,
+    /// Those that hold something: most feeds are small, and a node holds hundreds.
+    buckets: BTreeMap<usize, Bucket>,
     count: u64,
     /// Until something changes.
     root: Option<Digest>,
-}
-
-impl Default for Tree {
-    fn default() -> Tree {
-        let bucket = Bucket { entries: Vec::new(), hash: EMPTY_BUCKET, dirty: false };
-        Tree { buckets: vec![bucket; BUCKETS], count: 0, root: None }
-    }
 }
 
 impl Tree {
@@ -50,20 +49,20 @@ impl Tree {
 
     /// The newest version of a record.
     pub fn get(&self, key: &EvseKey) -> Option<&Entry> {
-        let bucket = self.buckets.get(bucket_of(key.as_str()))?;
+        let bucket = self.buckets.get(&bucket_of(key.as_str()))?;
         let at = bucket.entries.binary_search_by(|entry| entry.key.cmp(key)).ok()?;
         bucket.entries.get(at)
     }
 
     /// All records, bucket by bucket, in key order within each.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.buckets.iter().flat_map(|bucket| bucket.entries.iter())
+        self.buckets.values().flat_map(|bucket| bucket.entries.iter())
     }
 
     /// Puts a new version in place and gives the one before.
     pub fn put(&mut self, entry: Entry) -> Option<Entry> {
         self.root = None;
-        let bucket = self.buckets.get_mut(bucket_of(entry.key.as_str()))?;
+        let bucket = self.buckets.entry(bucket_of(entry.key.as_str())).or_default();
         bucket.dirty = true;
         match bucket.entries.binary_search_by(|other| other.key.cmp(&entry.key)) {
             Ok(at) => bucket.entries.get_mut(at).map(|old| std::mem::replace(old, entry)),
@@ -75,21 +74,29 @@ impl Tree {
         }
     }
 
+    /// Whether it is what a head was signed over.
+    pub fn adds_up_to(&mut self, head: &Head) -> bool {
+        planted(Bug::RootNotChecked) || self.count == head.count && self.root() == head.root
+    }
+
     /// Takes a record out.
     pub fn remove(&mut self, key: &EvseKey) -> Option<Entry> {
-        let bucket = self.buckets.get_mut(bucket_of(key.as_str()))?;
+        let index = bucket_of(key.as_str());
+        let bucket = self.buckets.get_mut(&index)?;
         let at = bucket.entries.binary_search_by(|entry| entry.key.cmp(key)).ok()?;
         bucket.dirty = true;
         self.root = None;
         self.count -= 1;
-        Some(bucket.entries.remove(at))
+        let removed = bucket.entries.remove(at);
+        if bucket.entries.is_empty() {
+            self.buckets.remove(&index);
+        }
+        Some(removed)
     }
 
     /// Empties one bucket and gives what was in it.
     pub fn clear_bucket(&mut self, index: usize) -> Vec<Entry> {
-        let Some(bucket) = self.buckets.get_mut(index) else { return Vec::new() };
-        let entries = std::mem::take(&mut bucket.entries);
-        bucket.dirty = true;
+        let entries = self.buckets.remove(&index).map(|bucket| bucket.entries).unwrap_or_default();
         self.root = None;
         self.count -= entries.len() as u64;
         entries
@@ -98,12 +105,14 @@ impl Tree {
     /// The bucket hashes, after what changed was hashed again.
     pub fn bucket_hashes(&mut self) -> [Digest; BUCKETS] {
         let mut hashes = [EMPTY_BUCKET; BUCKETS];
-        for (bucket, hash) in self.buckets.iter_mut().zip(hashes.iter_mut()) {
+        for (index, bucket) in &mut self.buckets {
             if bucket.dirty {
                 bucket.hash = bucket_hash(bucket.entries.iter().map(|entry| leaf_hash(&leaf(entry))));
                 bucket.dirty = false;
             }
-            *hash = bucket.hash;
+            if let Some(hash) = hashes.get_mut(*index) {
+                *hash = bucket.hash;
+            }
         }
         hashes
     }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations, SchemaVersion};
 
 use super::error::{Database, StorageError};
+use crate::planted::{Bug, planted};
 
 /// Where the two databases are.
 #[derive(Clone, Debug)]
@@ -28,10 +29,10 @@ pub struct MemoryDisk(Arc<Mutex<MemoryDatabases>>);
 #[derive(Debug, Default)]
 struct MemoryDatabases {
     open: BTreeMap<Database, SharedConnection>,
-    /// The directory as it is on the disk for certain: with `synchronous = NORMAL` a loss of power may
-    /// undo every commit since the last checkpoint.
+    /// What is on the disk for certain: with `synchronous = NORMAL` a loss of power may undo every commit
+    /// since the last checkpoint.
     #[cfg(feature = "simulation")]
-    checkpoint: Option<Connection>,
+    checkpoints: BTreeMap<Database, Connection>,
 }
 
 impl MemoryDisk {
@@ -45,30 +46,56 @@ impl MemoryDisk {
         Ok(connection)
     }
 
-    /// Remembers the directory as it is now, as SQLite's checkpoint would.
+    /// Remembers the databases as they are now, as SQLite's checkpoint would.
     ///
     /// # Errors
     /// What SQLite says.
     #[cfg(feature = "simulation")]
     pub fn checkpoint(&self) -> Result<(), StorageError> {
         let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(directory) = databases.open.get(&Database::Directory).cloned() else { return Ok(()) };
-        let copy =
-            copy_of(&lock(&directory)).map_err(|error| StorageError::of(Database::Directory, error))?;
-        databases.checkpoint = Some(copy);
+        for (database, connection) in databases.open.clone() {
+            let connection = lock(&connection);
+            if !is_synced(&connection) {
+                let copy = copy_of(&connection).map_err(|error| StorageError::of(database, error))?;
+                databases.checkpoints.insert(database, copy);
+            }
+        }
         Ok(())
     }
 
-    /// What a loss of power leaves of a node that is gone: the whole ledger (`FULL`), and of the
-    /// directory (`NORMAL`) what the last checkpoint had, or nothing.
+    /// What a loss of power leaves of a node that is gone: all of a database that waits for the disk
+    /// (`FULL`), of another (`NORMAL`) what the last checkpoint had, or nothing.
     #[cfg(feature = "simulation")]
     pub fn lose_power(&self) {
         let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        databases.open.remove(&Database::Directory);
-        if let Some(checkpoint) = databases.checkpoint.take() {
-            databases.open.insert(Database::Directory, Arc::new(Mutex::new(checkpoint)));
+        databases.open.retain(|_, connection| is_synced(&lock(connection)));
+        for (database, checkpoint) in std::mem::take(&mut databases.checkpoints) {
+            databases.open.insert(database, Arc::new(Mutex::new(checkpoint)));
         }
     }
+
+    /// The disk loses one status of the directory of a node that is gone: the `number`th, counted round
+    /// and round.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    #[cfg(feature = "simulation")]
+    pub fn lose_status(&self, number: u64) -> Result<(), StorageError> {
+        let databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(directory) = databases.open.get(&Database::Directory) else { return Ok(()) };
+        let lose = "DELETE FROM status WHERE (feed, key) IN (SELECT feed, key FROM status ORDER BY feed, key
+                    LIMIT 1 OFFSET ?1 % max(1, (SELECT count(*) FROM status)))";
+        let lost = lock(directory).execute(lose, [number.cast_signed()]);
+        lost.map(drop).map_err(|error| StorageError::of(Database::Directory, error))
+    }
+}
+
+/// Whether each commit waits for the disk.
+#[cfg(feature = "simulation")]
+fn is_synced(connection: &Connection) -> bool {
+    /// SQLite's number of `FULL`.
+    const FULL: i64 = 2;
+    connection.pragma_query_value(None, "synchronous", |row| row.get(0)).is_ok_and(|level: i64| level >= FULL)
 }
 
 #[cfg(feature = "simulation")]
@@ -141,6 +168,7 @@ pub(super) fn open_writer(
     let mut connection = lock(&shared);
     check_version(&connection, database)?;
     let synchronous = match database {
+        Database::Ledger if planted(Bug::LedgerNotSynced) => "NORMAL",
         Database::Ledger => "FULL",
         Database::Directory => "NORMAL",
     };

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::report::Report;
+use crate::determinism;
+use crate::report::{Report, units};
+use crate::run::Progress;
 use crate::scenario::{self, Scenario};
 
 /// What `run` can be told.
@@ -26,6 +28,9 @@ pub(crate) struct Options {
     /// No progress.
     #[arg(long)]
     quiet: bool,
+    /// The bug to plant; needs the feature `planted`.
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 /// Prints the scenarios.
@@ -38,27 +43,62 @@ pub(super) fn list() -> Result<ExitCode> {
 
 /// Runs a scenario.
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
-    let scenario = Scenario::find(&options.scenario)?;
+    let mut scenario = Scenario::find(&options.scenario)?;
+    plant(&mut scenario, options.plant.as_deref())?;
     let seed = options.seed.or(scenario.seed).unwrap_or(1);
-    let (quiet, terminal) = (options.quiet, std::io::stderr().is_terminal());
-    let progress = Box::new(move |line: &str| match (quiet, terminal && !line.starts_with("VIOLATED")) {
-        (true, _) => {}
-        (false, true) => eprint!("\r\x1b[K{line}"),
-        (false, false) => eprintln!("{line}"),
-    });
-    let report = crate::run::run(scenario, seed, progress)?;
-    if terminal && !quiet {
-        eprintln!();
+    let terminal = std::io::stderr().is_terminal();
+    let report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
+    if terminal && !options.quiet {
+        // What is shown next takes the place of the last look.
+        eprint!("\r\x1b[K");
     }
     if let Some(path) = &options.out {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     print(&report);
+    if let Some(path) = &options.out {
+        println!("  plots          `report {}` draws them", path.display());
+    }
     if options.json {
         println!("{}", line(&report));
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Switches a bug on, if one is named; the report then says so.
+///
+/// # Errors
+/// If there is no such bug, or this program has none.
+pub(super) fn plant(scenario: &mut Scenario, bug: Option<&str>) -> Result<()> {
+    scenario.planted = bug.map(ToOwned::to_owned);
+    Ok(bug.map(chargemesh::planted::plant).transpose().map(drop)?)
+}
+
+/// Seconds between two looks in a log, so that hours do not fill it.
+const LOG_EVERY_S: f64 = 2.0;
+
+/// Tells how far a run is: a terminal has one line that changes, a log has one now and then. What must not be
+/// missed has a line of its own in both.
+fn progress(quiet: bool, terminal: bool) -> Progress {
+    let began_s = determinism::wall_s();
+    let told_s = std::sync::Mutex::new(f64::NEG_INFINITY);
+    Box::new(move |line: &str| {
+        let wall_s = determinism::wall_s() - began_s;
+        let is_look = line.ends_with("in sync");
+        let mut told_s = told_s.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match (quiet, terminal, is_look) {
+            (true, _, _) => {}
+            (false, true, true) => eprint!("\r\x1b[K{line}  [{wall_s:.0} s]"),
+            (false, true, false) => eprintln!("\r\x1b[K{line}"),
+            (false, false, true) if wall_s - *told_s < LOG_EVERY_S => {}
+            (false, false, true) => {
+                *told_s = wall_s;
+                eprintln!("{line}  [{wall_s:.0} s]");
+            }
+            (false, false, false) => eprintln!("{line}"),
+        }
+    })
 }
 
 /// The run in one line for other programs.
@@ -76,40 +116,79 @@ fn line(report: &Report) -> serde_json::Value {
         "warm_up_s": report.warm_up_s,
         "repaired_s": report.repaired_s,
         "delivery": report.delivery,
+        "latency_histogram": report.latency_histogram,
         "calls": report.calls,
         "violations": report.violations,
     })
 }
 
-fn print(report: &Report) {
-    let Report { scenario, seed, nodes, trace_hash, events, .. } = report;
-    println!("{scenario}, seed {seed}: {}", if report.ok { "all invariants held" } else { "FAILED" });
-    println!("  {nodes} nodes, {events} events, trace {trace_hash}");
-    let (sim_s, wall_s, rss_mb) = (report.sim_seconds, report.wall_seconds, report.rss_mb);
-    println!("  {sim_s:.0} s of virtual time in {wall_s:.1} s, {rss_mb:.0} MB");
+/// Text in a colour, where a person sees it.
+fn coloured(text: &str, code: u8) -> String {
+    let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if wanted { format!("\x1b[1;{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// The run for people.
+pub(super) fn print(report: &Report) {
+    let Report { scenario, seed, nodes, trace_hash, .. } = report;
+    let verdict = if report.ok { coloured("all invariants held", 32) } else { coloured("FAILED", 31) };
+    println!("{scenario}, seed {seed}: {verdict}");
+    let (events, rss) = (units::count(report.events), units::bytes(report.rss_mb * 1e6));
+    println!("  world          {nodes} nodes, {events} events, trace {trace_hash}");
+    let (sim_s, wall_s) = (report.sim_seconds, report.wall_seconds);
+    println!("  time           {sim_s:.0} s of virtual time in {wall_s:.1} s, peak memory {rss}");
     let seconds = |time: Option<f64>| time.map_or_else(|| "never".to_owned(), |s| format!("{s:.1} s"));
-    println!(
-        "  loaded everywhere after {}, repaired after {}",
-        seconds(report.warm_up_s),
-        seconds(report.repaired_s)
-    );
+    println!("  loaded         everywhere after {}", seconds(report.warm_up_s));
+    println!("  faults         {}", faults(report));
+    println!("  repaired       {} after the last fault or change", seconds(report.repaired_s));
     let delivery = &report.delivery;
-    println!(
-        "  {} deliveries: p50 {} ms, p99 {} ms, max {} ms",
-        delivery.count, delivery.p50_ms, delivery.p99_ms, delivery.max_ms
-    );
-    println!("  calls of backends: {}", report.calls);
+    let [p50, p90, p99, max] = [delivery.p50_ms, delivery.p90_ms, delivery.p99_ms, delivery.max_ms]
+        .map(|ms| units::milliseconds(ms.into()));
+    let deliveries = units::count(delivery.count);
+    println!("  deliveries     {deliveries}: p50 {p50}, p90 {p90}, p99 {p99}, max {max}");
+    if let Some(last) = report.samples.last() {
+        let sent = units::bytes(last.bytes_sent as f64 / f64::from((*nodes).max(1)));
+        let most = report.samples.iter().map(|sample| sample.connections_max).max().unwrap_or(0);
+        println!("  network        {sent} sent by a node in the mean");
+        println!("  connections    {:.1} at a node in the mean, {most} at most", last.connections_mean);
+    }
+    println!("  backend calls  {}", calls(report));
+    print_violations(report);
+}
+
+/// The faults by kind.
+fn faults(report: &Report) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for fault in &report.faults {
+        *counts.entry(fault.kind).or_insert(0) += 1;
+    }
+    let counts: Vec<String> =
+        counts.into_iter().map(|(kind, count)| format!("{} x{count}", kind.label())).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// What became of the calls, without what did not happen.
+fn calls(report: &Report) -> String {
+    let counts = report.calls.as_object().into_iter().flatten();
+    let counts = counts.filter_map(|(name, count)| Some((name, count.as_u64()?)));
+    let some = counts.filter(|(_, count)| *count > 0);
+    let texts: Vec<String> =
+        some.map(|(name, count)| format!("{} {}", units::count(count), name.replace('_', " "))).collect();
+    texts.join(", ")
+}
+
+fn print_violations(report: &Report) {
+    if report.ok {
+        return;
+    }
+    let Report { scenario, seed, .. } = report;
+    println!();
     for violation in &report.violations {
-        println!(
-            "  VIOLATED at {:.1} s: {}: {}",
-            violation.at_ms as f64 / 1e3,
-            violation.invariant,
-            violation.what
-        );
+        let at_s = violation.at_ms as f64 / 1e3;
+        println!("  {} at {at_s:.1} s: {}", coloured("VIOLATED", 31), violation.invariant);
+        println!("    {}", violation.what);
     }
-    if !report.ok {
-        println!(
-            "  again: cargo run --release --manifest-path simulations/Cargo.toml -- run {scenario} --seed {seed}"
-        );
-    }
+    println!(
+        "  again: cargo run --release --manifest-path simulations/Cargo.toml -- run {scenario} --seed {seed}"
+    );
 }

@@ -1,8 +1,19 @@
-//! What a run tells: one JSON document.
+//! What a run tells: one JSON document, and what a person makes of it: plots, a page, a comparison.
+
+pub(crate) mod baseline;
+pub(crate) mod compare;
+pub(crate) mod faults;
+pub(crate) mod page;
+mod plots;
+mod scale;
+mod svg;
+pub(crate) mod units;
 
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
+use crate::world::Part;
+pub(crate) use faults::FaultSpan;
 
 /// One look at the world while it ran.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -20,10 +31,36 @@ pub(crate) struct Sample {
     pub(crate) bytes_sent: u64,
 }
 
+/// What a node is for, as reports name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// The report does not say.
+    #[default]
+    Unknown,
+    Bootstrap,
+    Operator,
+    Provider,
+    Liar,
+}
+
+impl From<Part> for Role {
+    fn from(part: Part) -> Role {
+        match part {
+            Part::Bootstrap => Role::Bootstrap,
+            Part::Cpo(_) => Role::Operator,
+            Part::Emp => Role::Provider,
+            Part::Liar => Role::Liar,
+        }
+    }
+}
+
 /// One node at the end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeTotals {
     pub(crate) node: u32,
+    #[serde(default)]
+    pub(crate) role: Role,
     pub(crate) bytes_sent: u64,
     pub(crate) connections: u64,
 }
@@ -62,16 +99,28 @@ pub(crate) struct Report {
     pub(crate) latency_histogram: Vec<(u32, u64)>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) totals: Vec<NodeTotals>,
+    /// The faults in the order of time.
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultSpan>,
+    /// When the workload began and ended, in seconds of virtual time.
+    #[serde(default)]
+    pub(crate) work_s: Option<(f64, f64)>,
     pub(crate) violations: Vec<Violation>,
     /// The planted bug, if one was switched on.
     pub(crate) planted: Option<String>,
 }
 
-/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two.
+/// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some days, as a
+/// long partition delays.
+fn bounds_ms() -> impl Iterator<Item = u32> {
+    (0..112).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32)
+}
+
+/// How many of the sorted latencies took up to each bound and longer than the one before; empty steps are left
+/// out.
 pub(crate) fn histogram(sorted_ms: &[u32]) -> Vec<(u32, u64)> {
-    let bounds = (0..72).map(|step| 2f64.powf(f64::from(step) / 4.0).round() as u32);
     let (mut histogram, mut from) = (Vec::new(), 0);
-    for bound in bounds {
+    for bound in bounds_ms() {
         let to = sorted_ms.partition_point(|ms| *ms <= bound);
         if to > from {
             histogram.push((bound, (to - from) as u64));
@@ -93,5 +142,64 @@ pub(crate) fn delivery(sorted_ms: &[u32]) -> Delivery {
         p90_ms: at(0.9),
         p99_ms: at(0.99),
         max_ms: at(1.0),
+    }
+}
+
+/// A small run with a bit of everything, for tests.
+#[cfg(test)]
+fn golden() -> Report {
+    let latencies_ms: Vec<u32> = (0..1_000).map(|n| if n < 980 { 40 + n / 10 } else { n * 4 }).collect();
+    let sample = |n: u64| Sample {
+        at_s: n as f64 * 2.5,
+        in_sync: if n < 2 { 0.0 } else { 1.0 - 0.1 * (n % 3) as f64 },
+        running: 4,
+        connections_mean: 2.5,
+        connections_max: 3,
+        bytes_sent: n * 50_000,
+    };
+    let roles = [Role::Bootstrap, Role::Operator, Role::Operator, Role::Provider];
+    let node = |(number, role): (usize, Role)| NodeTotals {
+        node: number as u32,
+        role,
+        bytes_sent: 100_000 + 20_000 * number as u64,
+        connections: 2 + number as u64 % 2,
+    };
+    let fault = |from_s, kind| FaultSpan { from_s, to_s: from_s + 10.0, kind };
+    Report {
+        scenario: "golden".to_owned(),
+        seed: 7,
+        ok: true,
+        trace_hash: "00112233445566ff".to_owned(),
+        events: 12_345,
+        sim_seconds: 50.0,
+        wall_seconds: 2.0,
+        rss_mb: 60.0,
+        nodes: 4,
+        warm_up_s: Some(4.0),
+        repaired_s: Some(1.5),
+        calls: serde_json::json!({ "made": 10, "acknowledged": 9 }),
+        delivery: delivery(&latencies_ms),
+        latency_histogram: histogram(&latencies_ms),
+        samples: (0..20).map(sample).collect(),
+        totals: roles.into_iter().enumerate().map(node).collect(),
+        faults: vec![fault(12.0, faults::FaultKind::Crash), fault(20.0, faults::FaultKind::Split)],
+        work_s: Some((5.0, 40.0)),
+        violations: Vec::new(),
+        planted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_has_every_latency_in_its_step() {
+        let sorted_ms = [0, 1, 2, 50, 54, 55, 6 * 3_600_000];
+        let histogram = histogram(&sorted_ms);
+        assert_eq!(histogram[..4], [(1, 2), (2, 1), (54, 2), (64, 1)]);
+        assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 7);
+        let Delivery { count, p50_ms, max_ms, .. } = delivery(&sorted_ms);
+        assert_eq!((count, p50_ms, max_ms), (7, 50, 21_600_000));
     }
 }

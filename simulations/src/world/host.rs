@@ -170,16 +170,23 @@ impl Host {
     }
 
     /// Ends the node where it stands.
-    pub(crate) async fn crash(&mut self, kind: Death, network: &Network) {
-        let Some(Running { node, tasks }) = self.running.take() else { return };
+    ///
+    /// # Errors
+    /// What storage says of a disk that is damaged.
+    pub(crate) async fn crash(&mut self, kind: Death, network: &Network) -> Result<()> {
+        let Some(Running { node, tasks }) = self.running.take() else { return Ok(()) };
         if kind == Death::Power {
             network.lose_power(self.number);
         }
         tasks.kill().await;
         drop(node);
-        if kind == Death::Power {
-            self.disk.lose_power();
+        match kind {
+            Death::Process => {}
+            Death::Power => self.disk.lose_power(),
+            // Which record is as good as random.
+            Death::Damage => self.disk.lose_status(elapsed().as_micros() as u64)?,
         }
+        Ok(())
     }
 
     /// What is committed now survives a loss of power.
@@ -204,6 +211,12 @@ fn settings(scenario: &Scenario, number: NodeNumber, part: Part) -> Result<Setti
     mesh.announce = mesh.listen.clone();
     mesh.bootstrap = bootstrap;
     mesh.bootstrap_only = part == Part::Bootstrap;
+    if mesh.bootstrap_only {
+        // All the others come at once, which they do not where nodes are real.
+        let all = scenario.node_count();
+        (mesh.connections_high, mesh.connections_low) = (64, 32);
+        mesh.connections_max = all.max(96);
+    }
     // The process is all nodes together.
     mesh.memory_bytes_max = 0;
     let mut replication: roaming::Config = scenario.replication.clone().try_into().context("replication")?;

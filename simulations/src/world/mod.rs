@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) deliveries: Deliveries,
     /// When the last fault was over, in virtual time.
     pub(crate) healed_at: Duration,
-    /// Nodes that lost their power since the last look: what they held of others may be older than before.
+    /// Nodes that lost their power, or a part of their disk, since the last look: what they held of others may be older than before.
     pub(crate) lost_power: Vec<NodeNumber>,
     backends: Vec<Arc<Backend>>,
     engines: Engines,
@@ -145,16 +145,17 @@ impl World {
         Ok(())
     }
 
-    async fn crash_node(&mut self, number: NodeNumber, kind: Death) {
+    async fn crash_node(&mut self, number: NodeNumber, kind: Death) -> Result<()> {
         let host = &mut self.hosts[number as usize];
         if let Part::Cpo(operator) = host.part {
             self.engines.lock().unwrap_or_else(PoisonError::into_inner)[operator as usize] = None;
         }
-        host.crash(kind, &self.network).await;
-        if kind == Death::Power {
+        host.crash(kind, &self.network).await?;
+        if kind != Death::Process {
             self.lost_power.push(number);
         }
         self.trace.event(&format!("crash {number} {kind:?}"));
+        Ok(())
     }
 
     /// Begins an entry of the schedule.
@@ -162,10 +163,13 @@ impl World {
     /// # Errors
     /// If the simulation is at fault.
     pub(crate) async fn begin(&mut self, entry: &Entry) -> Result<()> {
+        if !matches!(entry.act, Act::Crash { .. }) {
+            tracing::info!(target: "world", "{:?}", entry.act);
+        }
         match &entry.act {
             Act::Crash { node, kind, down_ms } => {
                 if self.hosts[*node as usize].running.is_some() {
-                    self.crash_node(*node, *kind).await;
+                    self.crash_node(*node, *kind).await?;
                     self.end_in(*down_ms, End::Restart(*node));
                 }
             }
@@ -220,7 +224,10 @@ impl World {
     pub(crate) async fn end_next(&mut self) -> Result<()> {
         let Some((_, end)) = self.ends.pop_first() else { return Ok(()) };
         match end {
-            End::Heal(fault) => self.network.heal(fault),
+            End::Heal(fault) => {
+                self.network.heal(fault);
+                tracing::info!(target: "world", "a fault of the network is over");
+            }
             End::Restart(node) => self.start_node(node).await?,
         }
         self.healed_at = elapsed();

@@ -1,0 +1,116 @@
+//! `replay`: one run once more, with everything that happens in it. `check-seed`: one run twice.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use super::children::{Job, run_all};
+use crate::determinism::elapsed;
+use crate::scenario::Scenario;
+
+/// What `replay` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Name of a scenario or regression, or path of its file.
+    scenario: String,
+    /// Everything follows from it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The bug to plant; needs the feature `planted`.
+    #[arg(long)]
+    plant: Option<String>,
+    /// Also what the nodes log: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `chargemesh::roaming=debug`.
+    #[arg(long)]
+    log: Option<String>,
+    /// The trace hash that the run had before; another one is a failure.
+    #[arg(long)]
+    expect: Option<String>,
+}
+
+impl Options {
+    /// What is to be shown.
+    ///
+    /// # Errors
+    /// If `--log` is no filter.
+    pub(super) fn filter(&self) -> Result<EnvFilter> {
+        let log = match self.log.as_deref() {
+            None => "off".to_owned(),
+            Some(level) if level.contains('=') => format!("off,{level}"),
+            Some(level) => format!("off,chargemesh={level}"),
+        };
+        Ok(EnvFilter::try_new(format!("{log},world=info"))?)
+    }
+}
+
+/// Virtual time in a log, in seconds.
+pub(super) struct VirtualTime;
+
+impl FormatTime for VirtualTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:9.3} s", elapsed().as_secs_f64())
+    }
+}
+
+/// Runs a scenario once more and shows what happens.
+pub(super) fn replay(options: &Options) -> Result<ExitCode> {
+    let mut scenario = Scenario::find(&options.scenario)?;
+    let seed = options.seed.or(scenario.seed).unwrap_or(1);
+    super::run::plant(&mut scenario, options.plant.as_deref())?;
+    let told = Box::new(|line: &str| {
+        if line.starts_with("VIOLATED") {
+            tracing::info!(target: "world", "{line}");
+        }
+    });
+    let report = crate::run::run(scenario, seed, told)?;
+    super::run::print(&report);
+    if let Some(expected) = &options.expect {
+        let same = *expected == report.trace_hash;
+        let (verdict, hash) = (if same { "as expected" } else { "NOT as expected" }, &report.trace_hash);
+        println!("  the trace hash is {hash}, {verdict}: another program, scenario or seed gives another");
+        return Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What `check-seed` can be told.
+#[derive(clap::Args)]
+pub(crate) struct CheckSeed {
+    /// Name of a scenario or path of its file.
+    scenario: String,
+    /// Everything follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The two runs one after the other.
+    #[arg(long)]
+    one_by_one: bool,
+}
+
+/// Runs one seed in two processes: everything must be the same. A third run with another seed must differ.
+pub(super) fn check_seed(options: &CheckSeed) -> Result<ExitCode> {
+    Scenario::find(&options.scenario)?;
+    let job = |seed| Job { scenario: options.scenario.clone(), seed, plant: None };
+    let jobs = [options.seed, options.seed, options.seed + 1].map(job);
+    let at_once = if options.one_by_one { 1 } else { 2 };
+    let outcomes = run_all(jobs.into_iter(), at_once, None, |outcome| {
+        let seed = outcome.job.seed;
+        match &outcome.result {
+            Ok(line) => eprintln!("seed {seed}: trace {}, {:.1} s", line.trace_hash, line.wall_seconds),
+            Err(error) => eprintln!("seed {seed}: {error:#}"),
+        }
+        true
+    });
+    let (mut same, mut other) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        let hash = outcome.result?.trace_hash;
+        if outcome.job.seed == options.seed { same.push(hash) } else { other.push(hash) }
+    }
+    ensure!(same.len() == 2 && other.len() == 1, "not all runs were made");
+    let (again, differs) = (same[0] == same[1], same[0] != other[0]);
+    println!("{}, seed {}: twice the same trace: {again}", options.scenario, options.seed);
+    println!("another seed, another trace: {differs}");
+    Ok(if again && differs { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
