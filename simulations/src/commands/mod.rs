@@ -69,10 +69,6 @@ pub(crate) fn main() -> Result<ExitCode> {
     match command {
         Command::List => run::list(),
         Command::Run(options) => run::run(&options),
-<<<<<<< HEAD
-=======
-        Command::Model(options) => model::run(&options),
->>>>>>> model
         Command::Sweep(options) => sweep::sweep(&options),
         Command::Replay(options) => replay::replay(&options),
         Command::Shrink(options) => shrink::shrink(&options),
@@ -81,9 +77,6 @@ pub(crate) fn main() -> Result<ExitCode> {
         Command::Nightly(options) => nightly::nightly(&options),
         Command::Plant(options) => plant::plant(&options),
         Command::Report(options) => report::report(&options),
-<<<<<<< HEAD
         Command::Model(options) => model::run(&options),
-=======
->>>>>>> model
     }
 }
