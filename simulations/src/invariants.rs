@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::Result;
+use chargemesh::identity::kad_key;
 use chargemesh::protocol::Kind;
 use chargemesh::roaming::{Entry, Tree};
 
@@ -82,6 +84,7 @@ pub(crate) async fn settled(world: &World, seen: &Seen, past: &mut Past) -> Resu
     };
     check("as-the-reference-says", as_the_reference_says(world).await?);
     check("signed-by-its-owner", signed_by_its_owner(world).await?);
+    check("lookups-succeed", lookups_succeed(world).await?);
     for (invariant, outcome) in crate::liars::settled(world, seen).await? {
         check(invariant, outcome);
     }
@@ -299,4 +302,32 @@ async fn signed_by_its_owner(world: &World) -> Result<Result<(), String>> {
         }
     }
     Ok(Ok(()))
+}
+
+/// Nodes that look for the card of an operator by Kademlia, each for another one.
+const LOOKUPS: usize = 20;
+
+/// Longer than a query of Kademlia may take.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(40);
+
+/// Whoever looks for an operator finds its card, though most nodes are not connected to each other.
+async fn lookups_succeed(world: &World) -> Result<Result<(), String>> {
+    let operators: Vec<_> = world.honest().filter(|host| matches!(host.part, Part::Cpo(_))).collect();
+    let seekers: Vec<_> = world.honest().filter(|host| host.part == Part::Emp).take(LOOKUPS).collect();
+    let mut before = Vec::new();
+    for (seeker, operator) in seekers.iter().zip(operators.iter().cycle()) {
+        let (Some(node), Some(party)) = (seeker.node(), &operator.party) else { continue };
+        before.push((seeker.number, node.mesh(), node.mesh().counts().await?));
+        node.mesh().find_card(kad_key(NETWORK, &party.id, 0))?;
+    }
+    tokio::time::sleep(LOOKUP_DEADLINE).await;
+    let mut failed = Vec::new();
+    for (number, mesh, before) in &before {
+        if mesh.counts().await?.cards_found == before.cards_found {
+            failed.push(*number);
+        }
+    }
+    Ok(ensure(failed.is_empty(), || {
+        format!("{} of {} searches found nothing: {failed:?}", failed.len(), before.len())
+    }))
 }

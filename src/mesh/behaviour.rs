@@ -10,7 +10,7 @@ use libp2p::{
     memory_connection_limits, ping,
 };
 
-use super::{Config, MeshError, crowd, discovery, exchange, gossip, inbound, sync};
+use super::{Config, MeshError, crowd, discovery, exchange, full, gossip, inbound, sync};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Connections of one peer: one, and a second while both have dialled each other at once.
@@ -27,6 +27,7 @@ const IDENTIFY_INTERVAL: Duration = Duration::from_secs(300);
 pub(super) struct Behaviour {
     pub(super) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(super) limits: connection_limits::Behaviour,
+    pub(super) full: full::Behaviour,
     pub(super) memory: Toggle<memory_connection_limits::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
@@ -78,6 +79,8 @@ pub(super) fn build(
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
     );
     bypass.iter().for_each(|peer| limits.bypass_peer_id(peer));
+    let incoming_max = crowd::incoming_max(config.connections_max);
+    let full_up = full::Behaviour::new(incoming_max, config.connections_max, bypass);
     let version = format!("chargemesh/{}/{PROTOCOL_VERSION}", config.network);
     let identify = identify::Config::new(version, key.public())
         .with_agent_version(concat!("chargemesh/", env!("CARGO_PKG_VERSION")).into())
@@ -90,6 +93,7 @@ pub(super) fn build(
     Ok(Behaviour {
         blocked: allow_block_list::Behaviour::default(),
         limits,
+        full: full_up,
         memory: memory.into(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),

@@ -315,10 +315,16 @@ impl Actor {
     fn end_find(&mut self, query: kad::QueryId) {
         let Some(at) = self.cards.finds.iter().position(|find| find.query == query) else { return };
         let find = self.cards.finds.swap_remove(at);
-        self.emit(match find.best {
-            Some((_, value)) => MeshEvent::CardFound { key: find.key, value: value.into() },
-            None => MeshEvent::CardNotFound { key: find.key },
-        });
+        match find.best {
+            Some((_, value)) => {
+                self.counts.cards_found += 1;
+                self.emit(MeshEvent::CardFound { key: find.key, value: value.into() });
+            }
+            None => {
+                self.counts.cards_not_found += 1;
+                self.emit(MeshEvent::CardNotFound { key: find.key });
+            }
+        }
     }
 
     pub(super) fn find_card(&mut self, key: [u8; 32]) {

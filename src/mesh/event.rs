@@ -328,6 +328,10 @@ pub struct MeshCounts {
     pub cards_refused: u64,
     /// Cards ignored because a newer one is held, or none fits.
     pub cards_ignored: u64,
+    /// Searches for a card that found one.
+    pub cards_found: u64,
+    /// Searches for a card that found none.
+    pub cards_not_found: u64,
     /// Inbound streams dropped because the peer held too many.
     pub streams_refused: u64,
     /// Connections closed because they had no purpose.

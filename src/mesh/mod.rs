@@ -13,6 +13,7 @@ mod discovery;
 mod event;
 mod exchange;
 mod framing;
+mod full;
 mod gossip;
 mod handle;
 mod inbound;
