@@ -34,6 +34,7 @@ const SETTLED: &[(&str, Always)] = &[
     ("roots-equal", roots_equal),
     ("feeds-in-order", feeds_in_order),
     ("connections-settled", connections_settled),
+    ("no-more-full-loads", no_more_full_loads),
 ];
 
 /// What earlier looks saw.
@@ -43,6 +44,8 @@ pub(crate) struct Past {
     positions: BTreeMap<(NodeNumber, String, &'static str), (u64, u64, bool)>,
     /// Nodes that lost their power and have not been seen since.
     powerless: BTreeSet<NodeNumber>,
+    /// Feeds that had been asked for as a whole when everything was loaded.
+    pub(crate) full_loads: u64,
 }
 
 /// Something that does not hold.
@@ -212,6 +215,13 @@ fn feeds_in_order(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Where the scenario says so, repair does without asking for whole feeds.
+fn no_more_full_loads(seen: &Seen, past: &mut Past, limits: &Limits) -> Result<(), String> {
+    let Some(limit) = limits.full_syncs else { return Ok(()) };
+    let since = seen.full_loads().saturating_sub(past.full_loads);
+    ensure(since <= limit, || format!("{since} feeds were asked for as a whole, {limit} are allowed"))
 }
 
 fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {

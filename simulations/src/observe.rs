@@ -109,6 +109,11 @@ impl Seen {
         self.nodes.iter().flat_map(of).collect()
     }
 
+    /// Feeds that running nodes asked for as a whole since their starts.
+    pub(crate) fn full_loads(&self) -> u64 {
+        self.nodes.iter().flat_map(|node| &node.view).map(|view| view.full_loads).sum()
+    }
+
     /// How many (node, feed) there are, and how many of them are what their writer has.
     pub(crate) fn in_sync(&self) -> (u64, u64) {
         let written = self.written();

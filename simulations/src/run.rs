@@ -108,7 +108,8 @@ impl Run {
         self.world.start().await?;
         let loaded = elapsed();
         self.world.load().await?;
-        let equal = self.until_equal(self.world.scenario.warm_up).await?.0;
+        let (equal, seen) = self.until_equal(self.world.scenario.warm_up).await?;
+        self.past.full_loads = seen.full_loads();
         let took_s = equal.map(|at| (at - loaded).as_secs_f64());
         match took_s {
             Some(took_s) => (self.progress)(&format!("loaded everywhere after {took_s:.1} s")),

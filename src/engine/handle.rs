@@ -164,6 +164,8 @@ pub struct NodeView {
     pub records_accepted: u64,
     /// Records received and refused since the start.
     pub records_refused: u64,
+    /// Feeds asked for as a whole since the start, because nothing or nothing that fits was held.
+    pub full_loads: u64,
 }
 
 /// One feed.

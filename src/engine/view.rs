@@ -29,6 +29,7 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         view_statuses: view.view_statuses,
         records_accepted: view.records_accepted,
         records_refused: view.records_refused,
+        full_loads: view.full_loads,
     }
 }
 

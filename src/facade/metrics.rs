@@ -101,6 +101,7 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     number("view_statuses", "Statuses in the view", view.view_statuses);
     number("records_accepted", "Records accepted into others' feeds since the start", view.records_accepted);
     number("records_refused", "Records refused since the start", view.records_refused);
+    number("full_loads", "Feeds asked for as a whole since the start", view.full_loads);
     number("conflicts", "EVSEs claimed by several parties", view.conflicts.len() as u64);
     number("peers", "Open connections to peers", view.peers.len() as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);

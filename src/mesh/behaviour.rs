@@ -17,7 +17,7 @@ use crate::protocol::PROTOCOL_VERSION;
 const CONNECTIONS_PER_PEER_MAX: u32 = 2;
 
 /// Time after which a ping has failed.
-const PING_DEADLINE: Duration = Duration::from_secs(20);
+const PING_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time between two identify exchanges on one connection.
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(300);

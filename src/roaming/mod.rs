@@ -158,6 +158,8 @@ pub struct Roaming {
     take_back_until_ms: u64,
     records_accepted: u64,
     records_refused: u64,
+    /// Feeds asked for as a whole.
+    full_loads: u64,
 }
 
 impl Roaming {
@@ -207,6 +209,7 @@ impl Roaming {
             take_back_until_ms: 0,
             records_accepted: 0,
             records_refused: 0,
+            full_loads: 0,
             config,
         };
         core.ready = core.parties.is_empty();

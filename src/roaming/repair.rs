@@ -117,6 +117,7 @@ impl Roaming {
             (Some(_), 1) => Asked::Buckets,
             (Some(_), _) => Asked::All,
         };
+        self.full_loads += u64::from(asked == Asked::All);
         let have = match (asked, &feed.applied) {
             (Asked::Since, Some(known)) => {
                 Have::Since { incarnation: known.head.incarnation, seq: known.head.seq }

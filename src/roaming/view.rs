@@ -22,6 +22,8 @@ pub struct View {
     pub records_accepted: u64,
     /// Messages of which something was wrong for everybody, since the start.
     pub records_refused: u64,
+    /// Feeds asked for as a whole since the start.
+    pub full_loads: u64,
 }
 
 /// One feed.
@@ -67,6 +69,7 @@ impl Roaming {
             view_statuses: shown(Kind::Status),
             records_accepted: self.records_accepted,
             records_refused: self.records_refused,
+            full_loads: self.full_loads,
             feeds,
         }
     }

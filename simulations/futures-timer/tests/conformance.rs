@@ -1,4 +1,5 @@
-//! The shim does what the original does, as far as libp2p relies on it.
+//! The shim does what the original does, as far as libp2p relies on it. Against real clocks, for upstream
+//! knows no other.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -170,6 +170,12 @@ impl AsyncWrite for Connection {
             return Poll::Pending;
         }
         let mut state = pipe.network.lock();
+        if pipe.is_dead(&state.lives) && state.listeners.contains_key(&pipe.to) {
+            // The machine is on again and knows nothing of this connection: its system says so (RFC 9293).
+            drop(state);
+            inner.closed = true;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         let at = Instant::now() + state.delay(pipe.from, pipe.to, count);
         state.traffic[pipe.from as usize].bytes_sent += count as u64;
         drop(state);
