@@ -50,7 +50,6 @@ impl From<Part> for Role {
             Part::Bootstrap => Role::Bootstrap,
             Part::Cpo(_) => Role::Operator,
             Part::Emp => Role::Provider,
-            Part::Liar => Role::Liar,
         }
     }
 }

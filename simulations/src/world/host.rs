@@ -33,8 +33,6 @@ pub(crate) enum Part {
     Cpo(u32),
     /// A provider's.
     Emp,
-    /// Does not follow the protocol.
-    Liar,
 }
 
 /// A clock that may be wrong.
