@@ -1,5 +1,5 @@
 //! Bugs on purpose: they show that the simulation finds such bugs. Without the feature `planted`, which no
-//! node is built with, [`planted`] is a constant `false` and nothing of them is left.
+//! node is built with, `planted` is a constant `false` and nothing of them is left.
 //!
 //! Each is one wrong line at a place where a real one could be. One at most is switched on, for the whole
 //! process: by [`plant`], or by building with the feature of its name.
