@@ -29,9 +29,9 @@ impl Future for Delay {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // As upstream, a delay that is over registers no waker: tokio's own does, and would hide the lost
-        // wake-up of a caller that resets it and does not poll it again.
-        if self.sleep.is_elapsed() {
+        // As upstream, a delay that is over registers no waker, polled before or not: tokio's own does, and
+        // would hide the lost wake-up of a caller that resets it and does not poll it again.
+        if self.sleep.deadline() <= Instant::now() {
             return Poll::Ready(());
         }
         self.sleep.as_mut().poll(context)
