@@ -112,5 +112,7 @@ pub(crate) fn provider_id(number: u32) -> String {
 /// A party as text, from its role and its id as OICP spells it.
 pub(crate) fn party_text(role: Role, id: &str) -> String {
     let role = if role == Role::Cpo { "CPO" } else { "EMP" };
-    format!("{role}:{}", id.replace(['*', '-'], ""))
+    // The separator belongs to a DIN id (`+41*031`) and not to an ISO one.
+    let canonical = if id.starts_with('+') { id.to_owned() } else { id.replace(['*', '-'], "") };
+    format!("{role}:{canonical}")
 }
