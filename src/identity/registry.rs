@@ -239,6 +239,22 @@ impl Registry {
         self.items.keys()
     }
 
+    /// The same, with tombstones, rotations and status lists before credentials: so should others hear them.
+    pub fn hashes_by_urgency(&self) -> Vec<Hash> {
+        let is_credential = |item: &Item| matches!(item.content, Content::Credential(_));
+        let (credentials, others): (Vec<_>, Vec<_>) =
+            self.items.iter().partition(|(_, item)| is_credential(item));
+        others.into_iter().chain(credentials).map(|(hash, _)| *hash).collect()
+    }
+
+    /// The object whose hash begins with these bytes.
+    pub fn bytes_of_name(&self, name: &[u8; 16]) -> Option<&Arc<[u8]>> {
+        let mut from = [0; 32];
+        from.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        let (hash, item) = self.items.range(from..).next()?;
+        hash.starts_with(name).then_some(&item.bytes)
+    }
+
     /// How many objects are held.
     pub fn len(&self) -> usize {
         self.items.len()

@@ -131,6 +131,11 @@ impl Speaker {
         &self.assurance
     }
 
+    /// First second in which credential or delegation is no longer valid, Unix time.
+    pub fn valid_until_unix_s(&self) -> u64 {
+        self.valid_until_unix_s
+    }
+
     /// First second in which the credential is no longer valid, Unix time.
     pub fn credential_until_unix_s(&self) -> u64 {
         self.credential_until_unix_s
