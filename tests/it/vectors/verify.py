@@ -32,7 +32,10 @@ CWT_LEEWAY_S = 1_000 * 366 * 86_400
 # Protected header.
 ALG, KID, EDDSA = 1, 4, -8
 # Claims.
-SUB, EXP, NBF, CNF, SUB_IDS, PREFIXES = 2, 4, 5, 8, -70001, -70012
+SUB, EXP, NBF, CNF, SUB_IDS = 2, 4, 5, 8, -70001
+PEER_ID, PREFIXES, SLOT = -70010, -70012, -70014
+# A libp2p peer id of an Ed25519 key: identity multihash of the key's protobuf; the key follows.
+PEER_ID_BEGIN = bytes.fromhex("002408011220")
 COSE_KEY, X = 1, -2
 
 
@@ -64,7 +67,7 @@ def canonical(value):
 
 
 def cose_key(public, kid):
-    return cwt.COSEKey.new({1: 1, -1: 6, ALG + 2: EDDSA, -2: public, 2: kid})
+    return cwt.COSEKey.new({1: 1, 2: kid, 3: EDDSA, -1: 6, -2: public})
 
 
 def open_signed(data, public, purpose, network):
@@ -138,7 +141,9 @@ class Vectors:
             assert read[NBF] < read[EXP] and read[SUB] == claims[SUB]
         self.credential, self.delegation = credential, delegation
         self.message_key = confirmed_key(claims)
-        self.party, self.slot = claims[SUB], claims[-70014]
+        node_key = bytes.fromhex(self.files["node-delegation"]["public_keys"]["node"])
+        assert claims[PEER_ID] == PEER_ID_BEGIN + node_key, "peer id"
+        self.party, self.slot = claims[SUB], claims[SLOT]
 
     def open_of_node(self, data, purpose):
         header, payload = open_signed(data, self.message_key, purpose, self.network)
