@@ -239,6 +239,7 @@ impl Actor {
         let streams = self.streams.clone();
         self.counts.streams_refused += dropped;
         if dropped > 0 {
+            tracing::debug!(%peer, dropped, "a peer opens streams faster than they are taken");
             self.offend(peer, Penalty::Flood);
         }
         let gate = if is_sync { &mut self.sync_gate } else { &mut self.exchange_gate };
@@ -254,6 +255,7 @@ impl Actor {
                 streams.spawn(sync::refuse(streams.clone(), stream));
             }
             None => {
+                tracing::debug!(%peer, "a peer holds too many lines");
                 self.counts.streams_refused += 1;
                 drop(stream);
                 self.offend(peer, Penalty::Flood);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::effect::Refusal;
 use super::input::{GossipId, Now};
-use crate::identity::{self, Chain, ChainError, Revocations, Speaker, TrustContext, TrustList};
+use crate::identity::{self, Chain, ChainError, Registry, Speaker, TrustContext, TrustList};
 use crate::protocol::{Announcement, Digest, NodeId};
 
 /// Chains that are kept: one or two for each of some thousand parties.
@@ -46,7 +46,7 @@ pub(super) enum Knowledge {
 pub(super) struct Speakers {
     network: String,
     trust: TrustList,
-    revocations: Revocations,
+    registry: Registry,
     known: BTreeMap<Digest, (Arc<Speaker>, Chain)>,
     distrusted: BTreeMap<Digest, u64>,
     waiting: BTreeMap<Digest, Vec<Waiting>>,
@@ -59,7 +59,7 @@ impl Speakers {
         Speakers {
             network,
             trust,
-            revocations: Revocations::none(),
+            registry: Registry::empty(),
             known: BTreeMap::new(),
             distrusted: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -139,7 +139,7 @@ impl Speakers {
         chain.verify(&TrustContext {
             network: &self.network,
             trust: &self.trust,
-            revocations: &self.revocations,
+            registry: &self.registry,
             at_unix_s,
         })
     }
