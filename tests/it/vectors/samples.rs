@@ -1,5 +1,6 @@
 //! The objects of the vectors, made from fixed seeds by the public functions that a node uses.
 
+mod ends;
 mod feeds;
 pub(crate) mod meanings;
 mod trust;
@@ -7,7 +8,7 @@ mod trust;
 use std::collections::BTreeSet;
 
 use chargemesh::identity::{
-    CanonicalId, Chain, Delegation, Hash, Operation, PartyId, Revocations, SecretKey, Speaker, TrustContext,
+    CanonicalId, Chain, Delegation, Hash, Operation, PartyId, Registry, SecretKey, Speaker, TrustContext,
     TrustList, hash_of,
 };
 use chargemesh::mesh;
@@ -29,6 +30,9 @@ pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
         trust::node_delegation(cast),
         trust::party_card(cast),
         trust::party_card_by_hash(cast),
+        ends::tombstone(cast),
+        ends::rotation(cast),
+        ends::status_list(cast),
         feeds::feed_head(cast),
         feeds::feed_announcement(cast),
         feeds::heartbeat(cast),
@@ -81,7 +85,7 @@ pub(crate) struct Cast {
     trust: TrustList,
     delegation: Delegation,
     chain: Chain,
-    revocations: Revocations,
+    registry: Registry,
 }
 
 impl Cast {
@@ -107,7 +111,7 @@ impl Cast {
             trust: trust::trusted(),
             delegation,
             chain: Chain { credential, delegation: signed },
-            revocations: Revocations::none(),
+            registry: Registry::empty(),
         }
     }
 
@@ -116,7 +120,7 @@ impl Cast {
         TrustContext {
             network: NETWORK,
             trust: &self.trust,
-            revocations: &self.revocations,
+            registry: &self.registry,
             at_unix_s: MADE_UNIX_S + 3_600,
         }
     }

@@ -140,6 +140,7 @@ class Vectors:
             read = cwt.CWT.new(leeway=CWT_LEEWAY_S).decode(token, cose_key(key, kid))
             assert read[NBF] < read[EXP] and read[SUB] == claims[SUB]
         self.credential, self.delegation = credential, delegation
+        self.issuer_key, self.org_key, self.next_org_key_hash = issuer_key, org_key, credential_claims[-70004]
         self.message_key = confirmed_key(claims)
         node_key = bytes.fromhex(self.files["node-delegation"]["public_keys"]["node"])
         assert claims[PEER_ID] == PEER_ID_BEGIN + node_key, "peer id"
@@ -205,6 +206,33 @@ def check_card(vectors, file):
     assert card[2] == vectors.credential if 2 in card else card[3] == sha256(vectors.credential)
     place = kademlia_key(file["network"], vectors.party, vectors.slot)
     assert place.hex() == file["further"]["kademlia_key"]
+
+
+def check_tombstone(vectors, file):
+    _, payload = open_signed(bytes.fromhex(file["object"]), vectors.org_key, "tombstone", file["network"])
+    tombstone = one_value(payload)
+    assert tombstone[1] == vectors.credential and tombstone[2] == "delegation"
+    assert tombstone[3] == sha256(vectors.delegation)
+
+
+def check_rotation(vectors, file):
+    network = file["network"]
+    header, payload = open_signed(bytes.fromhex(file["object"]), vectors.org_key, "rotation", network)
+    consent = one_value(payload)[4]
+    assert header[KID] == vectors.org_key and consent.hex() == file["further"]["consent"]
+    new_key = one_value(one_value(consent).value[0])[KID]
+    assert sha256(new_key) == vectors.next_org_key_hash, "not the key that was committed to"
+    _, payload = open_signed(consent, new_key, "rotation", network)
+    said = one_value(payload)
+    assert canonical(said) == payload and said[1] == vectors.credential and said[2] == new_key
+
+
+def check_status_list(vectors, file):
+    header, payload = open_signed(bytes.fromhex(file["object"]), vectors.issuer_key, "status-list", file["network"])
+    revoked = one_value(payload)[3]
+    hashes = [revoked[at:at + 32] for at in range(0, len(revoked), 32)]
+    assert header[KID] == vectors.issuer_key and hashes == sorted(set(hashes))
+    assert sha256(vectors.credential) in hashes
 
 
 def root_of(records):
@@ -278,6 +306,9 @@ def main():
     further = {
         "party-card": check_card,
         "party-card-by-hash": check_card,
+        "tombstone": check_tombstone,
+        "rotation": check_rotation,
+        "status-list": check_status_list,
         "feed-head": lambda vectors, file: check_head(
             vectors.open_of_node(bytes.fromhex(file["object"]), "feed-head"), file),
         "feed-announcement": check_announcement,

@@ -68,6 +68,27 @@ pub(crate) const CARD: Meanings = &[
     ("8", "first second in which it is dead, Unix time; at most 48 hours after key 7"),
 ];
 
+pub(crate) const TOMBSTONE: Meanings = &[
+    ("1", "the credential that it is about, the whole object: says who may sign this"),
+    ("2", "what is dead: credential, delegation or org-key"),
+    ("3", "hash of the delegation that is dead; absent if something else is"),
+    ("4", "epoch: of several for one subject the highest counts"),
+    ("5", "when trust ended, Unix time in seconds; what was said before stays evidence"),
+    ("6", "reason, for people; absent if there is none"),
+];
+
+pub(crate) const ROTATION: Meanings = &[(
+    "4",
+    "the new key's consent: an object of the same purpose signed by the new key, see further.consent",
+)];
+
+pub(crate) const STATUS_LIST: Meanings = &[
+    ("1", "seq: of several of one issuer the highest counts"),
+    ("2", "first second in which it says nothing any more, Unix time"),
+    ("3", "hashes of the dead credentials, 32 bytes each, ascending, one behind the other"),
+    ("4", "when it was made, Unix time"),
+];
+
 pub(crate) const HEAD: Meanings = &[
     ("0", "the feed's party, role and canonical id"),
     ("1", "the feed's kind: 0 is EVSE data, 1 is EVSE status"),
