@@ -13,7 +13,7 @@ use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::spawner::Spawn;
 use super::store::{DirectoryCommit, Store};
-use super::view::node_view;
+use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
@@ -225,6 +225,15 @@ impl Runner {
             Command::Confirm { held, reply } => {
                 self.calls.insert(call, reply);
                 inputs.push(Input::Confirm { call, held });
+            }
+            Command::HandIn { object, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::HandIn { call, bytes: object });
+            }
+            Command::Trust { reply } => {
+                let trust = self.parts.core.trust_view(self.parts.clock.now());
+                // The asker may have gone.
+                let _gone = reply.send(trust_summary(&trust, &self.parts.parties));
             }
             Command::View { reply } => self.view(reply),
         }

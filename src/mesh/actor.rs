@@ -161,7 +161,8 @@ impl Actor {
             }
             Command::Counts { reply } => {
                 let streams_open = self.exchange_gate.held() as u64;
-                drop(reply.send(MeshCounts { streams_open, ..self.counts }));
+                // The asker may have gone.
+                let _gone = reply.send(MeshCounts { streams_open, ..self.counts });
             }
             Command::Blocked { reply } => {
                 drop(reply.send(self.offences.blocked().map(node_id).collect()));

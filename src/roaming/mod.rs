@@ -25,6 +25,7 @@ mod speakers;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust_view;
 mod view;
 mod writer;
 
@@ -41,6 +42,7 @@ pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
+pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, View};
 
 use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};

@@ -159,6 +159,11 @@ impl Speakers {
         *self.registry_root.get_or_insert_with(|| self.registry.root())
     }
 
+    /// The same for who only looks.
+    pub(super) fn registry_root_now(&self) -> Digest {
+        self.registry_root.unwrap_or_else(|| self.registry.root())
+    }
+
     /// Whom this node believes.
     pub(super) fn trust(&self) -> &TrustList {
         &self.trust
