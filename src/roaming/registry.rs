@@ -82,8 +82,7 @@ impl Roaming {
 
     /// Something is known of a party that was not: its chains count anew, and somebody may claim its id.
     fn news_of(&mut self, party: Option<&PartyId>, now: Now, fx: &mut Effects) {
-        let own: Vec<Digest> =
-            self.parties.values().map(|ours| *ours.speaker.delegation_hash()).collect();
+        let own: Vec<Digest> = self.parties.values().map(|ours| *ours.speaker.delegation_hash()).collect();
         for gone in self.speakers.judge_anew(party, &own, now) {
             fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
         }
@@ -181,7 +180,13 @@ impl Roaming {
     }
 
     /// A peer names what it holds: what we lack is asked for.
-    pub(super) fn names_answered(&mut self, from: &NodeId, names: Vec<ObjectName>, now: Now, fx: &mut Effects) {
+    pub(super) fn names_answered(
+        &mut self,
+        from: &NodeId,
+        names: Vec<ObjectName>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let registry = self.speakers.registry();
         let lacks = |name: &ObjectName| {
             registry.bytes_of_name(name).is_none() && !self.refused_objects.contains(name)

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::effect::Refusal;
 use super::input::{GossipId, Now};
 use crate::identity::{
-    self, Added, Chain, ChainError, IdConflict, PartyId, Registry, RegistryError, Speaker, TrustContext, TrustList,
+    self, Added, Chain, ChainError, IdConflict, PartyId, Registry, RegistryError, Speaker, TrustContext,
+    TrustList,
 };
 use crate::protocol::{Announcement, Digest, NodeId};
 
@@ -176,19 +177,13 @@ impl Speakers {
 
     /// Forgets the chains of a party (of all, for a status list) that do not hold any more, ours excepted,
     /// and what was not believed before; says whose they were.
-    pub(super) fn judge_anew(
-        &mut self,
-        party: Option<&PartyId>,
-        own: &[Digest],
-        now: Now,
-    ) -> Vec<PartyId> {
+    pub(super) fn judge_anew(&mut self, party: Option<&PartyId>, own: &[Digest], now: Now) -> Vec<PartyId> {
         self.distrusted.clear();
         let concerned = |speaker: &Speaker| party.is_none_or(|party| party == speaker.party());
         let fallen = |(delegation, (speaker, chain)): (&Digest, &(Arc<Speaker>, Chain))| {
             let at_unix_s = now.unix_s().min(speaker.valid_until_unix_s().saturating_sub(1));
-            let falls = concerned(speaker)
-                && !own.contains(delegation)
-                && self.verify(chain, at_unix_s).is_err();
+            let falls =
+                concerned(speaker) && !own.contains(delegation) && self.verify(chain, at_unix_s).is_err();
             falls.then(|| (*delegation, speaker.party().clone()))
         };
         let fallen: Vec<(Digest, PartyId)> = self.known.iter().filter_map(fallen).collect();

@@ -111,8 +111,10 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
         LedgerChange::Records { feed, records } => write_records(tx, feed, records),
         LedgerChange::Head { head, signed } => write_head(tx, head, signed),
         LedgerChange::Identity { hash, bytes, received_unix_s, outdone } => {
-            tx.prepare_cached("INSERT OR IGNORE INTO identity(hash, received_unix_s, bytes) VALUES (?, ?, ?)")?
-                .execute(params![hash, Number(*received_unix_s), bytes.as_ref()])?;
+            tx.prepare_cached(
+                "INSERT OR IGNORE INTO identity(hash, received_unix_s, bytes) VALUES (?, ?, ?)",
+            )?
+            .execute(params![hash, Number(*received_unix_s), bytes.as_ref()])?;
             let Some(outdone) = outdone else { return Ok(()) };
             tx.prepare_cached("DELETE FROM identity WHERE hash = ?")?.execute([outdone]).map(drop)
         }
@@ -207,8 +209,8 @@ pub(super) fn restore(connection: &Connection) -> std::result::Result<LedgerStat
 }
 
 fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
-    let mut statement = connection
-        .prepare("SELECT bytes, received_unix_s FROM identity ORDER BY received_unix_s, rowid")?;
+    let mut statement =
+        connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY received_unix_s, rowid")?;
     let objects = statement.query_map([], |row| Ok((bytes(row, 0)?, number(row, 1)?)))?;
     objects.collect()
 }

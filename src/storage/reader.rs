@@ -21,7 +21,6 @@ use crate::identity::Chain;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SyncRequest};
 
-
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
 
