@@ -129,12 +129,8 @@ impl Person {
     pub(super) fn ours(&self, node: &NodeId) -> OurParty {
         let chain = self.chain(node);
         let (trust, registry) = (everybody(), Registry::empty());
-        let context = TrustContext {
-            network: NETWORK,
-            trust: &trust,
-            registry: &registry,
-            at_unix_s: START_UNIX_S,
-        };
+        let context =
+            TrustContext { network: NETWORK, trust: &trust, registry: &registry, at_unix_s: START_UNIX_S };
         OurParty {
             party: self.party(),
             operator_name: format!("Operator {}", self.id),
