@@ -14,7 +14,7 @@ fn two_independent_attesters_are_needed_for_each_id() {
         |issuer: u8, subs: &[&str], org: u8| credential_of(&key(issuer), "CH*SCH", subs, &key(org), &key(4));
 
     // What else is known, who vouches in the end, and whether the sub ids are granted.
-    let table: [(&str, Vec<Vec<u8>>, bool, [bool; 2]); 8] = [
+    let table = [
         ("one attester alone", vec![], false, [false; 2]),
         ("the same attester twice", vec![said(30, &["CH*ABC"], 2), said(30, &[], 2)], false, [false; 2]),
         ("somebody unknown", vec![said(33, &["CH*ABC"], 2)], false, [false; 2]),
