@@ -43,8 +43,8 @@ pub(crate) fn run(options: &Options, parties: usize) -> Result<()> {
         let mut rows = file.prepare("SELECT bytes, received FROM registry")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            let (bytes, received): (Vec<u8>, u64) = (row.get(0)?, row.get(1)?);
-            registry.add(&bytes, NETWORK, &trust, received)?;
+            let (bytes, received): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
+            registry.add(&bytes, NETWORK, &trust, received.cast_unsigned())?;
         }
         let read_s = begun.elapsed().as_secs_f64();
         ensure!(registry.len() == objects, "{} of {objects} objects were held", registry.len());
@@ -80,7 +80,7 @@ fn write(path: &std::path::Path, issuer: &SecretKey, parties: usize) -> Result<u
             signed.push(Tombstone::issue(NETWORK, &signed[0], dead, 1, NOW_UNIX_S, "stolen", &org)?);
         }
         for bytes in &signed {
-            let values = (&hash_of(bytes)[..], bytes, NOW_UNIX_S);
+            let values = (&hash_of(bytes)[..], bytes, NOW_UNIX_S.cast_signed());
             transaction.execute("INSERT INTO registry VALUES (?1, ?2, ?3)", values)?;
         }
         objects += signed.len();
