@@ -12,7 +12,8 @@ mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome,
+    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, PartyView,
+    PeerView, PushOutcome, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::engine::{Command, EngineError, NodeView, PushOutcome};
+use crate::engine::{Command, EngineError, NodeView, PushOutcome, TrustSummary};
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::{EvseId, EvseKey};
@@ -106,6 +106,8 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
         let _ = match command {
             Command::PushStatus { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::PushData { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()

@@ -26,7 +26,6 @@ pub(crate) struct File {
     records: BTreeMap<String, Record>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     further: BTreeMap<&'static str, String>,
-    unsigned_bits: Vec<usize>,
     payload: String,
     object: String,
     hash: String,
@@ -86,7 +85,6 @@ impl File {
                 .map(|record| (record.key.to_owned(), record.in_file()))
                 .collect(),
             further: sample.further.iter().cloned().collect(),
-            unsigned_bits: sample.unsigned_bits.to_vec(),
             payload: hex(&payload),
             object: hex(&sample.bytes),
             hash: hex(&hash_of(&sample.bytes)),

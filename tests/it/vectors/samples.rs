@@ -54,8 +54,6 @@ pub(crate) struct Sample {
     pub(crate) records: Vec<feeds::Held>,
     /// What else a reader may want to compare, by name.
     pub(crate) further: Vec<(&'static str, String)>,
-    /// Bits whose flip nobody notices because they are outside of every signature and say nothing.
-    pub(crate) unsigned_bits: &'static [usize],
     /// Takes the object as a node would, and compares it with what was put in.
     pub(crate) accept: fn(&Cast, &[u8]) -> Result<(), String>,
 }

@@ -23,11 +23,11 @@ pub(super) fn tombstone(cast: &Cast) -> Sample {
         meanings: &[TOMBSTONE],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let expected = Tombstone {
                 party: cast.party.clone(),
                 subject: Subject::Delegation(cast.chain.delegation_hash()),
+                signer: *secret("org").public().as_bytes(),
                 issuer: *secret("issuer").public().as_bytes(),
                 org_key: secret("org").public(),
                 epoch: 1,
@@ -54,7 +54,6 @@ pub(super) fn rotation(cast: &Cast) -> Sample {
         meanings: &[ROTATION],
         records: Vec::new(),
         further: vec![("consent", hex(consent))],
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let expected = Rotation {
                 party: cast.party.clone(),
@@ -85,7 +84,6 @@ pub(super) fn status_list(cast: &Cast) -> Sample {
         meanings: &[STATUS_LIST],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let list = StatusList::open(bytes, NETWORK).map_err(text)?;
             same(&*list, &revoked(cast))?;

@@ -14,11 +14,6 @@ use super::meanings::{ANNOUNCEMENT, HEAD};
 use super::{Cast, MADE_UNIX_S, NETWORK, Sample, same, secret, text};
 
 const MADE_UNIX_MS: u64 = MADE_UNIX_S * 1_000;
-/// Bits of the gossip frame's first byte, which says that an array of two follows: a larger number is read
-/// as two all the same.
-const FRAME_UNSIGNED: [usize; 4] = [3, 4, 5, 7];
-/// Likewise, and the last bit: `null` (f6) becomes `undefined` (f7), which also says that there are no changes.
-const HEARTBEAT_UNSIGNED: [usize; 5] = [3, 4, 5, 7, 4_631];
 
 /// A record that a feed holds.
 pub(crate) struct Held {
@@ -159,7 +154,6 @@ pub(super) fn feed_head(cast: &Cast) -> Sample {
         meanings: &[HEAD],
         records: data_records(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let signed = SignedHead::from_bytes(Bytes::copy_from_slice(bytes)).map_err(text)?;
             check_head(cast, &signed, &data_head(cast))
@@ -180,7 +174,6 @@ pub(super) fn feed_announcement(cast: &Cast) -> Sample {
         meanings: &[ANNOUNCEMENT],
         records: status_records(),
         further: vec![("changes", hex(&plain_changes(&bytes)))],
-        unsigned_bits: &FRAME_UNSIGNED,
         accept: |cast, bytes| {
             check_announcement(cast, bytes, &[status_head_with_changes(cast)], Some(&status_changes()))
         },
@@ -208,7 +201,6 @@ pub(super) fn heartbeat(cast: &Cast) -> Sample {
         meanings: &[ANNOUNCEMENT],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &HEARTBEAT_UNSIGNED,
         accept: |cast, bytes| check_announcement(cast, bytes, &[data_head(cast), status_head(cast)], None),
     }
 }

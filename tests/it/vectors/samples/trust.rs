@@ -58,7 +58,6 @@ pub(super) fn trust_list(cast: &Cast) -> Sample {
         meanings: &[TRUST_LIST],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let list = TrustList::open(bytes, NETWORK, &secret("trust").public()).map_err(text)?;
             same(&list, &cast.trust)
@@ -76,7 +75,6 @@ pub(super) fn party_credential(cast: &Cast) -> Sample {
         meanings: &[CLAIMS, CREDENTIAL],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let read = Credential::open(bytes, NETWORK).map_err(text)?;
             let mut put_in = terms(&cast.party);
@@ -97,7 +95,6 @@ pub(super) fn node_delegation(cast: &Cast) -> Sample {
         meanings: &[CLAIMS, DELEGATION],
         records: Vec::new(),
         further: Vec::new(),
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let chain = Chain { delegation: bytes.to_vec(), ..cast.chain.clone() };
             let speaker = chain.verify(&cast.context()).map_err(text)?;
@@ -136,7 +133,6 @@ pub(super) fn party_card(cast: &Cast) -> Sample {
         meanings: &[CARD],
         records: Vec::new(),
         further: vec![("kademlia_key", hex(&kad_key(NETWORK, &cast.party, cast.delegation.slot)))],
-        unsigned_bits: &[],
         accept: |cast, bytes| {
             let card = PartyCard::verify(bytes, None, &cast.context()).map_err(text)?;
             same(card.card(), &inline(cast))
