@@ -1,9 +1,9 @@
 //! The core's view as people, metrics and tests see it.
 
-use super::handle::{ConflictView, FeedView, HeldView, NodeView, PeerView};
+use super::handle::{ConflictView, FeedView, HeldView, NodeView, OwnPartyView, PeerView, TrustListView};
 use crate::identity::PartyId;
 use crate::mesh::PeerInfo;
-use crate::roaming::{FeedSummary, View};
+use crate::roaming::{FeedSummary, OwnParty, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
@@ -30,6 +30,19 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         records_accepted: view.records_accepted,
         records_refused: view.records_refused,
         full_loads: view.full_loads,
+        own: view.parties.iter().map(own_view).collect(),
+        trust_list: TrustListView { seq: view.trust_list.0, until_unix_s: view.trust_list.1 },
+        clock_off_ms: view.clock.off_ms(),
+        signs: !view.clock.is_wrong(),
+    }
+}
+
+fn own_view(own: &OwnParty) -> OwnPartyView {
+    OwnPartyView {
+        party: own.party.to_text(),
+        epoch: own.epoch,
+        delegation_until_unix_s: own.delegation_until_unix_s,
+        credential_until_unix_s: own.credential_until_unix_s,
     }
 }
 

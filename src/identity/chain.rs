@@ -173,6 +173,8 @@ pub(super) fn verify_parts(
         operations: delegation.operations.clone(),
         valid_from_unix_s,
         valid_until_unix_s,
+        credential_until_unix_s: credential.terms.expires_unix_s,
+        delegation_until_unix_s: delegation.expires_unix_s,
         grants,
         untrusted,
     })

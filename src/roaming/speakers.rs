@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::effect::Refusal;
 use super::input::{GossipId, Now};
-use crate::identity::{self, Chain, ChainError, Revocations, Speaker, TrustContext, TrustList};
+use crate::identity::{self, Chain, ChainError, PartyId, Revocations, Speaker, TrustContext, TrustList};
 use crate::protocol::{Announcement, Digest, NodeId};
 
 /// Chains that are kept: one or two for each of some thousand parties.
@@ -64,6 +64,26 @@ impl Speakers {
             distrusted: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_count: 0,
+        }
+    }
+
+    /// Whom this node believes.
+    pub(super) fn trust(&self) -> &TrustList {
+        &self.trust
+    }
+
+    /// Believes others from now on, and judges every chain anew but those of this node's own parties.
+    pub(super) fn believe(&mut self, trust: TrustList, is_ours: impl Fn(&PartyId) -> bool, now: Now) {
+        self.trust = trust;
+        self.distrusted.clear();
+        let (ours, others) = std::mem::take(&mut self.known)
+            .into_iter()
+            .partition(|(_, (speaker, _))| is_ours(speaker.party()));
+        self.known = ours;
+        let others: BTreeMap<Digest, (Arc<Speaker>, Chain)> = others;
+        for (_, chain) in others.into_values() {
+            // One that does not count any more is remembered as such, for a while.
+            let _distrusted = self.admit(chain, now);
         }
     }
 
