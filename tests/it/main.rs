@@ -15,4 +15,5 @@ mod push;
 mod real_data;
 mod real_demo;
 mod rebuild;
+mod reload;
 mod support;
