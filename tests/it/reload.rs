@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chargemesh::engine::NodeView;
 use chargemesh::node::NodeError;
 use chargemesh::outbound::HubClient;
 use chargemesh::roaming::ReloadError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::support::{PATIENCE, Plan, World, client, content, push_data, push_status, runtime, until, view};
+use crate::support::{PATIENCE, Plan, World, content, push_data, push_status, runtime, until, view};
 
 /// Status pushes in all, and how many a second.
 const PUSHES: usize = 1_200;
@@ -20,6 +21,9 @@ const PARTIES: [&str; 4] = ["CH*AAA", "CH*BBB", "CH*CCC", "CH*DDD"];
 
 /// EVSEs of each.
 const EVSES: usize = 10;
+
+/// Of the one backend of all parties.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 const STATUSES: [&str; 3] = ["Available", "Occupied", "OutOfService"];
 
@@ -60,6 +64,13 @@ async fn load(client: &HubClient) -> usize {
     parties.join_all().await.into_iter().sum()
 }
 
+fn with_key(mut plan: Plan) -> Plan {
+    for backend in plan.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends) {
+        backend.key = Some(chargemesh::facade::ApiKey::new(KEY));
+    }
+    plan
+}
+
 #[test]
 fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,16 +82,23 @@ fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
             Plan::new("cpo", Some("CPO:CHAAA"), dir.path()).bootstrap(emp.mesh_addresses()),
             |plan, party| plan.also(&format!("CPO:{}", party.replace('*', ""))),
         );
+        let plan = with_key(plan);
         let cpo = Arc::new(world.start(&plan).await);
-        let client = client(&cpo);
+        let url = format!("http://{}", cpo.facade_address().unwrap());
+        let client = HubClient::new(&url, Some(KEY)).unwrap();
         for operator in PARTIES {
             let ids: Vec<String> = (0..EVSES).map(|evse| format!("{operator}*E{evse}")).collect();
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             let pushed =
                 client.push_evse_data(operator, push_data("fullLoad", operator, &ids)).await.unwrap();
             assert!(pushed.result, "{pushed:?}");
+            let statuses: Vec<(&str, &str)> = ids.iter().map(|id| (*id, "Unknown")).collect();
+            let statuses = push_status("fullLoad", operator, &statuses);
+            assert!(client.push_evse_status(operator, statuses).await.unwrap().result);
         }
-        until(&emp, "the data", |view| view.view_evses == 40).await;
+        let all = PARTIES.len() * EVSES;
+        let is_all = |view: &NodeView| view.view_evses == all as u64 && view.view_statuses == all as u64;
+        until(&emp, "data and statuses", is_all).await;
 
         let begun = Instant::now();
         let rotating = tokio::spawn(rotate(world.clone(), cpo.clone(), plan.clone()));
@@ -92,7 +110,7 @@ fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
         let sent = content(&view(&cpo).await);
         let told = until(&emp, "all of it", |view| content(view) == sent).await;
         let changes: u64 = told.feeds.iter().filter(|feed| feed.kind == "status").map(|feed| feed.seq).sum();
-        assert_eq!(changes, PUSHES as u64, "every push, each once");
+        assert_eq!(changes, (PUSHES + all) as u64, "every push, each once");
         for node in [&emp, &cpo] {
             assert_eq!(view(node).await.records_refused, 0);
             assert!(node.mesh().blocked().await.unwrap().is_empty());
