@@ -15,7 +15,7 @@ use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
 use super::tell::tell;
-use super::view::node_view;
+use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
@@ -239,6 +239,15 @@ impl Runner {
                 let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
                 self.reloads.insert(call, (standing, reply));
                 inputs.push(Input::Reloaded { call, trust, parties });
+            }
+            Command::HandIn { object, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::HandIn { call, bytes: object });
+            }
+            Command::Trust { reply } => {
+                let trust = self.parts.core.trust_view(self.parts.clock.now());
+                // The asker may have gone.
+                let _gone = reply.send(trust_summary(&trust, &self.parts.parties));
             }
             Command::View { reply } => self.view(reply),
         }

@@ -25,6 +25,19 @@ pub(super) fn tell(report: &Report) {
         Report::Held { id, feed, removes } => {
             tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
         }
+        Report::IdConflict { conflict, own: true } => {
+            tracing::error!(party = %conflict.party, newcomers = conflict.newcomers.len(), "somebody else claims this id of ours; they are frozen here. Ask the issuer that vouched for them");
+        }
+        Report::IdConflict { conflict, own: false } => {
+            tracing::warn!(party = %conflict.party, newcomers = conflict.newcomers.len(), "several keys claim one id; the newcomers are frozen");
+        }
+        Report::IdConflictOver { party } => tracing::info!(%party, "nobody else claims this id any more"),
+        Report::Revoked { party, own: true } => {
+            tracing::error!(%party, "what this node speaks with was revoked: nobody believes it any more. Install a new credential or delegation");
+        }
+        Report::Revoked { party, own: false } => {
+            tracing::warn!(%party, "a credential or delegation was revoked; what it signs is ignored");
+        }
         Report::Clock { state } => tell_clock(*state),
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Deps;
 use crate::engine::{Clock, Standing, Standings};
-use crate::identity::{PartyCard, Revocations, TrustContext, Verdict, kad_key};
+use crate::identity::{PartyCard, Registry, TrustContext, Verdict, kad_key};
 use crate::mesh::{self, CardCheck, CardFacts, CardRefusal, Mesh};
 use crate::protocol::NodeId;
 
@@ -23,10 +23,10 @@ pub(super) fn check(network: &str, standings: &Standings, clock: Arc<dyn Clock>)
     let (network, standing) = (network.to_owned(), standings.subscribe());
     Arc::new(move |key: &[u8; 32], value: &[u8]| {
         let at_unix_s = clock.now().unix_s();
-        let revocations = Revocations::none();
+        let registry = Registry::empty();
         let standing = standing.borrow().clone();
         let trust = &standing.trust;
-        let context = TrustContext { network: &network, trust, revocations: &revocations, at_unix_s };
+        let context = TrustContext { network: &network, trust, registry: &registry, at_unix_s };
         let verified = PartyCard::verify(value, None, &context).map_err(|error| match error.verdict() {
             Verdict::Reject => CardRefusal::Forged("its signature or its chain does not hold"),
             Verdict::Ignore => CardRefusal::Useless("it is expired, or nobody trusted here vouches for it"),

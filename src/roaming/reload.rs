@@ -6,13 +6,15 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::compare::COMPARE_MS_MIN;
 use super::effect::{Action, Effects};
 use super::input::{CallId, Now};
 use super::speakers::Knowledge;
 use super::{OurParty, Roaming};
 use crate::identity::{PartyId, TrustList};
-use crate::protocol::FeedId;
+use crate::protocol::{FeedId, Topic};
 
 /// Why a node goes on with what it had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +128,7 @@ impl Roaming {
     fn believe(&mut self, trust: TrustList, now: Now, fx: &mut Effects) {
         let parties = &self.parties;
         self.speakers.believe(trust, |party| parties.contains_key(party), now);
+        self.judge_registry_anew(now, fx);
         let others: Vec<FeedId> =
             self.feeds.iter().filter(|(_, feed)| !feed.own).map(|(id, _)| id.clone()).collect();
         let mut dropped = Vec::new();
@@ -155,7 +158,12 @@ impl Roaming {
             let before = self.parties.insert(ours.party.clone(), ours.clone());
             let same = before.is_some_and(|b| b.speaker.delegation_hash() == ours.speaker.delegation_hash());
             // The old chain stays: heads hang on it until they are signed anew.
+            let credential = Bytes::from(ours.chain.credential.clone());
             self.speakers.keep_own(ours.speaker.clone(), ours.chain);
+            // A node may not trust its own issuer; its peers decide for themselves.
+            if let Ok(true) = self.learn(&credential, now, fx) {
+                fx.actions.push(Action::Publish { topic: Topic::Identity, bytes: credential });
+            }
             let of_party = |feed_id: &FeedId| !same && feed_id.party == ours.party;
             for (_, feed) in self.feeds.iter_mut().filter(|(feed_id, _)| of_party(feed_id)) {
                 feed.heartbeat_at_ms = now.mono_ms;

@@ -2,7 +2,7 @@
 
 use super::feed::FeedState;
 use super::{ClockState, Conflict, OurParty, Roaming};
-use crate::identity::PartyId;
+use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind};
 
@@ -25,6 +25,12 @@ pub struct View {
     pub records_refused: u64,
     /// Feeds asked for as a whole since the start.
     pub full_loads: u64,
+    /// Objects in the registry.
+    pub registry_objects: u64,
+    /// One hash over them: equal at two nodes that know the same.
+    pub registry_root: Digest,
+    /// Ids that several claim (decisions.md 20).
+    pub id_conflicts: Vec<IdConflict>,
     /// The parties of this node.
     pub parties: Vec<OwnParty>,
     /// Version of the trust list, and the first second in which it is too old, Unix time.
@@ -94,6 +100,9 @@ impl Roaming {
             parties: self.parties.values().map(own_party).collect(),
             trust_list: (trust.seq, trust.valid_until_unix_s),
             clock: self.clock_check.state(),
+            registry_objects: self.speakers.registry().len() as u64,
+            registry_root: self.speakers.registry_root_now(),
+            id_conflicts: self.id_conflicts().cloned().collect(),
             feeds,
         }
     }

@@ -17,3 +17,4 @@ mod real_demo;
 mod rebuild;
 mod reload;
 mod support;
+mod vectors;
