@@ -57,7 +57,6 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The core's view of who is who as people see it.
-
 pub(crate) fn trust_summary(trust: &TrustView, ours: &[String]) -> TrustSummary {
     let conflicts: Vec<String> = trust.conflicts.iter().map(|conflict| conflict.party.to_text()).collect();
     let issuer = |issuer: &IssuerSummary| IssuerView {

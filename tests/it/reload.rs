@@ -1,10 +1,9 @@
 //! Keys, delegations and trust lists change under load, in whole nodes and in the program itself.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chargemesh::engine::NodeView;
-use chargemesh::node::NodeError;
+use chargemesh::node::{Node, NodeError};
 use chargemesh::outbound::HubClient;
 use chargemesh::roaming::ReloadError;
 use tokio::task::JoinSet;
@@ -39,7 +38,7 @@ async fn load(client: &HubClient) -> usize {
     let mut queues = Vec::new();
     let mut parties = JoinSet::new();
     for _ in PARTIES {
-        let (queue, mut waiting) = tokio::sync::mpsc::unbounded_channel::<usize>();
+        let (queue, mut waiting) = tokio::sync::mpsc::channel::<usize>(PUSHES);
         queues.push(queue);
         let client = client.clone();
         parties.spawn(async move {
@@ -58,7 +57,7 @@ async fn load(client: &HubClient) -> usize {
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for number in 0..PUSHES {
         pace.tick().await;
-        queues[number % PARTIES.len()].send(number).unwrap();
+        queues[number % PARTIES.len()].try_send(number).unwrap();
     }
     drop(queues);
     parties.join_all().await.into_iter().sum()
@@ -75,7 +74,7 @@ fn with_key(mut plan: Plan) -> Plan {
 fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let world = Arc::new(World::new());
+        let world = World::new();
         let emp_plan = Plan::new("emp", Some("EMP:DEEMP"), dir.path());
         let emp = world.start(&emp_plan).await;
         let plan = PARTIES[1..].iter().fold(
@@ -83,7 +82,7 @@ fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
             |plan, party| plan.also(&format!("CPO:{}", party.replace('*', ""))),
         );
         let plan = with_key(plan);
-        let cpo = Arc::new(world.start(&plan).await);
+        let cpo = world.start(&plan).await;
         let url = format!("http://{}", cpo.facade_address().unwrap());
         let client = HubClient::new(&url, Some(KEY)).unwrap();
         for operator in PARTIES {
@@ -101,11 +100,10 @@ fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
         until(&emp, "data and statuses", is_all).await;
 
         let begun = Instant::now();
-        let rotating = tokio::spawn(rotate(world.clone(), cpo.clone(), plan.clone()));
-        let good = timeout(PATIENCE * 2, load(&client)).await.unwrap();
+        let both = async { tokio::join!(load(&client), rotate(&world, &cpo, plan.clone())) };
+        let (good, ()) = timeout(PATIENCE * 2, both).await.unwrap();
         println!("{PUSHES} pushes in {:?}", begun.elapsed());
         assert_eq!(good, PUSHES);
-        rotating.await.unwrap();
 
         let sent = content(&view(&cpo).await);
         let told = until(&emp, "all of it", |view| content(view) == sent).await;
@@ -120,13 +118,13 @@ fn keys_rotate_three_times_under_200_pushes_a_second_and_none_is_lost() {
         let own = view(&cpo).await;
         assert!(own.own.iter().all(|own| own.epoch == 4), "{:?}", own.own);
         assert_eq!(own.trust_list.seq, 2);
-        Arc::into_inner(cpo).unwrap().shutdown().await;
+        cpo.shutdown().await;
         emp.shutdown().await;
     });
 }
 
 /// Three times other keys and delegations, once with another trust list, and what cannot be taken.
-async fn rotate(world: Arc<World>, cpo: Arc<chargemesh::node::Node>, mut plan: Plan) {
+async fn rotate(world: &World, cpo: &Node, mut plan: Plan) {
     let rotations_end = PUSHES / PUSHES_PER_S;
     let wait = Duration::from_secs(rotations_end as u64) / 5;
     let mut trust = world.trust();
