@@ -13,7 +13,7 @@ use chargemesh::outbound::{HubClient, Received};
 
 use super::EXIT_FOUND;
 use super::text::print;
-use table::{Table, age, grouped, shown};
+use table::{Table, age, grouped, left, shown};
 
 /// The node to ask.
 #[derive(clap::Args)]
@@ -175,6 +175,30 @@ fn node_lines(root: &Node<'_>, out: &mut Lines) {
         count("records_accepted"),
         count("records_refused")
     ));
+    trust_lines(root, out);
+}
+
+/// Until when the node speaks for its parties, and what is wrong with its clock.
+fn trust_lines(root: &Node<'_>, out: &mut Lines) {
+    let now_s = now_unix_ms() / 1_000;
+    for own in items(root, "own") {
+        let left = |name| left(now_s, number(own, name));
+        out.line(&format!(
+            "  {}: delegation {}, credential {}",
+            shown(&text(own, "party")),
+            left("delegation_until_unix_s"),
+            left("credential_until_unix_s")
+        ));
+    }
+    if let Some(list) = root.field("trust_list") {
+        let until = left(now_s, number(list, "until_unix_s"));
+        out.line(&format!("  trust list {}: {until}", number(list, "seq")));
+    }
+    if !flag(root, "signs") {
+        out.line(
+            "  SIGNS NOTHING: other parties agree that the clock of this machine is wrong. Set it right.",
+        );
+    }
 }
 
 fn peer_table(root: &Node<'_>, out: &mut Lines) {

@@ -1,19 +1,25 @@
 //! `chargemesh run`: one node, until it is told to stop.
 
+mod ends;
+mod files;
+mod reload;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use chargemesh::config::{Config, LogConfig, LogFormat, Origin, Override, environment_overrides};
-use chargemesh::engine::{Clock, EngineError, SystemClock};
+use chargemesh::engine::{EngineError, SystemClock};
 use chargemesh::identity::PartyId;
-use chargemesh::node::{self, Deps, Identity, Node};
+use chargemesh::node::{self, Deps, Node};
 use tracing_subscriber::EnvFilter;
 
 use super::EXIT_FAILED;
+use ends::Ends;
+use files::Files;
+use reload::Loaded;
 
 /// Libraries that report at `info` or `warn` what is no news for the operator of a node. A filter that names
 /// one of them goes over this.
@@ -22,11 +28,8 @@ const QUIET_LIBRARIES: &str = "libp2p_swarm=warn,libp2p_kad=error,rusqlite_migra
 /// How often the node looks whether it is still whole and what is about to end.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Hours before an end at which it is told, and told again.
-const WARNING_HOURS: [u64; 2] = [48, 24];
-
-/// An hour in seconds.
-const HOUR_S: u64 = 3_600;
+/// How often the node looks whether the files that say who it is have changed.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Exit code after a second Ctrl-C: 128 and the number of SIGINT, as shells have it.
 const EXIT_INTERRUPTED: i32 = 130;
@@ -56,18 +59,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config, &overrides(&args))?;
     start_log(&config.log)?;
     let clock = SystemClock::start();
+    let files = Files::of(&config);
     let (settings, identity) = node::load(&config, clock.now().unix_s())?;
     let mut ends = Ends::of(&identity);
     ends.warn(clock.now().unix_s());
     let parties: Vec<PartyId> = identity.parties.iter().map(|party| party.party.clone()).collect();
     let network = settings.mesh.network.clone();
     let mut stop = StopSignals::new()?;
+    let mut hangup = Hangup::new()?;
     let node = tokio::select! {
         started = Node::start(settings, identity, Deps::system(seed()?)) => started?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
     announce(&node, &network, &parties);
-    let whole = watch(&node, &mut ends, &clock, &mut stop).await;
+    let mut loaded = Loaded { args: &args, network: &network, clock, files, ends };
+    let whole = watch(&node, &mut loaded, &mut hangup, &mut stop).await;
     say("stopping; a second Ctrl-C stops at once");
     tokio::select! {
         () = node.shutdown() => {}
@@ -85,17 +91,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Returns when the node is to stop: told by a signal, or because its engine has ended.
 async fn watch(
     node: &Node,
-    ends: &mut Ends,
-    clock: &Arc<dyn Clock>,
+    loaded: &mut Loaded<'_>,
+    hangup: &mut Hangup,
     stop: &mut StopSignals,
 ) -> Result<(), EngineError> {
     let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    let mut files_interval = tokio::time::interval(FILES_INTERVAL);
     loop {
         tokio::select! {
             () = stop.next() => return Ok(()),
+            () = hangup.next() => loaded.take(node, "SIGHUP").await,
+            _ = files_interval.tick() => {
+                loaded.look(node).await;
+                continue;
+            }
             _ = interval.tick() => {}
         }
-        ends.warn(clock.now().unix_s());
+        loaded.ends.warn(loaded.clock.now().unix_s());
         if let Some(engine) = node.engine()
             && let Err(error @ EngineError::Stopped) = engine.view().await
         {
@@ -167,53 +179,6 @@ fn say(line: &str) {
     }
 }
 
-/// What ends by itself: credentials and delegations, and the trust list.
-struct Ends(Vec<End>);
-
-struct End {
-    what: String,
-    at_unix_s: u64,
-    /// How many of the warnings were given, the end itself counted.
-    warned: usize,
-}
-
-impl Ends {
-    fn of(identity: &Identity) -> Ends {
-        let parties = identity.parties.iter().map(|party| {
-            let (_, at_unix_s) = party.speaker.validity();
-            (format!("the credential or delegation of {}", party.party), at_unix_s)
-        });
-        let trust = ("the trust list of this node".to_owned(), identity.trust.valid_until_unix_s);
-        Ends(parties.chain([trust]).map(|(what, at_unix_s)| End { what, at_unix_s, warned: 0 }).collect())
-    }
-
-    fn warn(&mut self, now_unix_s: u64) {
-        for end in &mut self.0 {
-            let Some(hours) = end.due(now_unix_s) else { continue };
-            match hours {
-                0 => tracing::error!("{} has ended: nothing signed under it counts any more", end.what),
-                hours => {
-                    tracing::warn!(
-                        "{} ends in {hours} hours, then others stop listening: see `chargemesh renew`",
-                        end.what
-                    )
-                }
-            }
-        }
-    }
-}
-
-impl End {
-    /// The hours that are left, rounded up, if they are to be told now; each warning is given once.
-    fn due(&mut self, now_unix_s: u64) -> Option<u64> {
-        let left_s = self.at_unix_s.saturating_sub(now_unix_s);
-        let passed = WARNING_HOURS.iter().chain(&[0]).filter(|hours| left_s <= **hours * HOUR_S).count();
-        let is_new = passed > self.warned;
-        self.warned = passed;
-        is_new.then(|| left_s.div_ceil(HOUR_S))
-    }
-}
-
 /// What tells a node to stop.
 struct StopSignals {
     #[cfg(unix)]
@@ -254,24 +219,37 @@ impl StopSignals {
     }
 }
 
+/// What tells a node to load its files anew; elsewhere than on Unix it only looks at them.
+struct Hangup(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangup {
+    #[cfg(unix)]
+    fn new() -> anyhow::Result<Hangup> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Hangup(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?))
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> anyhow::Result<Hangup> {
+        Ok(Hangup())
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_warning_is_given_once() {
-        let mut end = End { what: String::new(), at_unix_s: 1_000 * HOUR_S, warned: 0 };
-        let at = |hours_left: u64| (1_000 - hours_left) * HOUR_S;
-        assert_eq!(end.due(at(100)), None);
-        assert_eq!(end.due(at(48)), Some(48));
-        assert_eq!(end.due(at(47)), None);
-        assert_eq!(end.due(at(20)), Some(20), "a machine that slept is told late, but told");
-        assert_eq!(end.due(at(10)), None);
-        assert_eq!(end.due(at(0)), Some(0));
-        assert_eq!(end.due(at(0) + 5), None);
-        let mut late = End { what: String::new(), at_unix_s: 0, warned: 0 };
-        assert_eq!(late.due(7), Some(0), "not three warnings, but the last");
-    }
 
     #[test]
     fn flags_come_last() {

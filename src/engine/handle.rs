@@ -5,11 +5,13 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::identity::PartyId;
+use super::standing::Standing;
+use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::Kind;
+use crate::roaming::{OurParty, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -29,6 +31,9 @@ pub enum EngineError {
     /// Storage refused; nothing was changed.
     #[error("the node could not store the change, nothing was changed: {0}")]
     Storage(String),
+    /// What was loaded anew cannot take the place of what is in use; nothing was changed.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Stopped,
@@ -52,6 +57,10 @@ pub(crate) enum Command {
     Confirm {
         held: u64,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    Reload {
+        standing: Arc<Standing>,
+        reply: oneshot::Sender<Result<(), EngineError>>,
     },
     HandIn {
         object: Bytes,
@@ -133,6 +142,16 @@ impl Engine {
         self.ask(|reply| Command::Confirm { held, reply }).await?
     }
 
+    /// Replaces the trust list, delegations and message keys of the node's parties while it runs. Returns
+    /// when they are in use and what is signed under them is committed.
+    ///
+    /// # Errors
+    /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
+    pub async fn reload(&self, trust: TrustList, parties: Vec<OurParty>) -> Result<(), EngineError> {
+        let standing = Arc::new(Standing { trust, parties });
+        self.ask(|reply| Command::Reload { standing, reply }).await?
+    }
+
     /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept
     /// and told to everybody. Returns after the durable commit.
     pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {
@@ -190,6 +209,37 @@ pub struct NodeView {
     pub registry_root: String,
     /// Ids that several keys claim, as `ROLE:ID`.
     pub id_conflicts: Vec<String>,
+    /// Under what our parties speak, and until when.
+    pub own: Vec<OwnPartyView>,
+    /// Whom this node believes.
+    pub trust_list: TrustListView,
+    /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
+    /// in the last quarter of an hour. `None` if nobody was.
+    pub clock_off_ms: Option<i64>,
+    /// Whether the node signs: not while enough parties agree that its clock is wrong.
+    pub signs: bool,
+}
+
+/// Under what a party of this node speaks.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OwnPartyView {
+    /// The party, as `ROLE:ID`.
+    pub party: String,
+    /// Epoch of the delegation.
+    pub epoch: u64,
+    /// First second in which the delegation counts no more, Unix time.
+    pub delegation_until_unix_s: u64,
+    /// The same of the credential.
+    pub credential_until_unix_s: u64,
+}
+
+/// The trust list in use.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct TrustListView {
+    /// Its version.
+    pub seq: u64,
+    /// First second in which it is too old, Unix time.
+    pub until_unix_s: u64,
 }
 
 /// Who is who, and who vouches for it.

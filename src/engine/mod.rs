@@ -7,15 +7,18 @@ mod handle;
 mod run;
 mod serve;
 mod spawner;
+mod standing;
 mod store;
+mod tell;
 mod view;
 
 pub use clock::{Clock, SystemClock};
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, PartyView,
-    PeerView, PushOutcome, TrustSummary,
+    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
+    PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
+pub(crate) use standing::{Standing, Standings};
 pub(crate) use store::Store;

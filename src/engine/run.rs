@@ -12,13 +12,15 @@ use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::spawner::Spawn;
+use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
+use super::tell::tell;
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
-    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, Report, RequestId, Roaming, SyncId,
+    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, RequestId, Roaming, SyncId,
 };
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
@@ -40,6 +42,8 @@ pub(crate) struct Parts {
     /// Our parties, as `ROLE:ID`, for people.
     pub(crate) parties: Vec<String>,
     pub(crate) restore: Restore,
+    /// What `restore` makes the core anew with.
+    pub(crate) standings: Standings,
     pub(crate) store: Store,
     pub(crate) mesh: Mesh,
     pub(crate) events: mpsc::Receiver<MeshEvent>,
@@ -50,12 +54,16 @@ pub(crate) struct Parts {
     pub(crate) stop: CancellationToken,
 }
 
+/// Who waits for a reload, and what for.
+type Reloading = (Arc<Standing>, oneshot::Sender<Result<(), EngineError>>);
+
 type Reply = oneshot::Sender<Result<PushOutcome, EngineError>>;
 
 /// The engine while it runs.
 pub(crate) struct Runner {
     parts: Parts,
     calls: BTreeMap<CallId, Reply>,
+    reloads: BTreeMap<CallId, Reloading>,
     gossip: BTreeMap<GossipId, GossipToken>,
     asks: BTreeMap<AskId, AskToken>,
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
@@ -79,6 +87,7 @@ impl Runner {
         Runner {
             parts,
             calls: BTreeMap::new(),
+            reloads: BTreeMap::new(),
             gossip: BTreeMap::new(),
             asks: BTreeMap::new(),
             credits: Vec::new(),
@@ -226,6 +235,11 @@ impl Runner {
                 self.calls.insert(call, reply);
                 inputs.push(Input::Confirm { call, held });
             }
+            Command::Reload { standing, reply } => {
+                let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
+                self.reloads.insert(call, (standing, reply));
+                inputs.push(Input::Reloaded { call, trust, parties });
+            }
             Command::HandIn { object, reply } => {
                 self.calls.insert(call, reply);
                 inputs.push(Input::HandIn { call, bytes: object });
@@ -343,6 +357,15 @@ impl Runner {
                     let _gone = reply.send(Ok(PushOutcome { result, status }));
                 }
             }
+            Action::Reloaded { call, outcome } => {
+                if let Some((standing, reply)) = self.reloads.remove(&call) {
+                    if outcome.is_ok() {
+                        self.parts.standings.send_replace(standing);
+                    }
+                    // It is in use, whether anybody waits or not.
+                    let _gone = reply.send(outcome.map_err(EngineError::from));
+                }
+            }
             Action::Report(report) => tell(&report),
         }
     }
@@ -359,6 +382,9 @@ impl Runner {
 
     fn refuse_calls(&mut self, error: &EngineError) {
         for reply in std::mem::take(&mut self.calls).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+        for (_, reply) in std::mem::take(&mut self.reloads).into_values() {
             let _gone = reply.send(Err(error.clone()));
         }
     }
@@ -412,45 +438,5 @@ async fn due_in(wait_ms: u64) {
     match wait_ms {
         0 => tokio::task::yield_now().await,
         _ => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
-    }
-}
-
-/// Tells the operator of the node.
-fn tell(report: &Report) {
-    match report {
-        Report::Conflict { key, kind, shown, claimed_by } if claimed_by.len() > 1 => {
-            let claimed_by: Vec<String> = claimed_by.iter().map(ToString::to_string).collect();
-            let shown = shown.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            let kind = kind.name();
-            tracing::warn!(evse = %key, kind, shown, claimed_by = claimed_by.join(", "), "an EVSE is claimed by several parties");
-        }
-        Report::Conflict { key, .. } => tracing::info!(evse = %key, "a claim conflict is over"),
-        Report::Equivocation { feed } => {
-            tracing::error!(%feed, "the writer showed two histories; the feed is frozen until a higher incarnation");
-        }
-        Report::Inconsistent { feed } => {
-            tracing::error!(%feed, "the writer's records do not yield the root that it signed");
-        }
-        Report::Repaired { feed, records } => tracing::info!(%feed, records, "repaired"),
-        Report::OwnFeedBehind { feed } => {
-            tracing::warn!(%feed, "peers hold a newer state of this feed of ours: taking it back from them");
-        }
-        Report::Held { id, feed, removes } => {
-            tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
-        }
-        Report::IdConflict { conflict, own: true } => {
-            tracing::error!(party = %conflict.party, newcomers = conflict.newcomers.len(), "somebody else claims this id of ours; they are frozen here. Ask the issuer that vouched for them");
-        }
-        Report::IdConflict { conflict, own: false } => {
-            tracing::warn!(party = %conflict.party, newcomers = conflict.newcomers.len(), "several keys claim one id; the newcomers are frozen");
-        }
-        Report::IdConflictOver { party } => tracing::info!(%party, "nobody else claims this id any more"),
-        Report::Revoked { party, own: true } => {
-            tracing::error!(%party, "what this node speaks with was revoked: nobody believes it any more. Install a new credential or delegation");
-        }
-        Report::Revoked { party, own: false } => {
-            tracing::warn!(%party, "a credential or delegation was revoked; what it signs is ignored");
-        }
-        Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }
 }

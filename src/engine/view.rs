@@ -1,11 +1,12 @@
 //! The core's view as people, metrics and tests see it.
 
 use super::handle::{
-    ConflictView, FeedView, HeldView, IssuerView, NodeView, PartyView, PeerView, TrustSummary,
+    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartyView, PeerView, TrustListView,
+    TrustSummary,
 };
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
-use crate::roaming::{FeedSummary, IssuerSummary, PartySummary, TrustView, View};
+use crate::roaming::{FeedSummary, IssuerSummary, OwnParty, PartySummary, TrustView, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
@@ -35,6 +36,19 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         registry_objects: view.registry_objects,
         registry_root: hex(&view.registry_root),
         id_conflicts: view.id_conflicts.iter().map(|conflict| conflict.party.to_text()).collect(),
+        own: view.parties.iter().map(own_view).collect(),
+        trust_list: TrustListView { seq: view.trust_list.0, until_unix_s: view.trust_list.1 },
+        clock_off_ms: view.clock.off_ms(),
+        signs: !view.clock.is_wrong(),
+    }
+}
+
+fn own_view(own: &OwnParty) -> OwnPartyView {
+    OwnPartyView {
+        party: own.party.to_text(),
+        epoch: own.epoch,
+        delegation_until_unix_s: own.delegation_until_unix_s,
+        credential_until_unix_s: own.credential_until_unix_s,
     }
 }
 
@@ -43,7 +57,6 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The core's view of who is who as people see it.
-
 pub(crate) fn trust_summary(trust: &TrustView, ours: &[String]) -> TrustSummary {
     let conflicts: Vec<String> = trust.conflicts.iter().map(|conflict| conflict.party.to_text()).collect();
     let issuer = |issuer: &IssuerSummary| IssuerView {

@@ -118,6 +118,7 @@ impl From<EngineError> for Answer {
         match error {
             EngineError::Busy => Answer::busy(),
             EngineError::Storage(_) => Answer::storage(&error.to_string()),
+            EngineError::Reload(_) => Answer::broken(&error.to_string()),
             EngineError::Stopped => {
                 let info = error.to_string();
                 let answer = Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(&info));

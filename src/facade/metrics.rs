@@ -52,6 +52,11 @@ struct Feed {
     kind: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Own {
+    party: String,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The facade's counters.
@@ -120,7 +125,37 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     registry.register("feed_shadowed_records", "Records that another feed has precedence over", shadowed);
     registry.register("feed_in_sync", "1 if the feed is what its newest head was signed over", in_sync);
     registry.register("feed_age_seconds", "Time since the writer confirmed the feed", age);
+    ends(&mut registry, view, now_unix_ms);
     registry
+}
+
+/// When what this node speaks and believes under ends; negative when it has ended.
+fn ends(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
+    let left_s = |until_unix_s: u64| until_unix_s as f64 - now_unix_ms as f64 / 1000.0;
+    let number = |value: f64| {
+        let gauge = FloatGauge::default();
+        gauge.set(value);
+        gauge
+    };
+    let (delegations, credentials) =
+        (Family::<Own, FloatGauge>::default(), Family::<Own, FloatGauge>::default());
+    for own in &view.own {
+        let label = Own { party: own.party.clone() };
+        delegations.get_or_create(&label).set(left_s(own.delegation_until_unix_s));
+        credentials.get_or_create(&label).set(left_s(own.credential_until_unix_s));
+    }
+    let help = "Time until the party's delegation to this node ends";
+    registry.register("delegation_expires_in_seconds", help, delegations);
+    registry.register("credential_expires_in_seconds", "Time until the party's credential ends", credentials);
+    let left = number(left_s(view.trust_list.until_unix_s));
+    registry.register("trust_list_expires_in_seconds", "Time until the trust list is too old", left);
+    registry.register("trust_list_version", "Version of the trust list", number(view.trust_list.seq as f64));
+    let signs = number(f64::from(u8::from(view.signs)));
+    registry.register("signs", "0 while the clock is wrong and nothing is signed", signs);
+    if let Some(off_ms) = view.clock_off_ms {
+        let help = "How far the clocks of other parties are ahead of this node's";
+        registry.register("clock_off_seconds", help, number(off_ms as f64 / 1000.0));
+    }
 }
 
 #[cfg(test)]
@@ -131,11 +166,29 @@ mod tests {
     fn the_text_has_counters_and_gauges_and_one_end() {
         let metrics = Metrics::new();
         metrics.record(Service::PushEvseData, 200, 0.01);
-        let view = NodeView { view_evses: 18_425, ..NodeView::default() };
-        let text = metrics.text(&view, 1).unwrap();
+        let own = crate::engine::OwnPartyView {
+            party: "CPO:CHABC".into(),
+            epoch: 1,
+            delegation_until_unix_s: 90,
+            credential_until_unix_s: 190,
+        };
+        let view = NodeView {
+            view_evses: 18_425,
+            own: vec![own],
+            clock_off_ms: Some(-1_500),
+            ..NodeView::default()
+        };
+        let text = metrics.text(&view, 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
-        assert!(text.contains("chargemesh_view_evses 18425"), "{text}");
+        for line in [
+            "chargemesh_view_evses 18425",
+            "chargemesh_delegation_expires_in_seconds{party=\"CPO:CHABC\"} -10",
+            "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
+            "chargemesh_clock_off_seconds -1.5",
+        ] {
+            assert!(text.contains(line), "{line} is missing in {text}");
+        }
         assert_eq!(text.matches("# EOF").count(), 1);
     }
 }

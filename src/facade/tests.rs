@@ -109,6 +109,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
+            Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()
             }

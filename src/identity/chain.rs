@@ -188,8 +188,9 @@ pub(super) fn verify_parts(
         grants: prefixes.grants,
         untrusted: prefixes.untrusted,
         counter_signed_until_unix_s: prefixes.counter_signed_until_unix_s,
-        assurance: ground.assurance(&credential.terms.party),
         credential_until_unix_s: credential.terms.expires_unix_s,
+        delegation_until_unix_s: delegation.expires_unix_s,
+        assurance: ground.assurance(&credential.terms.party),
         legal_name: credential.terms.legal_name.clone(),
     })
 }

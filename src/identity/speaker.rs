@@ -113,11 +113,12 @@ pub struct Speaker {
     pub(super) operations: BTreeSet<Operation>,
     pub(super) valid_from_unix_s: u64,
     pub(super) valid_until_unix_s: u64,
+    pub(super) credential_until_unix_s: u64,
+    pub(super) delegation_until_unix_s: u64,
     pub(super) grants: BTreeMap<CanonicalId, GrantClass>,
     pub(super) untrusted: BTreeSet<CanonicalId>,
     pub(super) counter_signed_until_unix_s: Option<u64>,
     pub(super) assurance: Assurance,
-    pub(super) credential_until_unix_s: u64,
     pub(super) legal_name: String,
 }
 
@@ -206,6 +207,12 @@ impl Speaker {
     /// First second of validity and first second after it, Unix time: credential and delegation together.
     pub fn validity(&self) -> (u64, u64) {
         (self.valid_from_unix_s, self.valid_until_unix_s)
+    }
+
+    /// First second after the credential's and after the delegation's validity, Unix time: who has to renew
+    /// them is told which.
+    pub fn ends(&self) -> (u64, u64) {
+        (self.credential_until_unix_s, self.delegation_until_unix_s)
     }
 
     /// Whether credential and delegation were valid then. A feed head is judged at its creation

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Deps, Identity};
-use crate::engine::Clock;
+use super::Deps;
+use crate::engine::{Clock, Standing, Standings};
 use crate::identity::{PartyCard, Registry, TrustContext, Verdict, kad_key};
 use crate::mesh::{self, CardCheck, CardFacts, CardRefusal, Mesh};
 use crate::protocol::NodeId;
-use crate::roaming::OurParty;
 
 /// A card is valid for 48 hours; a new one is made after a quarter of that.
 const RENEW_AFTER: Duration = Duration::from_secs(12 * 3_600);
@@ -20,12 +19,14 @@ const RENEW_AFTER: Duration = Duration::from_secs(12 * 3_600);
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Checks a card: key, chain, signature, and that it speaks of the node that signed it.
-pub(super) fn check(network: &str, identity: &Identity, clock: Arc<dyn Clock>) -> CardCheck {
-    let (network, trust) = (network.to_owned(), identity.trust.clone());
+pub(super) fn check(network: &str, standings: &Standings, clock: Arc<dyn Clock>) -> CardCheck {
+    let (network, standing) = (network.to_owned(), standings.subscribe());
     Arc::new(move |key: &[u8; 32], value: &[u8]| {
         let at_unix_s = clock.now().unix_s();
         let registry = Registry::empty();
-        let context = TrustContext { network: &network, trust: &trust, registry: &registry, at_unix_s };
+        let standing = standing.borrow().clone();
+        let trust = &standing.trust;
+        let context = TrustContext { network: &network, trust, registry: &registry, at_unix_s };
         let verified = PartyCard::verify(value, None, &context).map_err(|error| match error.verdict() {
             Verdict::Reject => CardRefusal::Forged("its signature or its chain does not hold"),
             Verdict::Ignore => CardRefusal::Useless("it is expired, or nobody trusted here vouches for it"),
@@ -43,10 +44,10 @@ pub(super) fn check(network: &str, identity: &Identity, clock: Arc<dyn Clock>) -
     })
 }
 
-/// Publishes the cards of our parties, and renews them.
+/// Publishes the cards of our parties, renews them, and publishes them anew under a new delegation.
 pub(super) fn start(
     network: &str,
-    identity: &Identity,
+    standings: &Standings,
     config: &mesh::Config,
     listening: &[String],
     mesh: &Mesh,
@@ -54,9 +55,10 @@ pub(super) fn start(
     stop: &CancellationToken,
 ) {
     let addresses = if config.announce.is_empty() { listening.to_vec() } else { config.announce.clone() };
-    let publisher = Publisher {
+    let mut standing = standings.subscribe();
+    let mut publisher = Publisher {
         network: network.to_owned(),
-        parties: identity.parties.clone(),
+        last_seq: 0,
         addresses,
         mesh: mesh.clone(),
         clock: deps.clock.clone(),
@@ -64,15 +66,22 @@ pub(super) fn start(
     let stop = stop.clone();
     deps.spawner.task(Box::pin(async move {
         while !stop.is_cancelled() {
-            let wait = if publisher.publish().await { RENEW_AFTER } else { RETRY_AFTER };
-            let _stopped = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            let now = standing.borrow_and_update().clone();
+            let wait = if publisher.publish(&now).await { RENEW_AFTER } else { RETRY_AFTER };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Ok(()) = standing.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
         }
     }));
 }
 
 struct Publisher {
     network: String,
-    parties: Vec<OurParty>,
+    /// Of the cards published last: a newer one needs a higher.
+    last_seq: u64,
     addresses: Vec<String>,
     mesh: Mesh,
     clock: Arc<dyn Clock>,
@@ -80,10 +89,11 @@ struct Publisher {
 
 impl Publisher {
     /// Whether there was somebody to take the cards.
-    async fn publish(&self) -> bool {
-        for party in &self.parties {
-            let now_s = self.clock.now().unix_s();
-            let mut card = PartyCard::of_chain(&party.chain, now_s, now_s);
+    async fn publish(&mut self, standing: &Standing) -> bool {
+        let now_s = self.clock.now().unix_s();
+        self.last_seq = now_s.max(self.last_seq + 1);
+        for party in &standing.parties {
+            let mut card = PartyCard::of_chain(&party.chain, self.last_seq, now_s);
             card.addresses.clone_from(&self.addresses);
             let key = kad_key(&self.network, &party.party, party.speaker.slot());
             let put = match card.issue(&self.network, &party.message_key) {

@@ -4,6 +4,7 @@ use crate::engine::EngineError;
 use crate::facade::FacadeError;
 use crate::identity::{ChainError, PartyId};
 use crate::mesh::MeshError;
+use crate::roaming::ReloadError;
 use crate::storage::StorageError;
 
 use super::load::LoadError;
@@ -29,6 +30,15 @@ pub enum NodeError {
     /// The facade cannot be started.
     #[error("facade: {0}")]
     Facade(#[source] FacadeError),
+    /// The node key cannot be replaced while the node runs.
+    #[error("the node key is another than the running one: a new node key needs a restart")]
+    OtherNodeKey,
+    /// What was loaded anew cannot take the place of what is in use.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+    /// The engine did not take what was loaded anew.
+    #[error(transparent)]
+    Engine(EngineError),
     /// A party's own credential does not hold here.
     #[error(
         "the credential of {party} does not hold: {source}. Is its issuer in the trust list of this node?"

@@ -21,7 +21,9 @@ pub use error::NodeError;
 pub use identity::Identity;
 pub use load::{LoadError, load};
 
-use crate::engine::{Command, Engine, Parts, Runner, Spawn, Store, Watchers};
+use crate::engine::{
+    Clock, Command, Engine, EngineError, Parts, Runner, Spawn, Standing, Standings, Store, Watchers,
+};
 use crate::facade::{self, Facade, FacadeDeps};
 use crate::mesh::{self, Mesh};
 use crate::protocol::Topic;
@@ -55,6 +57,8 @@ pub struct Node {
     mesh: Mesh,
     addresses: Vec<String>,
     facade: Option<Facade>,
+    standings: Standings,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
     stopped: tokio_util::task::TaskTracker,
 }
@@ -67,17 +71,19 @@ impl Node {
     pub async fn start(settings: Settings, identity: Identity, deps: Deps) -> Result<Node, NodeError> {
         let stop = CancellationToken::new();
         let stopped = tokio_util::task::TaskTracker::new();
+        let standing = Standing { trust: identity.trust.clone(), parties: identity.parties.clone() };
+        let (standings, _) = tokio::sync::watch::channel(Arc::new(standing));
         if identity.parties.is_empty() && settings.mesh.bootstrap_only {
-            return Node::bootstrap(settings, &identity, &deps, stop, stopped).await;
+            return Node::bootstrap(settings, &identity, &deps, standings, stop, stopped).await;
         }
         let network = settings.mesh.network.clone();
         let store = open_store(&settings.storage, &deps)?;
         upkeep::start(&store, &deps, &stop);
-        let restore = restore::restorer(&settings, &identity, &store, &deps);
+        let restore = restore::restorer(&settings, &standings, &store, &deps);
         let core = restore().await.map_err(NodeError::Restore)?;
         // Who is who concerns everybody.
         let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { vec![Topic::Identity] };
-        let (mesh, events) = start_mesh(&settings.mesh, &identity, &deps, topics)?;
+        let (mesh, events) = start_mesh(&settings.mesh, &identity, &standings, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let applied = Arc::new(Watchers::default());
         let engine = Engine::new(commands, applied.clone());
@@ -86,6 +92,7 @@ impl Node {
             core,
             parties: identity.parties.iter().map(|party| party.party.to_text()).collect(),
             restore,
+            standings: standings.clone(),
             store,
             mesh: mesh.clone(),
             events,
@@ -97,14 +104,15 @@ impl Node {
         };
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
-        cards::start(&network, &identity, &settings.mesh, &addresses, &mesh, &deps, &stop);
+        cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
         let facade = match settings.facade {
             Some(config) => {
                 Some(start_facade(config, &engine, reader.clone(), &identity, &deps, &stopped).await?)
             }
             None => None,
         };
-        Ok(Node { engine: Some(engine), reader: Some(reader), mesh, addresses, facade, stop, stopped })
+        let (engine, reader, clock) = (Some(engine), Some(reader), deps.clock);
+        Ok(Node { engine, reader, mesh, addresses, facade, standings, clock, stop, stopped })
     }
 
     /// A node without a party: it helps others to find each other, and holds nothing.
@@ -112,17 +120,48 @@ impl Node {
         settings: Settings,
         identity: &Identity,
         deps: &Deps,
+        standings: Standings,
         stop: CancellationToken,
         stopped: tokio_util::task::TaskTracker,
     ) -> Result<Node, NodeError> {
-        let (mesh, mut events) = start_mesh(&settings.mesh, identity, deps, Vec::new())?;
+        let (mesh, mut events) = start_mesh(&settings.mesh, identity, &standings, deps, Vec::new())?;
         let ended = stop.clone();
         deps.spawner.task(Box::pin(stopped.track_future(async move {
             // Nothing that happens on the mesh concerns a node without a party.
             while ended.run_until_cancelled(events.recv()).await.flatten().is_some() {}
         })));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
-        Ok(Node { engine: None, reader: None, mesh, addresses, facade: None, stop, stopped })
+        let clock = deps.clock.clone();
+        let (engine, reader, facade) = (None, None, None);
+        Ok(Node { engine, reader, mesh, addresses, facade, standings, clock, stop, stopped })
+    }
+
+    /// Goes on with another trust list, other delegations and other message keys, without a gap. The card
+    /// of each party is published anew. All is taken, or nothing.
+    ///
+    /// # Errors
+    /// [`NodeError::Reload`] and [`NodeError::OtherNodeKey`] say what needs a restart or another file,
+    /// [`NodeError::Engine`] that the node is stopping, busy, or cannot store.
+    pub async fn reload(&self, identity: Identity) -> Result<(), NodeError> {
+        let node = mesh::node_id_of_seed(&identity.node_seed).map_err(NodeError::Mesh)?;
+        if node != *self.mesh.node_id() {
+            return Err(NodeError::OtherNodeKey);
+        }
+        let Identity { trust, parties, .. } = identity;
+        if let Some(engine) = &self.engine {
+            return engine.reload(trust, parties).await.map_err(|error| match error {
+                EngineError::Reload(error) => NodeError::Reload(error),
+                error => NodeError::Engine(error),
+            });
+        }
+        if let Some(ours) = parties.first() {
+            let added = roaming::ReloadError::Parties { party: ours.party.clone(), what: "added" };
+            return Err(NodeError::Reload(added));
+        }
+        let running = self.standings.borrow().clone();
+        roaming::may_replace(&running.trust, &trust, self.clock.now().unix_s())?;
+        self.standings.send_replace(Arc::new(Standing { trust, parties }));
+        Ok(())
     }
 
     /// The engine; a bootstrap node has none.
@@ -182,6 +221,7 @@ fn open_store(config: &storage::Config, deps: &Deps) -> Result<Store, NodeError>
 fn start_mesh(
     config: &mesh::Config,
     identity: &Identity,
+    standings: &Standings,
     deps: &Deps,
     subscribe: Vec<Topic>,
 ) -> Result<(Mesh, mpsc::Receiver<mesh::MeshEvent>), NodeError> {
@@ -195,7 +235,7 @@ fn start_mesh(
         node_seed: *identity.node_seed,
         transport,
         executor: Arc::new(move |task| spawner.task(task)),
-        card_check: cards::check(&config.network, identity, deps.clock.clone()),
+        card_check: cards::check(&config.network, standings, deps.clock.clone()),
         subscribe,
         rng_seed: deps.seed,
     };

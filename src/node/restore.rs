@@ -1,11 +1,9 @@
 //! The core as storage remembers it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::{Deps, Identity, Settings};
-use crate::engine::{EngineError, Restore, Store};
+use super::{Deps, Settings};
+use crate::engine::{EngineError, Restore, Standings, Store};
 use crate::oicp::record::summarise;
 use crate::protocol::Kind;
 use crate::roaming::change::{DirectoryChange, RecordChange};
@@ -16,20 +14,20 @@ use crate::storage::{self, LedgerState, StorageError};
 const RECORDS_PER_COMMIT: usize = 1_000;
 
 /// Makes the core anew from what is stored, at the start and after storage refused a change.
-pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, deps: &Deps) -> Restore {
+pub(super) fn restorer(settings: &Settings, standings: &Standings, store: &Store, deps: &Deps) -> Restore {
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
-    let (identity, store) = (Arc::new(identity.clone()), store.clone());
+    let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
-        let (identity, store, clock) = (identity.clone(), store.clone(), clock.clone());
+        let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
         Box::pin(async move {
             let snapshot = snapshot(&store).await?;
-            let parties = identity.parties.clone();
+            let parties = standing.parties.clone();
             Ok(Roaming::restore(
                 config,
                 &network,
-                identity.trust.clone(),
+                standing.trust.clone(),
                 parties,
                 seed,
                 snapshot,

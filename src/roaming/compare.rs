@@ -24,7 +24,7 @@ const HEAD_BYTES_PER_ANSWER_MAX: usize = 768 * 1024;
 const HEADS_AT_ONCE: usize = 64;
 
 /// Shortest time between two comparisons with one peer, in milliseconds.
-const COMPARE_MS_MIN: u64 = 1_000;
+pub(super) const COMPARE_MS_MIN: u64 = 1_000;
 
 /// Peers that are compared with in one round of "soon": with more of them the rounds get longer.
 const PEERS_PER_ROUND: usize = 8;

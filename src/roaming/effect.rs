@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::change::{DirectoryChange, LedgerChange};
+use super::clock_check::ClockState;
 use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
+use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
@@ -93,6 +95,13 @@ pub enum Action {
         /// OICP `StatusCode`.
         status: StatusCode,
     },
+    /// Say whether what was loaded anew is in use.
+    Reloaded {
+        /// Which call.
+        call: CallId,
+        /// Why not.
+        outcome: Result<(), ReloadError>,
+    },
     /// Tell the operator of the node.
     Report(Report),
 }
@@ -152,6 +161,11 @@ pub enum Report {
         feed: FeedId,
         /// How many records it would remove.
         removes: u64,
+    },
+    /// The clock of this node stands otherwise to those of others than before.
+    Clock {
+        /// How.
+        state: ClockState,
     },
     /// Somebody claims an id that is known here under another key (decisions.md 20).
     IdConflict {

@@ -70,6 +70,9 @@ impl Roaming {
         if self.held.get(&held).is_some_and(|push| self.must_wait(&push.feed.party, now)) {
             return self.wait_push(Input::Confirm { call, held }, call, fx);
         }
+        if let Err(refused) = self.refuse_unless_signing() {
+            return reply(call, Err(refused), fx);
+        }
         let Some(push) = self.held.remove(&held) else {
             let info = format!("there is no held push {held}: see `chargemesh peers --held`");
             return reply(call, Err(StatusCode::with_info(Code::DataError, &info)), fx);

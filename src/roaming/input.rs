@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::identity::PartyId;
+use super::OurParty;
+use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{NodeId, Topic};
 
@@ -132,6 +133,15 @@ pub enum Input {
     SyncFailed {
         /// Which repair.
         sync: SyncId,
+    },
+    /// Trust list, delegations and keys were loaded anew. All are taken, or none.
+    Reloaded {
+        /// Who waits.
+        call: CallId,
+        /// Whom this node believes from now on.
+        trust: TrustList,
+        /// Its parties, the same as before, with their verified chains and their message keys.
+        parties: Vec<OurParty>,
     },
     /// Time passed.
     Tick,

@@ -71,7 +71,7 @@ impl Roaming {
         let mut refused = None;
         let mut accepted = false;
         for signed in &announcement.heads {
-            match self.take_head(signed, announcement.changes.as_ref(), from, now, fx) {
+            match self.take_head(signed, announcement.changes.as_ref(), from, gossip.is_some(), now, fx) {
                 Ok(()) => accepted = true,
                 Err(Stop::Unknown(delegation)) => return self.hold(delegation, message, now, fx),
                 Err(Stop::Refused(refusal)) => {
@@ -189,10 +189,15 @@ impl Roaming {
         signed: &SignedHead,
         changes: Option<&ChangeSet>,
         from: &NodeId,
+        by_gossip: bool,
         now: Now,
         fx: &mut Effects,
     ) -> Result<(), Stop> {
-        let (head, speaker) = self.verify_head(signed, now)?;
+        let (head, speaker) = self.who_signed(signed, now)?;
+        if by_gossip {
+            self.hear_clock(&speaker, head.created_unix_ms, now);
+        }
+        self.check_head(&head, &speaker, now)?;
         let known = KnownHead { head, signed: signed.clone() };
         let feed_id = known.head.feed.clone();
         // The writer is bound to the changes even where we do not need them: what is passed on is right.
@@ -235,6 +240,13 @@ impl Roaming {
 
     /// Signature, signer, scope and time: the same for every head, wherever it comes from.
     pub(super) fn verify_head(&self, signed: &SignedHead, now: Now) -> Result<(Head, Arc<Speaker>), Stop> {
+        let (head, speaker) = self.who_signed(signed, now)?;
+        self.check_head(&head, &speaker, now)?;
+        Ok((head, speaker))
+    }
+
+    /// Signature and signer.
+    fn who_signed(&self, signed: &SignedHead, now: Now) -> Result<(Head, Arc<Speaker>), Stop> {
         let network = self.speakers.network();
         let delegation = signed.delegation(network).map_err(|error| refusal_of(&error))?;
         let speaker = match self.speakers.of(&delegation, now) {
@@ -246,17 +258,22 @@ impl Roaming {
         if head.feed.party != *speaker.party() || head.epoch != speaker.epoch() {
             return Err(Refusal::Scope(format!("{} signs for {}", speaker.party(), head.feed)).into());
         }
+        Ok((head, speaker))
+    }
+
+    /// Scope and time.
+    fn check_head(&self, head: &Head, speaker: &Speaker, now: Now) -> Result<(), Refusal> {
         speaker
             .may_do(records::operation(head.feed.kind))
             .map_err(|error| Refusal::Scope(error.to_string()))?;
         let valid_then = speaker.may_at(head.created_unix_ms / 1_000).is_ok();
         if !valid_then || head.created_unix_ms > now.unix_ms + FUTURE_MS_MAX {
-            return Err(Refusal::Time.into());
+            return Err(Refusal::Time);
         }
         if head.count > self.config.records_max {
-            return Err(Refusal::NotHeld.into());
+            return Err(Refusal::NotHeld);
         }
-        Ok((head, speaker))
+        Ok(())
     }
 
     /// A newer head was learned: apply its changes if they follow on what we have, else repair.

@@ -6,6 +6,7 @@
 
 pub mod change;
 mod claims;
+mod clock_check;
 mod compare;
 mod config;
 mod effect;
@@ -18,6 +19,7 @@ mod pace;
 mod publish;
 mod records;
 mod registry;
+mod reload;
 mod repair;
 mod restore;
 mod shown;
@@ -36,20 +38,23 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use claims::{Conflict, decide};
+pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
-pub use view::{FeedSummary, View};
+pub use view::{FeedSummary, OwnParty, View};
 
 use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use change::{DirectoryChange, HeldPush, LedgerChange};
 use claims::Claims;
+use clock_check::ClockCheck;
 use pace::Pace;
 use repair::{Job, Slices};
 use speakers::Speakers;
@@ -69,7 +74,7 @@ const STALE_CHECK_MS: u64 = 60_000;
 const IDS_PER_MS_BITS: u32 = 20;
 
 /// A party of this node.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct OurParty {
     /// Who.
     pub party: PartyId,
@@ -137,6 +142,7 @@ pub struct Roaming {
     speakers: Speakers,
     feeds: BTreeMap<FeedId, Feed>,
     claims: Claims,
+    clock_check: ClockCheck,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
     notices: BTreeSet<(NodeId, Kind, EvseKey)>,
     peers: BTreeMap<NodeId, Peer>,
@@ -202,6 +208,7 @@ impl Roaming {
             speakers: Speakers::new(network.to_owned(), trust),
             feeds: BTreeMap::new(),
             claims: Claims::default(),
+            clock_check: ClockCheck::default(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -263,6 +270,7 @@ impl Roaming {
             Input::AskFailed { request } => self.ask_failed(request, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
+            Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),
         }
         fx
@@ -305,6 +313,7 @@ impl Roaming {
         self.tick_compare(now, fx);
         self.tick_registry(now, fx);
         self.tick_notices(now, fx);
+        self.tick_clock(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
@@ -326,11 +335,17 @@ impl Roaming {
         if !self.waiting_pushes.is_empty() {
             self.resume_pushes(now, fx);
         }
+        self.beat_own(now, fx);
+    }
+
+    /// Heartbeats of our feeds that are due.
+    fn beat_own(&mut self, now: Now, fx: &mut Effects) {
+        let signing = self.ready && self.may_sign();
         let due = |feed: &Feed| {
             let idle = feed.sync.is_none() && !feed.applying && feed.applied.is_some();
             feed.own && idle && now.mono_ms >= feed.heartbeat_at_ms
         };
-        let own = self.feeds.iter().filter(|(_, feed)| self.ready && due(feed));
+        let own = self.feeds.iter().filter(|(_, feed)| signing && due(feed));
         let due: Vec<FeedId> = own.map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
             self.heartbeat(&due, now, fx);
@@ -354,12 +369,17 @@ impl Roaming {
         let gone: Vec<FeedId> =
             self.feeds.iter().filter(|(_, feed)| stale(feed)).map(|(id, _)| id.clone()).collect();
         for feed_id in gone {
-            let Some(feed) = self.feeds.remove(&feed_id) else { continue };
-            for entry in feed.tree.iter() {
-                self.contest(&feed_id, &entry.key, fx);
-            }
-            fx.directory.push(DirectoryChange::Dropped { feed: feed_id });
+            self.drop_feed(&feed_id, fx);
         }
+    }
+
+    /// Forgets a feed; others that claim its EVSEs are shown instead.
+    fn drop_feed(&mut self, feed_id: &FeedId, fx: &mut Effects) {
+        let Some(feed) = self.feeds.remove(feed_id) else { return };
+        for entry in feed.tree.iter() {
+            self.contest(feed_id, &entry.key, fx);
+        }
+        fx.directory.push(DirectoryChange::Dropped { feed: feed_id.clone() });
     }
 
     fn next_id(&mut self) -> u64 {

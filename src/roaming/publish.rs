@@ -116,6 +116,7 @@ impl Roaming {
         if !self.parties.contains_key(party) {
             return Err(StatusCode::from(Code::PartnerNotFound));
         }
+        self.refuse_unless_signing()?;
         check_ids(&self.parties, party, &push)?;
         let feed_id = FeedId::public(party.clone(), push.kind);
         let changes = self.changes_of(&feed_id, &push)?;

@@ -94,7 +94,23 @@ impl Roaming {
                 fx.actions.push(Action::Report(Report::Revoked { party, own: true }));
             }
         }
-        let Some(party) = party else { return };
+        if let Some(party) = party {
+            self.settle_id(party, now, fx);
+        }
+    }
+
+    /// Another trust list: what was of no use may be of use now, and other claims may count.
+    pub(super) fn judge_registry_anew(&mut self, now: Now, fx: &mut Effects) {
+        self.refused_objects.clear();
+        let parties: Vec<PartyId> = self.speakers.registry().parties().cloned().collect();
+        for party in &parties {
+            self.settle_id(party, now, fx);
+        }
+        self.registry_at_ms = now.mono_ms;
+    }
+
+    /// Who claims a party's id; told if it is not as it was.
+    fn settle_id(&mut self, party: &PartyId, now: Now, fx: &mut Effects) {
         let conflict = self.speakers.id_conflict(party, now);
         let before = self.id_conflicts.get(party);
         if before == conflict.as_ref() {

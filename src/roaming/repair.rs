@@ -9,6 +9,7 @@ use super::feed::{Feed, KnownHead};
 use super::input::{Now, SyncId};
 use super::judge::Stop;
 use super::records::{self, Checked};
+use super::speakers::Knowledge;
 use super::tree::Tree;
 use super::{Pending, Roaming};
 use crate::oicp::id::EvseKey;
@@ -338,6 +339,33 @@ impl Roaming {
             feed.failed_at(job.peer);
         }
         self.want(&job.feed, now, fx);
+    }
+
+    /// Another trust list: what is under way for a feed that goes is broken off, the rest goes on under
+    /// what its signer is granted now.
+    pub(super) fn judge_repairs_anew(&mut self, dropped: &[FeedId], now: Now, fx: &mut Effects) {
+        self.slices.retain(|slices| !dropped.contains(&slices.feed));
+        for (sync, mut job) in std::mem::take(&mut self.jobs) {
+            if dropped.contains(&job.feed) {
+                fx.actions.push(Action::CancelSync { sync });
+                continue;
+            }
+            let signer = job.answer.as_ref().map(|staged| *staged.speaker.delegation_hash());
+            match (&mut job.answer, signer.map(|delegation| self.speakers.of(&delegation, now))) {
+                (Some(staged), Some(Knowledge::Known(speaker))) => staged.speaker = speaker,
+                (Some(_), _) => {
+                    self.sync_broken(sync, job, None, now, fx);
+                    continue;
+                }
+                (None, _) => {}
+            }
+            self.jobs.insert(sync, job);
+        }
+        for slices in &mut self.slices {
+            if let Knowledge::Known(speaker) = self.speakers.of(slices.speaker.delegation_hash(), now) {
+                slices.speaker = speaker;
+            }
+        }
     }
 
     /// Repairs that got no frame for too long, and feeds that may be asked for again.

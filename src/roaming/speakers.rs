@@ -73,6 +73,21 @@ impl Speakers {
         }
     }
 
+    /// Believes others from now on, and judges every chain anew but those of this node's own parties.
+    pub(super) fn believe(&mut self, trust: TrustList, is_ours: impl Fn(&PartyId) -> bool, now: Now) {
+        self.trust = trust;
+        self.distrusted.clear();
+        let (ours, others) = std::mem::take(&mut self.known)
+            .into_iter()
+            .partition(|(_, (speaker, _))| is_ours(speaker.party()));
+        self.known = ours;
+        let others: BTreeMap<Digest, (Arc<Speaker>, Chain)> = others;
+        for (_, chain) in others.into_values() {
+            // One that does not count any more is remembered as such, for a while.
+            let _distrusted = self.admit(chain, now);
+        }
+    }
+
     /// The network all of this is about.
     pub(super) fn network(&self) -> &str {
         &self.network

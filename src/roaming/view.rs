@@ -1,8 +1,8 @@
 //! What the core knows, for people, metrics and tests.
 
 use super::feed::FeedState;
-use super::{Conflict, Roaming};
-use crate::identity::IdConflict;
+use super::{ClockState, Conflict, OurParty, Roaming};
+use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind};
 
@@ -31,6 +31,25 @@ pub struct View {
     pub registry_root: Digest,
     /// Ids that several claim (decisions.md 20).
     pub id_conflicts: Vec<IdConflict>,
+    /// The parties of this node.
+    pub parties: Vec<OwnParty>,
+    /// Version of the trust list, and the first second in which it is too old, Unix time.
+    pub trust_list: (u64, u64),
+    /// How our clock stands to those of others.
+    pub clock: ClockState,
+}
+
+/// Under what a party of this node speaks, and until when.
+#[derive(Clone, Debug)]
+pub struct OwnParty {
+    /// Who.
+    pub party: PartyId,
+    /// Epoch of the delegation.
+    pub epoch: u64,
+    /// First second in which the delegation counts no more, Unix time.
+    pub delegation_until_unix_s: u64,
+    /// The same of the credential.
+    pub credential_until_unix_s: u64,
 }
 
 /// One feed.
@@ -69,6 +88,7 @@ impl Roaming {
         let shown = |kind| feeds.iter().filter(|f| f.feed.kind == kind).map(|f| f.count - f.shadowed).sum();
         let seen = self.claims.conflicts().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), false));
         let told = self.noticed.iter().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), true));
+        let trust = self.speakers.trust();
         View {
             conflicts: seen.chain(told).collect(),
             held: self.held.values().cloned().collect(),
@@ -77,6 +97,9 @@ impl Roaming {
             records_accepted: self.records_accepted,
             records_refused: self.records_refused,
             full_loads: self.full_loads,
+            parties: self.parties.values().map(own_party).collect(),
+            trust_list: (trust.seq, trust.valid_until_unix_s),
+            clock: self.clock_check.state(),
             registry_objects: self.speakers.registry().len() as u64,
             registry_root: self.speakers.registry_root_now(),
             id_conflicts: self.id_conflicts().cloned().collect(),
@@ -129,5 +152,15 @@ impl Roaming {
             _ => 0,
         };
         lost.count() as u64 + untrusted as u64
+    }
+}
+
+fn own_party(ours: &OurParty) -> OwnParty {
+    let (credential_until_unix_s, delegation_until_unix_s) = ours.speaker.ends();
+    OwnParty {
+        party: ours.party.clone(),
+        epoch: ours.speaker.epoch(),
+        delegation_until_unix_s,
+        credential_until_unix_s,
     }
 }

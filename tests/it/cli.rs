@@ -80,9 +80,18 @@ impl Running {
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 
-    fn signal(mut self, signal: &str) -> ExitStatus {
+    /// What it logged so far.
+    fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn send(&self, signal: &str) {
         let sent = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &sent]).status().unwrap().success());
+    }
+
+    fn signal(mut self, signal: &str) -> ExitStatus {
+        self.send(signal);
         wait_for("a node that stops", || self.child.try_wait().unwrap())
     }
 }
@@ -150,6 +159,50 @@ fn a_network_of_ones_own_in_a_few_commands() {
         refused(dir, &["renew", "cpo", "--org-key", "emp/keys/org.key"])
             .contains("not signed by this org key")
     );
+}
+
+/// Keys and delegations change on disk; the node that runs takes them, or says why not and goes on.
+#[test]
+fn a_running_node_takes_what_is_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let cpo = ["init", "cpo", "--party", "CPO:CH*ABC", "--name", "A"];
+    succeeds(
+        dir,
+        &[cpo.as_slice(), &["--facade", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"]].concat(),
+    );
+    let cpo = Running::start(dir, "cpo");
+    let url = cpo.url();
+    let epoch = || {
+        let said = succeeds(dir, &["peers", "--json", "--node", &url]);
+        let (_, rest) = said.split_once("\"epoch\":").unwrap();
+        rest.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let first = epoch();
+    assert!(succeeds(dir, &["peers", "--node", &url]).contains("CPO:CHABC: delegation ends in "));
+    let key = std::fs::read(dir.join("cpo/keys/message.key")).unwrap();
+    let said = succeeds(dir, &["renew", "cpo", "--new-message-key"]);
+    assert!(said.contains("takes it by itself"), "{said}");
+    assert_ne!(std::fs::read(dir.join("cpo/keys/message.key")).unwrap(), key);
+    let second =
+        wait_for("the new delegation, by looking at the files", || Some(epoch()).filter(|e| *e > first));
+
+    // The key does not fit the delegation any more.
+    std::fs::write(dir.join("cpo/keys/message.key"), &key).unwrap();
+    cpo.send("HUP");
+    wait_for("the complaint", || cpo.logged().contains("names another message key").then_some(()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pushed = HubClient::new(&url, None).unwrap();
+    let push = push_data("insert", "CH*ABC", &["CH*ABC*E1"]);
+    let pushed = runtime.block_on(async { pushed.push_evse_data("CH*ABC", push).await.unwrap() });
+    assert!(pushed.result, "it goes on with what it had: {pushed:?}");
+    assert_eq!(epoch(), second);
+    assert_eq!(cpo.logged().matches("were loaded anew").count(), 1, "{}", cpo.logged());
+
+    succeeds(dir, &["renew", "cpo", "--new-message-key"]);
+    cpo.send("HUP");
+    wait_for("the third delegation", || (epoch() > second).then_some(()));
+    assert_eq!(cpo.signal("TERM").code(), Some(0));
 }
 
 /// Another machine has only the files that it was given, and listens for others.

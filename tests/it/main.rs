@@ -15,5 +15,6 @@ mod push;
 mod real_data;
 mod real_demo;
 mod rebuild;
+mod reload;
 mod support;
 mod vectors;

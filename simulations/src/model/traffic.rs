@@ -131,7 +131,7 @@ impl World {
                 self.counts.syncs += 1;
                 self.send_to(node, &to, What::Sync { from: node, sync, bytes });
             }
-            Action::CancelSync { .. } => {}
+            Action::CancelSync { .. } | Action::Reloaded { .. } => {}
             Action::Penalise { node: peer, why } => {
                 let peer = self.ids.iter().position(|id| *id == peer);
                 self.violate(node, &format!("penalises node {peer:?} for {why:?}, and nobody lies"));

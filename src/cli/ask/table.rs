@@ -86,6 +86,19 @@ pub(super) fn age(now_unix_ms: u64, at_unix_ms: u64) -> String {
     }
 }
 
+/// How long something still holds; it is told in capitals if that is two days or less.
+pub(super) fn left(now_unix_s: u64, until_unix_s: u64) -> String {
+    match until_unix_s.saturating_sub(now_unix_s) {
+        0 => "HAS ENDED".to_owned(),
+        seconds @ 1..7_200 => format!("ENDS IN {} MIN", seconds / 60),
+        seconds @ 7_200..=172_800 => format!("ENDS IN {} H", seconds / 3_600),
+        seconds => match seconds / 86_400 {
+            days @ ..100_000 => format!("ends in {days} days"),
+            _ => "does not end".to_owned(),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +119,14 @@ mod tests {
             assert_eq!(age(1_000_000, at), text);
         }
         assert_eq!(age(10_000_000_000, 1), "115 days");
+        for (until, text) in [
+            (100, "HAS ENDED"),
+            (160, "ENDS IN 1 MIN"),
+            (100 + 48 * 3_600, "ENDS IN 48 H"),
+            (101 + 48 * 3_600, "ends in 2 days"),
+            (u64::MAX, "does not end"),
+        ] {
+            assert_eq!(left(100, until), text);
+        }
     }
 }

@@ -96,7 +96,7 @@ fn private_directory() -> DirBuilder {
 }
 
 #[cfg_attr(not(unix), expect(unused_variables, reason = "modes are unix"))]
-fn new_file(secret: bool) -> OpenOptions {
+pub(super) fn new_file(secret: bool) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -9,6 +9,7 @@ mod links;
 mod people;
 mod publish;
 mod random;
+mod reload;
 mod repair;
 mod restart;
 mod store;
@@ -65,6 +66,9 @@ struct Node {
     asks: BTreeMap<AskId, (usize, RequestId)>,
     lie: Option<Lie>,
     replies: BTreeMap<CallId, (bool, StatusCode)>,
+    reloads: BTreeMap<CallId, Result<(), ReloadError>>,
+    /// How far its wall clock is ahead, in milliseconds.
+    ahead_ms: i64,
     verdicts: Vec<(usize, Verdict)>,
     penalised: Vec<(usize, Misdeed)>,
     reports: Vec<Report>,
@@ -170,6 +174,17 @@ impl World {
         }
     }
 
+    /// Loads the node's people and trust list anew while it runs.
+    fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let node = &self.nodes[index];
+        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
+        let trust = node.trust.clone().unwrap();
+        self.handle(index, Input::Reloaded { call, trust, parties });
+        self.nodes[index].reloads.remove(&call).expect("an answer")
+    }
+
     fn latency(&mut self) -> u64 {
         1 + self.rng.next_u64() % LATENCY_MS_MAX
     }
@@ -259,6 +274,7 @@ impl World {
     fn handle(&mut self, index: usize, input: Input) {
         let now = self.now();
         let node = &mut self.nodes[index];
+        let now = Now { unix_ms: now.unix_ms.saturating_add_signed(node.ahead_ms), ..now };
         let Some(core) = &mut node.core else { return };
         let Effects { ledger, directory, actions } = core.handle(input, now);
         node.store.commit(ledger, directory);
@@ -306,6 +322,7 @@ impl World {
             Action::Reply { call, result, status } => {
                 assert!(node.replies.insert(call, (result, status)).is_none(), "one reply to a call");
             }
+            Action::Reloaded { call, outcome } => drop(node.reloads.insert(call, outcome)),
             Action::Report(report) => node.reports.push(report),
         }
     }

@@ -69,11 +69,21 @@ pub(super) struct Person {
     /// Tells keys apart.
     pub(super) number: u8,
     pub(super) days: u64,
+    /// Tells its message keys apart.
+    pub(super) rotation: u8,
 }
 
 impl Person {
     pub(super) fn new(id: &str, number: u8) -> Person {
-        Person { id: id.to_owned(), subs: Vec::new(), issuer: REGISTRAR, epoch: 1, number, days: 6 }
+        Person {
+            id: id.to_owned(),
+            subs: Vec::new(),
+            issuer: REGISTRAR,
+            epoch: 1,
+            number,
+            days: 6,
+            rotation: 0,
+        }
     }
 
     pub(super) fn with_subs(mut self, subs: &[&str]) -> Person {
@@ -91,7 +101,16 @@ impl Person {
     }
 
     pub(super) fn message_key(&self) -> SecretKey {
-        key(102, self.number)
+        let mut seed = [102; 32];
+        seed[30] += self.rotation;
+        seed[31] = self.number;
+        SecretKey::from_seed(&seed)
+    }
+
+    /// Another message key under a delegation of a higher epoch.
+    pub(super) fn rotate(&mut self) {
+        self.epoch += 1;
+        self.rotation += 1;
     }
 
     pub(super) fn chain(&self, node: &NodeId) -> Chain {

@@ -53,7 +53,7 @@ pub(crate) struct Plan {
     pub(crate) subs: Vec<String>,
     /// Further parties of the same node, as `EMP:DEEMP`.
     pub(crate) also: Vec<String>,
-    /// Epoch of its delegations.
+    /// Epoch of its delegations; each has a message key of its own.
     pub(crate) epoch: u64,
     /// By how many milliseconds its wall clock is ahead.
     pub(crate) ahead_ms: Arc<AtomicU64>,
@@ -168,13 +168,14 @@ impl World {
             }],
             pins: Vec::new(),
             seq: 1,
-            valid_until_unix_s: unix_s() + 86_400,
+            // The same all day, so that one version always says the same.
+            valid_until_unix_s: unix_s() / 86_400 * 86_400 + 2 * 86_400,
         }
     }
 
     /// A credential and a delegation to the node of this plan.
     pub(crate) fn chain(&self, plan: &Plan, party: &PartyId, epoch: u64) -> Chain {
-        let (org, message) = (key(&format!("org {}", plan.name)), key(&format!("message {}", plan.name)));
+        let (org, message) = (key(&format!("org {}", plan.name)), message_key(plan, epoch));
         let sub_ids: Vec<CanonicalId> = plan.subs.iter().map(|id| CanonicalId::parse(id).unwrap()).collect();
         // The same all day, so that a node which starts again has the credential that it had.
         let now = unix_s() / 86_400 * 86_400;
@@ -214,18 +215,32 @@ impl World {
 
     /// Starts a node, or says why not.
     pub(crate) async fn try_start(&self, plan: &Plan) -> Result<Node, NodeError> {
-        let mut identity = Identity::without_party(node_seed(plan), self.trust());
+        let identity = self.identity(plan, self.trust())?;
+        let mut deps = Deps::system(7);
+        deps.clock = Arc::new(Ahead { clock: deps.clock.clone(), by_ms: plan.ahead_ms.clone() });
+        Node::start(plan.settings.clone(), identity, deps).await
+    }
+
+    /// Who the node of this plan is, and whom it believes.
+    pub(crate) fn identity(&self, plan: &Plan, trust: TrustList) -> Result<Identity, NodeError> {
+        let mut identity = Identity::without_party(node_seed(plan), trust);
         for (index, party) in plan.party.iter().chain(&plan.also).enumerate() {
             let party = PartyId::parse(party).unwrap();
             // Only the first party has further ids.
             let of = Plan { subs: if index == 0 { plan.subs.clone() } else { Vec::new() }, ..plan.clone() };
             let chain = self.chain(&of, &party, plan.epoch);
-            let message_key = key(&format!("message {}", plan.name));
+            let message_key = message_key(plan, plan.epoch);
             identity.add_party(NETWORK, party, &plan.name, chain, message_key, unix_s())?;
         }
-        let mut deps = Deps::system(7);
-        deps.clock = Arc::new(Ahead { clock: deps.clock.clone(), by_ms: plan.ahead_ms.clone() });
-        Node::start(plan.settings.clone(), identity, deps).await
+        Ok(identity)
+    }
+}
+
+/// The key that signs what a plan's node says under its delegations of this epoch.
+pub(crate) fn message_key(plan: &Plan, epoch: u64) -> SecretKey {
+    match epoch {
+        1 => key(&format!("message {}", plan.name)),
+        epoch => key(&format!("message {} {epoch}", plan.name)),
     }
 }
 
