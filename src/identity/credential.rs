@@ -116,10 +116,7 @@ impl Content for Credential {
         let party = party_of(&mut claims)?;
         let (not_before_unix_s, expires_unix_s) = validity(&mut claims, CREDENTIAL_VALIDITY_S_MAX)?;
         let sub_ids = claims.ids(SUB_IDS, "sub ids", SUB_IDS_MAX)?;
-        if sub_ids.binary_search(&party.id).is_ok() {
-            let expected = "ids other than the main id";
-            return Err(FieldError::Wrong { key: SUB_IDS, name: "sub ids", expected });
-        }
+        is_without_main_id(&sub_ids, &party)?;
         let terms = CredentialTerms {
             party,
             sub_ids,
@@ -158,6 +155,17 @@ fn encode(terms: &CredentialTerms, issuer_name: &str) -> Vec<u8> {
         claims.push((NEXT_ORG_KEY_HASH, fields::bytes(hash)));
     }
     fields::encode(claims)
+}
+
+/// Ascending sub ids name the main id nowhere.
+pub(super) fn is_without_main_id(sub_ids: &[CanonicalId], party: &PartyId) -> Result<(), FieldError> {
+    match sub_ids.binary_search(&party.id) {
+        Err(_) => Ok(()),
+        Ok(_) => {
+            let expected = "ids other than the main id";
+            Err(FieldError::Wrong { key: SUB_IDS, name: "sub ids", expected })
+        }
+    }
 }
 
 /// The subject claim as a party.

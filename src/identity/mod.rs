@@ -18,10 +18,12 @@ pub mod chain;
 pub mod credential;
 pub mod delegation;
 mod fields;
+pub mod fingerprint;
 pub mod id;
 pub mod key;
 mod memo;
 pub mod purpose;
+pub mod request;
 pub mod revocation;
 pub mod sealed;
 pub mod speaker;
@@ -38,6 +40,7 @@ pub use fields::FieldError;
 pub use id::{CanonicalId, IdError, PartyId, Role};
 pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
 pub use purpose::Purpose;
+pub use request::PartyRequest;
 pub use revocation::Revocations;
 pub use sealed::{
     Hash, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek, seal,

@@ -27,11 +27,13 @@ pub enum Purpose {
     Tombstone,
     /// A new org key follows an old one: place for rotation.
     Rotation,
+    /// A party asks an issuer to vouch for it.
+    PartyRequest,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 12] = [
+    pub const ALL: [Purpose; 13] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -44,6 +46,7 @@ impl Purpose {
         Purpose::Receipt,
         Purpose::Tombstone,
         Purpose::Rotation,
+        Purpose::PartyRequest,
     ];
 
     /// The text in the protected header.
@@ -61,6 +64,7 @@ impl Purpose {
             Purpose::Receipt => "receipt",
             Purpose::Tombstone => "tombstone",
             Purpose::Rotation => "rotation",
+            Purpose::PartyRequest => "party-request",
         }
     }
 
@@ -68,7 +72,7 @@ impl Purpose {
     pub fn size_bytes_max(self) -> usize {
         match self {
             // 1,000 ids of 8 bytes and the names.
-            Purpose::PartyCredential | Purpose::NodeDelegation => 16 * 1024,
+            Purpose::PartyCredential | Purpose::NodeDelegation | Purpose::PartyRequest => 16 * 1024,
             // Fits a Kademlia record (decisions.md 22).
             Purpose::PartyCard => 8 * 1024,
             // A few thousand issuers' grants and pins; read from a local file.
