@@ -141,13 +141,8 @@ mod tests {
     #[test]
     fn nobody_can_ask_for_a_key_that_is_not_theirs() {
         assert_eq!(request().issue("test", &key(3)), Err(SealError::Signer));
-        let forged = seal(
-            Purpose::PartyRequest,
-            "test",
-            key(3).public().as_bytes(),
-            &key(3),
-            &request().encode(),
-        );
+        let forged =
+            seal(Purpose::PartyRequest, "test", key(3).public().as_bytes(), &key(3), &request().encode());
         assert_eq!(PartyRequest::open(&forged.unwrap(), "test").unwrap_err(), SealError::Signer);
     }
 
