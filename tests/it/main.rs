@@ -16,3 +16,4 @@ mod real_data;
 mod real_demo;
 mod rebuild;
 mod support;
+mod trust_cli;

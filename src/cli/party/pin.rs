@@ -90,12 +90,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         "this node speaks for {} itself: a card of that id is its own, or somebody else claims it",
         terms.party
     );
-    let sub_ids: BTreeSet<CanonicalId> = args.subs.iter().cloned().collect();
-    if let Some(foreign) = sub_ids.iter().find(|id| !terms.sub_ids.contains(id)) {
+    if let Some(foreign) = args.subs.iter().find(|id| !terms.sub_ids.contains(id)) {
         bail!("{foreign} is not among the ids of this card: {}", ids(&terms.sub_ids));
     }
+    let old = node.pins.pin(&terms.party).cloned();
+    // What was believed before goes on, if it is still the same key.
+    let before = old.iter().filter(|old| old.org_key == terms.org_key).flat_map(|old| &old.sub_ids);
+    let sub_ids: BTreeSet<CanonicalId> = before.chain(&args.subs).cloned().collect();
     let pin = Pin { party: terms.party.clone(), org_key: terms.org_key, sub_ids };
-    let old = node.pins.pin(&pin.party).cloned();
     if old.as_ref().is_some_and(|old| old.org_key != pin.org_key) && !args.replace {
         bail!(
             "{} is pinned with another org key: this card is of somebody else, or the party changed its key. Ask \

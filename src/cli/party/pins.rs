@@ -8,8 +8,8 @@ use chargemesh::identity::{PartyId, Pin, SecretKey, TrustList};
 
 use crate::cli::files;
 
-/// Pins end when somebody ends them: the last second of the year 9999, the last that can be shown as a day.
-const VALID_UNTIL_UNIX_S: u64 = 253_402_300_799;
+/// Pins end when somebody ends them: the first second of the year 9999.
+const VALID_UNTIL_UNIX_S: u64 = 253_370_764_800;
 
 /// The list of a new node, which believes itself.
 pub(super) fn first(own: Pin) -> TrustList {

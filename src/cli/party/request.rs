@@ -15,10 +15,10 @@ use chargemesh::node;
 
 use super::delegate::{CREDENTIAL_DAYS, Validity, delegation};
 use super::{party_id, pins};
-use crate::cli::addresses::{self, free_port};
+use crate::cli::addresses::{self, free_port, is_dialable, with_peer_id};
 use crate::cli::files::{self, NewFile};
-use crate::cli::fingerprint::Shown;
-use crate::cli::keys::{facade_key, key_file, random, random_key};
+use crate::cli::fingerprint::{Shown, line};
+use crate::cli::keys::{facade_key, key_file, peer_id, random, random_key};
 use crate::cli::settings::Settings;
 use crate::cli::text::{DAY_S, day, shell};
 
@@ -70,14 +70,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let keys = Keys::new()?;
     let request = requested(args, party_id(&args.party)?, &keys, now_unix_s);
     let bytes = request.issue(&args.network, &keys.org).context("the request cannot be made")?;
-    let mut new = vec![settings(args, &request.party)?];
+    let listen = match args.listen.is_empty() {
+        true => vec![format!("/ip4/127.0.0.1/tcp/{}", free_port()?)],
+        false => args.listen.clone(),
+    };
+    let mut new = vec![settings(args, &listen, &request.party)?];
     new.extend(keys.files());
     new.extend(own_word(args, &request, &keys, now_unix_s)?);
     new.push(signed(files::REQUEST, bytes, "send this to an issuer"));
     files::write(&args.dir, &new)?;
     // What was written is what will be read: better to hear of a difference now than at the first start.
     node::load(&Config::load(&args.dir.join(files::SETTINGS), &[])?, now_unix_s)?;
-    report(args, &request, &new, now_unix_s);
+    println!("Made {}: a node in the network `{}`", args.dir.display(), args.network);
+    let mut text = shown(&request).lines();
+    let peer_id = peer_id(&keys.node)?;
+    let own = if args.announce.is_empty() { &listen } else { &args.announce };
+    for address in own.iter().filter(|address| is_dialable(address)) {
+        line(&mut text, "reached at", &with_peer_id(address, &peer_id));
+    }
+    print!("{text}\n{}", files::listed(&new));
+    report(args, now_unix_s);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -162,11 +174,7 @@ fn signed(name: &'static str, bytes: Vec<u8>, what: &str) -> NewFile {
     NewFile { name, content: bytes.into(), secret: false, what: what.to_owned() }
 }
 
-fn settings(args: &Args, party: &PartyId) -> anyhow::Result<NewFile> {
-    let listen = match args.listen.is_empty() {
-        true => vec![format!("/ip4/127.0.0.1/tcp/{}", free_port()?)],
-        false => args.listen.clone(),
-    };
+fn settings(args: &Args, listen: &[String], party: &PartyId) -> anyhow::Result<NewFile> {
     let facade = match args.facade {
         Some(address) => address,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
@@ -177,7 +185,7 @@ fn settings(args: &Args, party: &PartyId) -> anyhow::Result<NewFile> {
         title: format!("Node of {party} in the network `{network}`, made by `chargemesh party request`."),
         network,
         trust_signer: None,
-        listen: &listen,
+        listen,
         announce: &args.announce,
         bootstrap: &args.bootstrap,
         party: Some((&args.party, &args.name)),
@@ -192,10 +200,9 @@ fn settings(args: &Args, party: &PartyId) -> anyhow::Result<NewFile> {
     })
 }
 
-fn report(args: &Args, request: &PartyRequest, new: &[NewFile], now_unix_s: u64) {
+/// What to do next.
+fn report(args: &Args, now_unix_s: u64) {
     let dir = shell(&args.dir);
-    println!("Made {dir}: a node in the network `{}`", args.network);
-    print!("{}\n{}", shown(request).lines(), files::listed(new));
     let until = day(now_unix_s + args.validity.delegation_days * DAY_S);
     println!(
         "\nWith an issuer: send it {request}, tell it the six words on the telephone, then\n  \
