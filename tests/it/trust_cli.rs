@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use chargemesh::identity::{
-    Credential, CredentialTerms, KeyPurpose, PartyRequest, PublicKey, SecretKey, TrustList,
+    Chain, Credential, CredentialTerms, KeyPurpose, PartyCard, PartyRequest, PublicKey, SecretKey, TrustList,
 };
 use chargemesh::outbound::HubClient;
 
@@ -282,6 +282,16 @@ fn a_trust_list_is_changed_by_its_key_only_and_each_change_is_a_version() {
     assert_eq!(days, 10);
 }
 
+/// A card that was exported three days ago.
+fn old_card(dir: &Path, name: &str) -> Vec<u8> {
+    let read = |file: &str| std::fs::read(dir.join(name).join("keys").join(file)).unwrap();
+    let chain = Chain { credential: read("credential.cose"), delegation: read("delegation.cose") };
+    let key = String::from_utf8(read("message.key")).unwrap();
+    let made_unix_s = unix_s() - 3 * DAY_S;
+    let card = PartyCard::of_chain(&chain, made_unix_s, made_unix_s);
+    card.issue("friends", &SecretKey::from_text(KeyPurpose::Message, &key).unwrap()).unwrap()
+}
+
 #[test]
 fn nobody_is_pinned_by_accident() {
     let dir = tempfile::tempdir().unwrap();
@@ -310,6 +320,8 @@ fn nobody_is_pinned_by_accident() {
     assert!(refused(dir, &pin("cpo/request.cose", &["--yes"])).contains("party-card is expected"));
     damage(dir, "cpo.card", "changed.card");
     refused(dir, &pin("changed.card", &["--yes"]));
+    std::fs::write(dir.join("old.card"), old_card(dir, "cpo")).unwrap();
+    assert!(refused(dir, &pin("old.card", &["--yes"])).contains("48 hours"));
     assert_eq!(state(), before, "what is refused changes nothing");
 
     succeeds(dir, &[pin("cpo.card", &[]).as_slice(), &["--words", &theirs]].concat());
