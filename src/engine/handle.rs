@@ -53,6 +53,13 @@ pub(crate) enum Command {
         held: u64,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
     },
+    HandIn {
+        object: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    Trust {
+        reply: oneshot::Sender<TrustSummary>,
+    },
     View {
         reply: oneshot::Sender<NodeView>,
     },
@@ -126,6 +133,17 @@ impl Engine {
         self.ask(|reply| Command::Confirm { held, reply }).await?
     }
 
+    /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept
+    /// and told to everybody. Returns after the durable commit.
+    pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::HandIn { object, reply }).await?
+    }
+
+    /// Who is who right now.
+    pub async fn trust(&self) -> Result<TrustSummary, EngineError> {
+        self.ask(|reply| Command::Trust { reply }).await
+    }
+
     /// What the node knows right now.
     pub async fn view(&self) -> Result<NodeView, EngineError> {
         self.ask(|reply| Command::View { reply }).await
@@ -166,6 +184,67 @@ pub struct NodeView {
     pub records_refused: u64,
     /// Feeds asked for as a whole since the start, because nothing or nothing that fits was held.
     pub full_loads: u64,
+    /// Objects in the registry: credentials, tombstones, rotations, status lists.
+    pub registry_objects: u64,
+    /// One hash over them in hex: equal at two nodes that know the same.
+    pub registry_root: String,
+    /// Ids that several keys claim, as `ROLE:ID`.
+    pub id_conflicts: Vec<String>,
+}
+
+/// Who is who, and who vouches for it.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct TrustSummary {
+    /// Version of this node's trust list.
+    pub list_seq: u64,
+    /// First second in which it is too old to be used, unix time.
+    pub list_until_unix_s: u64,
+    /// Objects in the registry.
+    pub objects: u64,
+    /// One hash over them in hex: equal at two nodes that know the same.
+    pub root: String,
+    /// The issuers of the trust list.
+    pub issuers: Vec<IssuerView>,
+    /// Parties, one line for each org key.
+    pub parties: Vec<PartyView>,
+    /// Ids that several keys claim, as `ROLE:ID`.
+    pub conflicts: Vec<String>,
+    /// Those of them that are ours.
+    pub own_conflicts: Vec<String>,
+}
+
+/// An issuer of this node's trust list.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct IssuerView {
+    /// Name.
+    pub name: String,
+    /// Public key as text.
+    pub key: String,
+    /// `registrar` or `attester`.
+    pub class: &'static str,
+    /// Until when its newest status list holds, unix time.
+    pub status_list_until_unix_s: Option<u64>,
+}
+
+/// A party under one org key.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PartyView {
+    /// `ROLE:ID`.
+    pub party: String,
+    /// Name in the commercial register.
+    pub legal_name: String,
+    /// Org key as text.
+    pub org_key: String,
+    /// Who vouches for it.
+    pub vouched_by: Vec<String>,
+    /// Until when, unix time.
+    pub until_unix_s: u64,
+    /// Further ids.
+    pub sub_ids: Vec<String>,
+    /// Rotations known of the party.
+    pub rotations: u64,
+    /// `live`, `expired`, `revoked`, `frozen` or `one-attester`.
+    pub standing: &'static str,
 }
 
 /// One feed.

@@ -13,7 +13,7 @@ use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::spawner::Spawn;
 use super::store::{DirectoryCommit, Store};
-use super::view::node_view;
+use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
@@ -226,6 +226,15 @@ impl Runner {
                 self.calls.insert(call, reply);
                 inputs.push(Input::Confirm { call, held });
             }
+            Command::HandIn { object, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::HandIn { call, bytes: object });
+            }
+            Command::Trust { reply } => {
+                let trust = self.parts.core.trust_view(self.parts.clock.now());
+                // The asker may have gone.
+                let _gone = reply.send(trust_summary(&trust, &self.parts.parties));
+            }
             Command::View { reply } => self.view(reply),
         }
     }
@@ -428,6 +437,19 @@ fn tell(report: &Report) {
         }
         Report::Held { id, feed, removes } => {
             tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
+        }
+        Report::IdConflict { conflict, own: true } => {
+            tracing::error!(party = %conflict.party, newcomers = conflict.newcomers.len(), "somebody else claims this id of ours; they are frozen here. Ask the issuer that vouched for them");
+        }
+        Report::IdConflict { conflict, own: false } => {
+            tracing::warn!(party = %conflict.party, newcomers = conflict.newcomers.len(), "several keys claim one id; the newcomers are frozen");
+        }
+        Report::IdConflictOver { party } => tracing::info!(%party, "nobody else claims this id any more"),
+        Report::Revoked { party, own: true } => {
+            tracing::error!(%party, "what this node speaks with was revoked: nobody believes it any more. Install a new credential or delegation");
+        }
+        Report::Revoked { party, own: false } => {
+            tracing::warn!(%party, "a credential or delegation was revoked; what it signs is ignored");
         }
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }

@@ -1,9 +1,11 @@
 //! The core's view as people, metrics and tests see it.
 
-use super::handle::{ConflictView, FeedView, HeldView, NodeView, PeerView};
-use crate::identity::PartyId;
+use super::handle::{
+    ConflictView, FeedView, HeldView, IssuerView, NodeView, PartyView, PeerView, TrustSummary,
+};
+use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
-use crate::roaming::{FeedSummary, View};
+use crate::roaming::{FeedSummary, IssuerSummary, PartySummary, TrustView, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
@@ -30,6 +32,48 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         records_accepted: view.records_accepted,
         records_refused: view.records_refused,
         full_loads: view.full_loads,
+        registry_objects: view.registry_objects,
+        registry_root: hex(&view.registry_root),
+        id_conflicts: view.id_conflicts.iter().map(|conflict| conflict.party.to_text()).collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The core's view of who is who as people see it.
+
+pub(crate) fn trust_summary(trust: &TrustView, ours: &[String]) -> TrustSummary {
+    let conflicts: Vec<String> = trust.conflicts.iter().map(|conflict| conflict.party.to_text()).collect();
+    let issuer = |issuer: &IssuerSummary| IssuerView {
+        name: issuer.name.clone(),
+        key: issuer.key.to_text(KeyPurpose::Issuer),
+        class: match issuer.class {
+            IssuerClass::Registrar => "registrar",
+            IssuerClass::Attester => "attester",
+        },
+        status_list_until_unix_s: issuer.status_list_until_unix_s,
+    };
+    let party = |party: &PartySummary| PartyView {
+        party: party.party.to_text(),
+        legal_name: party.legal_name.clone(),
+        org_key: party.org_key.to_text(KeyPurpose::Org),
+        vouched_by: party.vouched_by.clone(),
+        until_unix_s: party.until_unix_s,
+        sub_ids: party.sub_ids.clone(),
+        rotations: party.rotations,
+        standing: party.standing.as_str(),
+    };
+    TrustSummary {
+        list_seq: trust.list_seq,
+        list_until_unix_s: trust.list_until_unix_s,
+        objects: trust.objects,
+        root: hex(&trust.root),
+        issuers: trust.issuers.iter().map(issuer).collect(),
+        parties: trust.parties.iter().map(party).collect(),
+        own_conflicts: conflicts.iter().filter(|party| ours.contains(party)).cloned().collect(),
+        conflicts,
     }
 }
 
@@ -43,7 +87,7 @@ fn feed_view(feed: &FeedSummary) -> FeedView {
         shadowed: feed.shadowed,
         seq: feed.seq,
         incarnation: feed.incarnation,
-        root: feed.root.iter().map(|byte| format!("{byte:02x}")).collect(),
+        root: hex(&feed.root),
         in_sync: feed.in_sync,
         state: feed.state,
         confirmed_at_unix_ms: feed.confirmed_at_unix_ms,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode as Http, header};
 use axum::response::{IntoResponse, Response};
@@ -99,6 +100,35 @@ pub(super) async fn confirm(
 ) -> Result<Answer, Answer> {
     check_admin(&shared, peer, &headers)?;
     let outcome = shared.engine.confirm(held).await?;
+    let (result, status) = (outcome.result, outcome.status);
+    Ok(Answer::ok(Acknowledgement { result, status, ..Acknowledgement::success() }.to_json()))
+}
+
+/// `GET /admin/v1/trust`: who is who, who vouches for it and until when.
+pub(super) async fn trust(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Answer> {
+    check_admin(&shared, peer, &headers)?;
+    let trust = shared.engine.trust().await?;
+    match serde_json::to_value(&trust) {
+        Ok(value) => Ok(json_answer(Http::OK, &value)),
+        Err(error) => Err(Answer::broken(&error.to_string())),
+    }
+}
+
+/// `POST /admin/v1/identity`: takes a signed object of the registry (tombstone, rotation, status list,
+/// credential; the body as it was signed) and tells it to everybody.
+pub(super) async fn hand_in(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Answer, Answer> {
+    check_admin(&shared, peer, &headers)?;
+    let object = body.map_err(|error| Answer::malformed(error.to_string()))?;
+    let outcome = shared.engine.hand_in(object).await?;
     let (result, status) = (outcome.result, outcome.status);
     Ok(Answer::ok(Acknowledgement { result, status, ..Acknowledgement::success() }.to_json()))
 }

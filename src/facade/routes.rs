@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{DefaultBodyLimit, RawPathParams, Request, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -41,6 +41,12 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(admin::metrics))
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/evse/{id}", get(admin::evse))
+        .route("/admin/v1/trust", get(admin::trust))
+        .route(
+            "/admin/v1/identity",
+            // The largest is a status list with 10,000 hashes.
+            post(admin::hand_in).layer(DefaultBodyLimit::max(512 * 1024)),
+        )
         .route("/admin/v1/held/{id}/confirm", post(admin::confirm));
     for (path, service) in SERVICES {
         router =

@@ -7,14 +7,17 @@ use thiserror::Error;
 use super::credential::Credential;
 use super::delegation::Delegation;
 use super::id::{CanonicalId, PartyId};
-use super::revocation::Revocations;
+use super::registry::Registry;
 use super::sealed::{Hash, SealError, Unverified, Verdict, Verified};
-use super::speaker::{GrantClass, Speaker};
+use super::speaker::{Assurance, GrantClass, Speaker};
 use super::trust_list::{Issuer, IssuerClass, Pin, TrustList};
 
 /// How far in the future a validity may begin and still count, seconds: clocks differ
 /// (decisions.md 23 begins to worry at a minute). An end is never stretched.
 pub const CLOCK_LEEWAY_S: u64 = 60;
+
+/// How many independent attesters stand for one registrar (design/trust.md).
+const ATTESTERS_NEEDED: usize = 2;
 
 /// Against what a chain is judged.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +26,8 @@ pub struct TrustContext<'a> {
     pub network: &'a str,
     /// Whom this node believes.
     pub trust: &'a TrustList,
-    /// What is dead.
-    pub revocations: &'a Revocations,
+    /// What else is known of everybody: what is dead, what followed what, who came first.
+    pub registry: &'a Registry,
     /// When: arrival, or for a feed head its creation (decisions.md 7). Unix time.
     pub at_unix_s: u64,
 }
@@ -92,6 +95,15 @@ pub enum ChainError {
         /// When it ended, Unix time.
         until_unix_s: u64,
     },
+    /// Another org key is known for this id, and nothing leads from it to this one (decisions.md 20).
+    #[error(
+        "somebody else is known here as {party}: this newcomer is frozen until a rotation, or the end or \
+         tombstone of the other key, settles it"
+    )]
+    Frozen {
+        /// Whose id.
+        party: PartyId,
+    },
     /// Declared dead.
     #[error("credential or delegation of {party} was revoked")]
     Revoked {
@@ -121,6 +133,7 @@ impl ChainError {
             | ChainError::NotYetValid { .. }
             | ChainError::Expired { .. }
             | ChainError::Revoked { .. }
+            | ChainError::Frozen { .. }
             | ChainError::TrustListExpired { .. } => Verdict::Ignore,
         }
     }
@@ -175,6 +188,9 @@ pub(super) fn verify_parts(
         valid_until_unix_s,
         grants,
         untrusted,
+        assurance: ground.assurance(&credential.terms.party),
+        credential_until_unix_s: credential.terms.expires_unix_s,
+        legal_name: credential.terms.legal_name.clone(),
     })
 }
 
@@ -207,6 +223,8 @@ fn open_delegation(
 /// Why this node believes the credential's main id; decides which of its other ids count.
 struct Ground<'a> {
     registrar: Option<&'a Issuer>,
+    /// Two or more, each trusted for the main id.
+    attesters: Vec<&'a Issuer>,
     pin: Option<&'a Pin>,
 }
 
@@ -218,14 +236,23 @@ impl<'a> Ground<'a> {
         }
         let party = &credential.terms.party;
         let pin = context.trust.pin(party);
-        if pin.is_some_and(|pin| pin.org_key != credential.terms.org_key) {
+        let org_key = &credential.terms.org_key;
+        if pin.is_some_and(|pin| !context.registry.follows(party, &pin.org_key, org_key)) {
             return Err(ChainError::PinnedOtherwise { party: party.clone() });
         }
         let issuer = context.trust.issuer(credential.signer());
         let registrar = issuer.filter(|issuer| issuer.class == IssuerClass::Registrar);
         let covered = |issuer: &&Issuer| issuer.is_trusted_for(party.id.country(), party.role);
+        let conflict = context.registry.id_conflict(party, context.trust, context.at_unix_s);
+        if conflict.is_some_and(|conflict| conflict.newcomers.contains(org_key)) {
+            return Err(ChainError::Frozen { party: party.clone() });
+        }
         if pin.is_some() || registrar.as_ref().is_some_and(covered) {
-            return Ok(Ground { registrar, pin });
+            return Ok(Ground { registrar, attesters: Vec::new(), pin });
+        }
+        let attesters = attesters_of(credential, context);
+        if attesters.len() >= ATTESTERS_NEEDED {
+            return Ok(Ground { registrar: None, attesters, pin });
         }
         if issuer.as_ref().is_some_and(covered) {
             return Err(ChainError::OneAttester { party: party.clone() });
@@ -233,10 +260,39 @@ impl<'a> Ground<'a> {
         Err(ChainError::UntrustedIssuer { party: party.clone() })
     }
 
+    fn assurance(&self, party: &PartyId) -> Assurance {
+        let covered = |issuer: &&Issuer| issuer.is_trusted_for(party.id.country(), party.role);
+        match self.registrar.filter(covered) {
+            Some(registrar) => Assurance::Registrar { name: registrar.name.clone() },
+            None if self.attesters.is_empty() => Assurance::Pinned,
+            None => Assurance::Attesters { names: self.attesters.iter().map(|a| a.name.clone()).collect() },
+        }
+    }
+
     fn vouches_for(&self, id: &CanonicalId, party: &PartyId) -> bool {
+        let attest = self.attesters.iter().filter(|issuer| issuer.is_trusted_for(id.country(), party.role));
         self.pin.is_some_and(|pin| pin.sub_ids.contains(id))
+            || attest.count() >= ATTESTERS_NEEDED
             || self.registrar.is_some_and(|issuer| issuer.is_trusted_for(id.country(), party.role))
     }
+}
+
+/// The attesters of the trust list who vouch for this party with this org key, each once: this credential's
+/// and those of other live credentials that are known. They vouch for the sub ids that all of them name.
+fn attesters_of<'a>(credential: &Verified<Credential>, context: &TrustContext<'a>) -> Vec<&'a Issuer> {
+    let party = &credential.terms.party;
+    let same = |other: &&Verified<Credential>| {
+        other.terms.org_key == credential.terms.org_key
+            && other.terms.expires_unix_s > context.at_unix_s
+            && !context.registry.is_credential_dead(other)
+            && credential.terms.sub_ids.iter().all(|id| other.covers(id))
+    };
+    let others = context.registry.credentials(party).filter(same).map(|other| *other.signer());
+    let signers: BTreeSet<Hash> = others.chain([*credential.signer()]).collect();
+    let trusted = |issuer: &&Issuer| {
+        issuer.class == IssuerClass::Attester && issuer.is_trusted_for(party.id.country(), party.role)
+    };
+    signers.iter().filter_map(|signer| context.trust.issuer(signer)).filter(trusted).collect()
 }
 
 /// Both valid at the time in question; the answer is when both are.
@@ -254,8 +310,10 @@ fn check_time(
     if context.at_unix_s >= until_unix_s {
         return Err(ChainError::Expired { party: party(), until_unix_s });
     }
-    let dead = |object| context.revocations.is_dead(object, context.at_unix_s);
-    if dead(credential.hash()) || dead(delegation.hash()) {
+    let terms = &credential.terms;
+    if context.registry.is_credential_dead(credential)
+        || context.registry.is_delegation_dead(&terms.party, &terms.org_key, delegation.hash())
+    {
         return Err(ChainError::Revoked { party: party() });
     }
     Ok((from_unix_s, until_unix_s))

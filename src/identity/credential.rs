@@ -29,10 +29,10 @@ pub(super) mod claim {
 }
 
 // Private claims: RFC 8392 section 9.1.1 leaves numbers below -65536 to applications.
-const SUB_IDS: i64 = -70_001;
-const LEGAL_NAME: i64 = -70_002;
-const REGISTER_NUMBER: i64 = -70_003;
-const NEXT_ORG_KEY_HASH: i64 = -70_004;
+pub(super) const SUB_IDS: i64 = -70_001;
+pub(super) const LEGAL_NAME: i64 = -70_002;
+pub(super) const REGISTER_NUMBER: i64 = -70_003;
+pub(super) const NEXT_ORG_KEY_HASH: i64 = -70_004;
 
 /// What an issuer states about a party.
 #[derive(Debug, Clone, PartialEq, Eq)]

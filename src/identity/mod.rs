@@ -23,10 +23,13 @@ pub mod id;
 pub mod key;
 mod memo;
 pub mod purpose;
+pub mod registry;
 pub mod request;
-pub mod revocation;
+pub mod rotation;
 pub mod sealed;
 pub mod speaker;
+pub mod status_list;
+pub mod tombstone;
 pub mod trust_list;
 
 #[cfg(test)]
@@ -40,10 +43,13 @@ pub use fields::FieldError;
 pub use id::{CanonicalId, IdError, PartyId, Role};
 pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
 pub use purpose::Purpose;
+pub use registry::{Added, IdConflict, Registry, RegistryError};
 pub use request::PartyRequest;
-pub use revocation::Revocations;
+pub use rotation::Rotation;
 pub use sealed::{
     Hash, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek, seal,
 };
-pub use speaker::{GrantClass, ScopeError, Speaker};
+pub use speaker::{Assurance, GrantClass, ScopeError, Speaker};
+pub use status_list::StatusList;
+pub use tombstone::{Dead, Subject, Tombstone};
 pub use trust_list::{Issuer, IssuerClass, IssuerGrant, Pin, TrustList};

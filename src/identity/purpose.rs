@@ -23,17 +23,21 @@ pub enum Purpose {
     Envelope,
     /// The receiver's word that it got an envelope.
     Receipt,
-    /// Something is dead: place for revocation.
+    /// Something is dead before its time.
     Tombstone,
-    /// A new org key follows an old one: place for rotation.
+    /// A new org key follows an old one.
     Rotation,
     /// A party asks an issuer to vouch for it.
     PartyRequest,
+    /// Which of its credentials an issuer declares dead.
+    StatusList,
+    /// Two parties agree who may do what.
+    Agreement,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 13] = [
+    pub const ALL: [Purpose; 15] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -47,6 +51,8 @@ impl Purpose {
         Purpose::Tombstone,
         Purpose::Rotation,
         Purpose::PartyRequest,
+        Purpose::StatusList,
+        Purpose::Agreement,
     ];
 
     /// The text in the protected header.
@@ -65,6 +71,8 @@ impl Purpose {
             Purpose::Tombstone => "tombstone",
             Purpose::Rotation => "rotation",
             Purpose::PartyRequest => "party-request",
+            Purpose::StatusList => "status-list",
+            Purpose::Agreement => "agreement",
         }
     }
 
@@ -77,7 +85,11 @@ impl Purpose {
             Purpose::PartyCard => 8 * 1024,
             // A few thousand issuers' grants and pins; read from a local file.
             Purpose::TrustList => 1024 * 1024,
-            Purpose::FeedHead | Purpose::Receipt | Purpose::Tombstone | Purpose::Rotation => 4 * 1024,
+            Purpose::FeedHead | Purpose::Receipt | Purpose::Agreement => 4 * 1024,
+            // They carry the credential that they are about.
+            Purpose::Tombstone | Purpose::Rotation => 18 * 1024,
+            // 10,000 hashes.
+            Purpose::StatusList => 324 * 1024,
             Purpose::Heartbeat | Purpose::ConflictNotice => 64 * 1024,
             // Batches of records and OICP messages; the transport has the tighter limit.
             Purpose::FeedAnnouncement | Purpose::Envelope => 1024 * 1024,

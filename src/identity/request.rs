@@ -3,19 +3,14 @@
 use ciborium::value::Value;
 
 use super::credential::{
-    NAME_LENGTH_MAX, SUB_IDS_MAX, claim, confirmation, confirmed_key, is_without_main_id, party_of,
+    LEGAL_NAME, NAME_LENGTH_MAX, NEXT_ORG_KEY_HASH, REGISTER_NUMBER, SUB_IDS, SUB_IDS_MAX, claim,
+    confirmation, confirmed_key, is_without_main_id, party_of,
 };
 use super::fields::{self, FieldError, Fields};
 use super::id::{CanonicalId, PartyId};
 use super::key::{PublicKey, SecretKey};
 use super::purpose::Purpose;
 use super::sealed::{Content, SealError, Unverified, Verified, seal};
-
-// Private claims, the same as the credential's.
-const SUB_IDS: i64 = -70_001;
-const LEGAL_NAME: i64 = -70_002;
-const REGISTER_NUMBER: i64 = -70_003;
-const NEXT_ORG_KEY_HASH: i64 = -70_004;
 
 /// What a party asks an issuer to state. It proves that the asker has the org key, and nothing else: who the
 /// asker is, and whether the ids are its own, is what the issuer has to find out.

@@ -311,6 +311,11 @@ impl<T> Verified<T> {
         &self.signer
     }
 
+    /// Another reading of the same signed bytes.
+    pub(super) fn map<U>(self, read: impl FnOnce(T) -> U) -> Verified<U> {
+        Verified { content: read(self.content), hash: self.hash, signer: self.signer }
+    }
+
     /// The content itself.
     pub fn into_content(self) -> T {
         self.content

@@ -22,6 +22,33 @@ pub enum GrantClass {
     IssuerOnly,
 }
 
+/// Why this node believes a party, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assurance {
+    /// This node's own pin.
+    Pinned,
+    /// One registrar of the trust list.
+    Registrar {
+        /// Its name there.
+        name: String,
+    },
+    /// Several attesters of the trust list.
+    Attesters {
+        /// Their names there.
+        names: Vec<String>,
+    },
+}
+
+impl std::fmt::Display for Assurance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Assurance::Pinned => f.write_str("pinned here"),
+            Assurance::Registrar { name } => write!(f, "registrar {name}"),
+            Assurance::Attesters { names } => write!(f, "attesters {}", names.join(", ")),
+        }
+    }
+}
+
 /// Why a verified speaker may not say something.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ScopeError {
@@ -88,12 +115,35 @@ pub struct Speaker {
     pub(super) valid_until_unix_s: u64,
     pub(super) grants: BTreeMap<CanonicalId, GrantClass>,
     pub(super) untrusted: BTreeSet<CanonicalId>,
+    pub(super) assurance: Assurance,
+    pub(super) credential_until_unix_s: u64,
+    pub(super) legal_name: String,
 }
 
 impl Speaker {
     /// For whom it speaks.
     pub fn party(&self) -> &PartyId {
         &self.party
+    }
+
+    /// Why this node believed it when the chain was verified.
+    pub fn assurance(&self) -> &Assurance {
+        &self.assurance
+    }
+
+    /// First second in which credential or delegation is no longer valid, Unix time.
+    pub fn valid_until_unix_s(&self) -> u64 {
+        self.valid_until_unix_s
+    }
+
+    /// First second in which the credential is no longer valid, Unix time.
+    pub fn credential_until_unix_s(&self) -> u64 {
+        self.credential_until_unix_s
+    }
+
+    /// Name in the commercial register, as the issuer states it.
+    pub fn legal_name(&self) -> &str {
+        &self.legal_name
     }
 
     /// Hash of the credential.

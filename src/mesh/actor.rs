@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Config;
 use super::behaviour::{Behaviour, Names};
@@ -53,6 +53,9 @@ pub(super) struct Peer {
     /// When it last asked us.
     pub(super) asked: Option<Instant>,
     pub(super) topics: BTreeSet<Topic>,
+    /// Ends what serves its streams: yamux 0.14.1 wakes no reader when we close a connection (found by the
+    /// simulation), so the tasks would wait for ever, and the peer would seem to hold more and more of them.
+    pub(super) gone: DropGuard,
 }
 
 /// Everything that the swarm's task owns.
@@ -156,7 +159,11 @@ impl Actor {
                 self.address_waiters.push(reply);
                 self.tell_addresses();
             }
-            Command::Counts { reply } => drop(reply.send(self.counts)),
+            Command::Counts { reply } => {
+                let streams_open = self.exchange_gate.held() as u64;
+                // The asker may have gone.
+                let _gone = reply.send(MeshCounts { streams_open, ..self.counts });
+            }
             Command::Blocked { reply } => {
                 drop(reply.send(self.offences.blocked().map(node_id).collect()));
             }
@@ -236,9 +243,10 @@ impl Actor {
     pub(super) fn on_opened(&mut self, opened: Opened) {
         let Opened { peer, protocol, stream, dropped } = opened;
         let is_sync = protocol == self.names.sync;
-        let streams = self.streams.clone();
+        let Some(streams) = self.streams_of(&peer) else { return };
         self.counts.streams_refused += dropped;
         if dropped > 0 {
+            tracing::debug!(%peer, dropped, "a peer opens streams faster than they are taken");
             self.offend(peer, Penalty::Flood);
         }
         let gate = if is_sync { &mut self.sync_gate } else { &mut self.exchange_gate };
@@ -254,6 +262,7 @@ impl Actor {
                 streams.spawn(sync::refuse(streams.clone(), stream));
             }
             None => {
+                tracing::debug!(%peer, "a peer holds too many lines");
                 self.counts.streams_refused += 1;
                 drop(stream);
                 self.offend(peer, Penalty::Flood);
@@ -295,7 +304,16 @@ impl Actor {
         bytes
     }
 
+    /// Tasks that end with the connection to a peer; `None` if it is gone already.
+    fn streams_of(&self, peer: &PeerId) -> Option<Streams> {
+        let gone = &self.peers.get(peer)?.gone;
+        Some(Streams { stop: gone.token().clone(), ..self.streams.clone() })
+    }
+
     pub(super) fn peer_down(&mut self, id: PeerId) {
+        if let Some(line) = self.lines.get(&id) {
+            line.disconnected();
+        }
         if self.peers.remove(&id).is_some_and(|peer| peer.up) {
             self.emit(MeshEvent::PeerDown { node: node_id(&id) });
         }

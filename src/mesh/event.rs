@@ -334,6 +334,8 @@ pub struct MeshCounts {
     pub cards_not_found: u64,
     /// Inbound streams dropped because the peer held too many.
     pub streams_refused: u64,
+    /// Streams with questions that are open to us now.
+    pub streams_open: u64,
     /// Connections closed because they had no purpose.
     pub connections_trimmed: u64,
     /// Times a peer was blocked.

@@ -62,6 +62,11 @@ impl Line {
         self.jobs.is_closed()
     }
 
+    /// The connection is gone, with the stream.
+    pub(super) fn disconnected(&self) {
+        self.table.disconnected.notify_waiters();
+    }
+
     /// Asks; what becomes of it is told by an event, unless this returns an error.
     pub(super) fn ask(&self, request: RequestId, body: Bytes, deadline: Instant) -> Result<(), AskFailure> {
         let number = {
@@ -94,6 +99,8 @@ impl Line {
 struct Table {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    /// The connection is gone: see [`super::actor::Peer::gone`].
+    disconnected: Notify,
 }
 
 #[derive(Default)]
@@ -198,6 +205,7 @@ impl Asker {
     async fn talk(&self, stream: Stream, first: Job, jobs: &mut mpsc::Receiver<Job>) -> bool {
         let (reader, writer) = stream.split();
         let ended = tokio::select! {
+            () = self.table.disconnected.notified() => Ok(false),
             read = self.hear(reader) => read.map(|()| false),
             written = self.ask(writer, first, jobs) => written.map(|()| true),
         };

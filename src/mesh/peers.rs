@@ -95,6 +95,7 @@ impl Actor {
             used: None,
             asked: None,
             topics: BTreeSet::new(),
+            gone: self.streams.stop.child_token().drop_guard(),
         });
     }
 

@@ -104,6 +104,7 @@ pub(super) struct Gate {
     all: Arc<Semaphore>,
     peers: BTreeMap<PeerId, Arc<Semaphore>>,
     per_peer_max: usize,
+    all_max: usize,
 }
 
 /// A place in a [`Gate`]; given back when dropped.
@@ -115,7 +116,7 @@ pub(super) struct Place {
 
 impl Gate {
     pub(super) fn new(per_peer_max: usize, all_max: usize) -> Gate {
-        Gate { all: Arc::new(Semaphore::new(all_max)), peers: BTreeMap::new(), per_peer_max }
+        Gate { all: Arc::new(Semaphore::new(all_max)), peers: BTreeMap::new(), per_peer_max, all_max }
     }
 
     /// A place for the peer, or `None` if it, or all together, hold too many.
@@ -126,6 +127,11 @@ impl Gate {
         self.peers.retain(|_, own| own.available_permits() < max);
         let own = self.peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(max)));
         Some(Place { _own: own.clone().try_acquire_owned().ok()?, _all: all })
+    }
+
+    /// Places taken by all.
+    pub(super) fn held(&self) -> usize {
+        self.all_max - self.all.available_permits()
     }
 
     /// Whether the peer holds a place.

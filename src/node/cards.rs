@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Deps, Identity};
 use crate::engine::Clock;
-use crate::identity::{PartyCard, Revocations, TrustContext, Verdict, kad_key};
+use crate::identity::{PartyCard, Registry, TrustContext, Verdict, kad_key};
 use crate::mesh::{self, CardCheck, CardFacts, CardRefusal, Mesh};
 use crate::protocol::NodeId;
 use crate::roaming::OurParty;
@@ -24,8 +24,8 @@ pub(super) fn check(network: &str, identity: &Identity, clock: Arc<dyn Clock>) -
     let (network, trust) = (network.to_owned(), identity.trust.clone());
     Arc::new(move |key: &[u8; 32], value: &[u8]| {
         let at_unix_s = clock.now().unix_s();
-        let revocations = Revocations::none();
-        let context = TrustContext { network: &network, trust: &trust, revocations: &revocations, at_unix_s };
+        let registry = Registry::empty();
+        let context = TrustContext { network: &network, trust: &trust, registry: &registry, at_unix_s };
         let verified = PartyCard::verify(value, None, &context).map_err(|error| match error.verdict() {
             Verdict::Reject => CardRefusal::Forged("its signature or its chain does not hold"),
             Verdict::Ignore => CardRefusal::Useless("it is expired, or nobody trusted here vouches for it"),

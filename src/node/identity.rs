@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::NodeError;
-use crate::identity::{Chain, PartyId, Revocations, SecretKey, TrustContext, TrustList};
+use crate::identity::{Chain, PartyId, Registry, SecretKey, TrustContext, TrustList};
 use crate::mesh;
 use crate::roaming::OurParty;
 
@@ -40,9 +40,9 @@ impl Identity {
         message_key: SecretKey,
         now_unix_s: u64,
     ) -> Result<(), NodeError> {
-        let revocations = Revocations::none();
+        let registry = Registry::empty();
         let context =
-            TrustContext { network, trust: &self.trust, revocations: &revocations, at_unix_s: now_unix_s };
+            TrustContext { network, trust: &self.trust, registry: &registry, at_unix_s: now_unix_s };
         let verified = chain.verify(&context);
         let speaker = verified.map_err(|source| NodeError::Credential { party: party.clone(), source })?;
         let misfit = |what| NodeError::Delegation { party: party.clone(), what };

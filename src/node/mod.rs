@@ -75,7 +75,8 @@ impl Node {
         upkeep::start(&store, &deps, &stop);
         let restore = restore::restorer(&settings, &identity, &store, &deps);
         let core = restore().await.map_err(NodeError::Restore)?;
-        let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { Vec::new() };
+        // Who is who concerns everybody.
+        let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { vec![Topic::Identity] };
         let (mesh, events) = start_mesh(&settings.mesh, &identity, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let applied = Arc::new(Watchers::default());

@@ -10,7 +10,7 @@ use crate::oicp::record::summarise;
 use crate::protocol::Kind;
 use crate::roaming::change::{DirectoryChange, RecordChange};
 use crate::roaming::{Entry, RestoredFeed, Roaming, Snapshot};
-use crate::storage::{self, StorageError};
+use crate::storage::{self, LedgerState, StorageError};
 
 /// Records read and written at once while a directory is rebuilt.
 const RECORDS_PER_COMMIT: usize = 1_000;
@@ -41,7 +41,8 @@ pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, 
 
 async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
     let reader = &store.0.reader;
-    let (own_feeds, held) = reader.restore_ledger().await.map_err(refused)?;
+    let LedgerState { feeds: own_feeds, held, identity, .. } =
+        reader.restore_ledger().await.map_err(refused)?;
     let directory = reader.restore_directory().await.map_err(refused)?;
     for feed in own_feeds.iter().filter(|own| !directory.iter().any(|feed| same(feed, own))) {
         publish_again(store, feed).await?;
@@ -52,6 +53,7 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         feeds: directory.into_iter().map(restored).collect(),
         own_feeds: own_feeds.into_iter().map(restored).collect(),
         held,
+        identity,
     })
 }
 

@@ -198,6 +198,18 @@ impl HubClient {
         self.acknowledgement(&answer)
     }
 
+    /// Hands a signed object of the registry to the node, which tells everybody.
+    ///
+    /// # Errors
+    /// As [`HubClient::push_evse_data`].
+    pub async fn hand_in(&self, object: Bytes) -> Result<Acknowledgement, OutboundError> {
+        let path = "admin/v1/identity";
+        let request = self.request(Method::POST, path)?;
+        let request = request.header("content-type", "application/cose").body(object);
+        let answer = self.send(self.as_admin(request), path).await?;
+        self.acknowledgement(&answer)
+    }
+
     /// A call of any path with any body and content type, as it came; for tests of refusals.
     ///
     /// # Errors

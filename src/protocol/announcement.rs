@@ -121,6 +121,11 @@ impl Announcement {
             return Err(ProtocolError::Invalid { what: "announcement", rule: "changes with several heads" });
         }
         let heads = heads.into_iter().map(|buf| SignedHead::from_bytes(buf.0)).collect::<Result<_, _>>()?;
-        Ok(Announcement { heads, changes: wire.1.map(|buf| ChangeSet { bytes: buf.0 }) })
+        let announcement = Announcement { heads, changes: wire.1.map(|buf| ChangeSet { bytes: buf.0 }) };
+        // The frame is under no signature: with several spellings of it anybody could make one message many.
+        if announcement.encode() != bytes {
+            return Err(ProtocolError::Invalid { what: "announcement", rule: "not spelt in the one way" });
+        }
+        Ok(announcement)
     }
 }

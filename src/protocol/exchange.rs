@@ -17,6 +17,15 @@ const HEADS_MAX: usize = 2_048;
 /// Most parties in one conflict notice.
 const CLAIMS_MAX: usize = 16;
 
+/// The beginning of the hash of an object of the registry: enough that nobody can make two that begin alike.
+pub type ObjectName = [u8; 16];
+
+/// Most names in one answer: what fits a frame; a registry with 10,000 parties has a third of it.
+const NAMES_MAX: usize = 60_000;
+
+/// Most objects asked for at once, at some 600 bytes each; what does not fit a frame is asked for again.
+pub const OBJECTS_MAX: usize = 1_024;
+
 /// Bytes of a root in a [`HeadMark`]: enough that nobody can make two roots that begin alike.
 const ROOT_PREFIX_BYTES: usize = 16;
 
@@ -30,6 +39,10 @@ pub enum Question {
     HeadsOf(Vec<HeadMark>),
     /// The credential chain behind a delegation hash.
     Chain(Digest),
+    /// "This is the root of my registry; what is in yours, if it is another?"
+    Registry(Digest),
+    /// The objects of the registry with these names.
+    Objects(Vec<ObjectName>),
     /// "You and somebody else publish the same EVSE": told to both publishers.
     Conflict(ConflictNotice),
 }
@@ -113,7 +126,11 @@ pub enum Answer {
     Heads(Vec<SignedHead>),
     /// A credential chain.
     Chain(Chain),
-    /// Taken note of.
+    /// The names of all objects of the registry, those to be read first in front.
+    Names(Vec<ObjectName>),
+    /// Objects of the registry as they were signed; fewer than asked for if they do not fit.
+    Objects(Vec<Bytes>),
+    /// Taken note of; nothing to add.
     Noted,
     /// The question is of a kind that this version does not know (`decisions.md` 21).
     Unsupported,
@@ -134,6 +151,10 @@ enum QuestionWire {
     Chain(Hash),
     #[serde(rename = "x")]
     Conflict(ConflictNotice),
+    #[serde(rename = "r")]
+    Registry(Hash),
+    #[serde(rename = "i")]
+    Objects(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +163,10 @@ enum AnswerWire {
     Heads(Limited<Buf, HEADS_MAX>),
     #[serde(rename = "c")]
     Chain(Buf, Buf),
+    #[serde(rename = "r")]
+    Names(Buf),
+    #[serde(rename = "i")]
+    Objects(Limited<Buf, OBJECTS_MAX>),
     #[serde(rename = "n")]
     Noted,
     #[serde(rename = "u")]
@@ -157,6 +182,8 @@ impl Question {
             Question::Heads(marks) => QuestionWire::Heads(marks_to_wire(marks)),
             Question::HeadsOf(marks) => QuestionWire::HeadsOf(marks_to_wire(marks)),
             Question::Chain(hash) => QuestionWire::Chain(Hash(*hash)),
+            Question::Registry(root) => QuestionWire::Registry(Hash(*root)),
+            Question::Objects(names) => QuestionWire::Objects(names_to_wire(names, OBJECTS_MAX)),
             Question::Conflict(notice) => {
                 let mut notice = notice.clone();
                 notice.claimed_by.truncate(CLAIMS_MAX);
@@ -173,6 +200,11 @@ impl Question {
             QuestionWire::Heads(marks) => Ok(Question::Heads(marks_from_wire(marks)?)),
             QuestionWire::HeadsOf(marks) => Ok(Question::HeadsOf(marks_from_wire(marks)?)),
             QuestionWire::Chain(hash) => Ok(Question::Chain(hash.0)),
+            QuestionWire::Registry(root) => Ok(Question::Registry(root.0)),
+            QuestionWire::Objects(names) => {
+                let names = names_from_wire(&names, OBJECTS_MAX);
+                names.map(Question::Objects).ok_or(invalid("the names of objects are cut or too many"))
+            }
             QuestionWire::Conflict(notice) => {
                 let texts = notice.claimed_by.iter().chain(&notice.shown).chain([&notice.key]);
                 if notice.claimed_by.len() > CLAIMS_MAX || texts.into_iter().any(|t| t.len() > KEY_BYTES_MAX)
@@ -183,6 +215,15 @@ impl Question {
             }
         }
     }
+}
+
+fn names_to_wire(names: &[ObjectName], max: usize) -> Buf {
+    Buf(names.iter().take(max).flatten().copied().collect::<Vec<u8>>().into())
+}
+
+fn names_from_wire(names: &Buf, max: usize) -> Option<Vec<ObjectName>> {
+    let (names, rest) = names.0.as_chunks();
+    (rest.is_empty() && names.len() <= max).then(|| names.to_vec())
 }
 
 fn marks_to_wire(marks: &[HeadMark]) -> Limited<MarkWire, MARKS_MAX> {
@@ -213,6 +254,10 @@ impl Answer {
             Answer::Chain(chain) => {
                 AnswerWire::Chain(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
             }
+            Answer::Names(names) => AnswerWire::Names(names_to_wire(names, NAMES_MAX)),
+            Answer::Objects(objects) => {
+                AnswerWire::Objects(Limited(objects.iter().take(OBJECTS_MAX).cloned().map(Buf).collect()))
+            }
             Answer::Noted => AnswerWire::Noted,
             Answer::Unsupported => AnswerWire::Unsupported,
             Answer::NotFound => AnswerWire::NotFound,
@@ -230,6 +275,14 @@ impl Answer {
                 credential: credential.0.to_vec(),
                 delegation: delegation.0.to_vec(),
             })),
+            AnswerWire::Names(names) => {
+                let rule = "the names of objects are cut or too many";
+                let names = names_from_wire(&names, NAMES_MAX);
+                names.map(Answer::Names).ok_or(ProtocolError::Invalid { what: "answer", rule })
+            }
+            AnswerWire::Objects(objects) => {
+                Ok(Answer::Objects(objects.0.into_iter().map(|object| object.0).collect()))
+            }
             AnswerWire::Noted => Ok(Answer::Noted),
             AnswerWire::Unsupported => Ok(Answer::Unsupported),
             AnswerWire::NotFound => Ok(Answer::NotFound),

@@ -17,7 +17,7 @@ mod wire;
 
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
-pub use exchange::{Answer, ConflictNotice, HeadMark, Question};
+pub use exchange::{Answer, ConflictNotice, HeadMark, OBJECTS_MAX, ObjectName, Question};
 pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
@@ -63,11 +63,13 @@ pub enum Topic {
     Status,
     /// Heartbeats: the heads of a party's feeds, unchanged.
     Heads,
+    /// Credentials, tombstones, rotations, status lists.
+    Identity,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Topic; 3] = [Topic::Data, Topic::Status, Topic::Heads];
+    pub const ALL: [Topic; 4] = [Topic::Data, Topic::Status, Topic::Heads, Topic::Identity];
 
     /// The name on the wire: network, version and kind.
     pub fn name(self, network: &str) -> String {
@@ -75,6 +77,7 @@ impl Topic {
             Topic::Data => "data",
             Topic::Status => "status",
             Topic::Heads => "heads",
+            Topic::Identity => "identity",
         };
         format!("chargemesh/{network}/{PROTOCOL_VERSION}/{kind}")
     }

@@ -105,6 +105,17 @@ pub enum LedgerChange {
         /// As signed.
         signed: SignedHead,
     },
+    /// An object of the registry: who is who must survive, also who was first.
+    Identity {
+        /// SHA-256 of its bytes.
+        hash: Digest,
+        /// As it was signed.
+        bytes: Bytes,
+        /// When this node first held it, unix time in seconds.
+        received_unix_s: u64,
+        /// An object that it takes the place of.
+        outdone: Option<Digest>,
+    },
     /// A destructive push that waits for confirmation (`decisions.md` 12).
     Held {
         /// The push.

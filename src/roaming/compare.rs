@@ -50,7 +50,8 @@ impl Roaming {
             silent_until_ms: 0,
         };
         self.peers.insert(node.clone(), peer);
-        if rounds == 0 {
+        self.compare_registry(&node, now, fx);
+        if rounds == 0 && self.registry_heard(now) {
             self.compare(&node, now, fx);
         }
         self.notice_all_to(&node);
@@ -65,11 +66,21 @@ impl Roaming {
 
     /// Asks the peers whose turn it is.
     pub(super) fn tick_compare(&mut self, now: Now, fx: &mut Effects) {
+        if !self.registry_heard(now) {
+            return;
+        }
         let due = |peer: &Peer| peer.compare_at_ms <= now.mono_ms && !planted(Bug::PeersNotCompared);
         let due: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| due(peer)).map(|(node, _)| node.clone()).collect();
         for node in due {
             self.compare(&node, now, fx);
+        }
+    }
+
+    /// The first comparison after the start; the others follow with the ticks.
+    pub(super) fn compare_first(&mut self, node: &NodeId, now: Now, fx: &mut Effects) {
+        if self.peers.contains_key(node) {
+            self.compare(node, now, fx);
         }
     }
 
@@ -126,6 +137,8 @@ impl Roaming {
             Ok(Question::Chain(delegation)) => {
                 self.speakers.chain(&delegation).cloned().map_or(Answer::NotFound, Answer::Chain)
             }
+            Ok(Question::Registry(root)) => self.names_for(&root),
+            Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
@@ -198,6 +211,11 @@ impl Roaming {
                 self.chain_answered(from, delegation, Some(chain), now, fx);
             }
             (Pending::Chain(delegation), _) => self.chain_answered(from, delegation, None, now, fx),
+            (Pending::Registry, Answer::Names(names)) => self.names_answered(from, names, now, fx),
+            (Pending::Objects { asked, later }, Answer::Objects(objects)) => {
+                self.objects_answered(from, asked, later, objects, now, fx);
+            }
+            (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Notice, _) | (Pending::Heads, _) => {}
         }
     }
@@ -221,10 +239,11 @@ impl Roaming {
     }
 
     pub(super) fn ask_failed(&mut self, request: RequestId, now: Now, fx: &mut Effects) {
-        if let Some(asking) = self.requests.remove(&request)
-            && let Pending::Chain(delegation) = asking.about
-        {
-            self.chain_answered(&asking.to, delegation, None, now, fx);
+        let Some(asking) = self.requests.remove(&request) else { return };
+        match asking.about {
+            Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
+            Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
+            Pending::Heads | Pending::Notice => {}
         }
     }
 
@@ -240,7 +259,13 @@ impl Roaming {
 
     /// Whether some peer has not said yet whether it holds newer heads of our own feeds.
     pub(super) fn comparing(&self) -> bool {
-        self.requests.values().any(|asking| matches!(asking.about, Pending::Heads))
+        let own = |about: &Pending| match about {
+            Pending::Heads => true,
+            // Heads are asked for when the registry has been heard.
+            Pending::Registry | Pending::Objects { .. } => !self.registry_heard,
+            Pending::Chain(_) | Pending::Notice => false,
+        };
+        self.requests.values().any(|asking| own(&asking.about))
     }
 
     /// A head of a feed of ours came from outside.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::change::{DirectoryChange, LedgerChange};
 use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
-use crate::identity::PartyId;
+use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{FeedId, Kind, NodeId, Topic, Verdict};
@@ -152,6 +152,25 @@ pub enum Report {
         feed: FeedId,
         /// How many records it would remove.
         removes: u64,
+    },
+    /// Somebody claims an id that is known here under another key (decisions.md 20).
+    IdConflict {
+        /// Who goes on and who is frozen.
+        conflict: IdConflict,
+        /// Whether the id is ours.
+        own: bool,
+    },
+    /// Nobody claims it any more.
+    IdConflictOver {
+        /// Whose id.
+        party: PartyId,
+    },
+    /// What a party's node spoke with was declared dead.
+    Revoked {
+        /// Whose.
+        party: PartyId,
+        /// Whether it is ours: peers refuse what this node says.
+        own: bool,
     },
     /// A message was refused.
     Refused {

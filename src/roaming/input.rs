@@ -74,6 +74,13 @@ pub enum Input {
         /// The push.
         held: u64,
     },
+    /// The operator hands in an object of the registry: a tombstone, a rotation, a status list.
+    HandIn {
+        /// Who waits.
+        call: CallId,
+        /// As it was signed.
+        bytes: Bytes,
+    },
     /// A peer is connected.
     PeerUp(NodeId),
     /// A peer is gone.

@@ -128,6 +128,8 @@ impl Roaming {
         let admitted = match chain {
             Some(chain) if chain.delegation_hash() == delegation => {
                 let kept = chain.clone();
+                // Who is who is remembered, and told; whether the chain counts is said below.
+                let _known = self.learn(&chain.credential.clone().into(), now, fx);
                 let admitted = self.speakers.admit(chain, now);
                 admitted.map(|_| fx.directory.push(DirectoryChange::Chain { delegation, chain: kept }))
             }

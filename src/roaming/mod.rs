@@ -17,6 +17,7 @@ mod notices;
 mod pace;
 mod publish;
 mod records;
+mod registry;
 mod repair;
 mod restore;
 mod shown;
@@ -24,6 +25,7 @@ mod speakers;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust_view;
 mod view;
 mod writer;
 
@@ -40,12 +42,13 @@ pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
+pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, View};
 
-use crate::identity::{Chain, PartyId, SecretKey, Speaker, TrustList};
+use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, Kind, NodeId};
-use change::{DirectoryChange, HeldPush};
+use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
+use change::{DirectoryChange, HeldPush, LedgerChange};
 use claims::Claims;
 use pace::Pace;
 use repair::{Job, Slices};
@@ -99,6 +102,8 @@ enum Pending {
     Heads,
     Chain(Digest),
     Notice,
+    Registry,
+    Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
 }
 
 /// A question of ours that waits for its answer.
@@ -152,6 +157,16 @@ pub struct Roaming {
     rng: ChaCha8Rng,
     /// What follows from what was restored; goes out with the first tick.
     pending: Vec<DirectoryChange>,
+    /// The same for the ledger.
+    pending_ledger: Vec<LedgerChange>,
+    /// Ids that several claim.
+    id_conflicts: BTreeMap<PartyId, IdConflict>,
+    /// Objects of peers' registries that are of no use here.
+    refused_objects: BTreeSet<ObjectName>,
+    /// Whether some peer's registry was heard since the start.
+    registry_heard: bool,
+    /// When registries are compared next, on the monotonic clock.
+    registry_at_ms: u64,
     /// When feeds are looked through for stale ones, on the monotonic clock.
     stale_at_ms: u64,
     /// Until when pushes wait for a feed of ours that peers know better, on the monotonic clock.
@@ -205,6 +220,11 @@ impl Roaming {
             all_in_sync: false,
             rng: ChaCha8Rng::seed_from_u64(seed),
             pending: Vec::new(),
+            pending_ledger: Vec::new(),
+            id_conflicts: BTreeMap::new(),
+            refused_objects: BTreeSet::new(),
+            registry_heard: false,
+            registry_at_ms: now.mono_ms,
             stale_at_ms: now.mono_ms,
             take_back_until_ms: 0,
             records_accepted: 0,
@@ -228,9 +248,13 @@ impl Roaming {
                 self.push_status(call, party, push, body, now, &mut fx)
             }
             Input::Confirm { call, held } => self.confirm(call, held, now, &mut fx),
+            Input::HandIn { call, bytes } => self.hand_in(call, &bytes, now, &mut fx),
             Input::PeerUp(node) => self.peer_up(node, now, &mut fx),
             Input::PeerDown(node) => drop(self.peers.remove(&node)),
             Input::GapSuspected(node) => self.gap_suspected(&node, now),
+            Input::Announced { from, gossip, topic: Topic::Identity, bytes } => {
+                self.identity_announced(&from, gossip, &bytes, now, &mut fx)
+            }
             Input::Announced { from, gossip, topic: _, bytes } => {
                 self.announced(from, gossip, &bytes, now, &mut fx)
             }
@@ -249,7 +273,7 @@ impl Roaming {
         if !self.slices.is_empty() {
             return Deadline { at_ms: 0, why: "a verified repair is being written" };
         }
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() || !self.pending_ledger.is_empty() {
             return Deadline { at_ms: 0, why: "what was restored is judged anew" };
         }
         let busy = !self.ready
@@ -267,6 +291,7 @@ impl Roaming {
 
     fn tick(&mut self, now: Now, fx: &mut Effects) {
         fx.directory.append(&mut self.pending);
+        fx.ledger.append(&mut self.pending_ledger);
         if !self.slices.is_empty() {
             self.next_slice(now, fx);
         }
@@ -278,6 +303,7 @@ impl Roaming {
         self.tick_requests(now, fx);
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
+        self.tick_registry(now, fx);
         self.tick_notices(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {

@@ -1,5 +1,7 @@
 //! The core as storage remembers it.
 
+use bytes::Bytes;
+
 use super::change::{DirectoryChange, HeldPush};
 use super::effect::Effects;
 use super::feed::{Feed, KnownHead};
@@ -34,10 +36,13 @@ pub struct Snapshot {
     pub own_feeds: Vec<RestoredFeed>,
     /// Held pushes.
     pub held: Vec<HeldPush>,
+    /// The registry's objects, and when each was first held, in unix seconds.
+    pub identity: Vec<(Bytes, u64)>,
 }
 
 impl Roaming {
     pub(super) fn reload(&mut self, snapshot: Snapshot, now: Now) {
+        self.reload_registry(snapshot.identity, now);
         for ours in self.parties.values() {
             self.speakers.keep_own(ours.speaker.clone(), ours.chain.clone());
         }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use super::effect::Refusal;
 use super::input::{GossipId, Now};
-use crate::identity::{self, Chain, ChainError, Revocations, Speaker, TrustContext, TrustList};
+use crate::identity::{
+    self, Added, Chain, ChainError, IdConflict, PartyId, Registry, RegistryError, Speaker, TrustContext,
+    TrustList,
+};
 use crate::protocol::{Announcement, Digest, NodeId};
 
 /// Chains that are kept: one or two for each of some thousand parties.
@@ -46,7 +49,9 @@ pub(super) enum Knowledge {
 pub(super) struct Speakers {
     network: String,
     trust: TrustList,
-    revocations: Revocations,
+    registry: Registry,
+    /// Its root, until it changes.
+    registry_root: Option<Digest>,
     known: BTreeMap<Digest, (Arc<Speaker>, Chain)>,
     distrusted: BTreeMap<Digest, u64>,
     waiting: BTreeMap<Digest, Vec<Waiting>>,
@@ -59,7 +64,8 @@ impl Speakers {
         Speakers {
             network,
             trust,
-            revocations: Revocations::none(),
+            registry: Registry::empty(),
+            registry_root: None,
             known: BTreeMap::new(),
             distrusted: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -135,11 +141,64 @@ impl Speakers {
         }
     }
 
-    fn verify(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+    /// Takes an object into the registry.
+    pub(super) fn learn(&mut self, bytes: &[u8], now: Now) -> Result<Added, RegistryError> {
+        let added = self.registry.add(bytes, &self.network, &self.trust, now.unix_s())?;
+        if matches!(added, Added::New { .. }) {
+            self.registry_root = None;
+        }
+        Ok(added)
+    }
+
+    /// What is known of everybody.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// One hash over all of it.
+    pub(super) fn registry_root(&mut self) -> Digest {
+        *self.registry_root.get_or_insert_with(|| self.registry.root())
+    }
+
+    /// The same for who only looks.
+    pub(super) fn registry_root_now(&self) -> Digest {
+        self.registry_root.unwrap_or_else(|| self.registry.root())
+    }
+
+    /// Whom this node believes.
+    pub(super) fn trust(&self) -> &TrustList {
+        &self.trust
+    }
+
+    /// Who claims a party's id.
+    pub(super) fn id_conflict(&self, party: &PartyId, now: Now) -> Option<IdConflict> {
+        self.registry.id_conflict(party, &self.trust, now.unix_s())
+    }
+
+    /// Forgets the chains of a party (of all, for a status list) that do not hold any more, ours excepted,
+    /// and what was not believed before; says whose they were.
+    pub(super) fn judge_anew(&mut self, party: Option<&PartyId>, own: &[Digest], now: Now) -> Vec<PartyId> {
+        self.distrusted.clear();
+        let concerned = |speaker: &Speaker| party.is_none_or(|party| party == speaker.party());
+        let fallen = |(delegation, (speaker, chain)): (&Digest, &(Arc<Speaker>, Chain))| {
+            let at_unix_s = now.unix_s().min(speaker.valid_until_unix_s().saturating_sub(1));
+            let falls =
+                concerned(speaker) && !own.contains(delegation) && self.verify(chain, at_unix_s).is_err();
+            falls.then(|| (*delegation, speaker.party().clone()))
+        };
+        let fallen: Vec<(Digest, PartyId)> = self.known.iter().filter_map(fallen).collect();
+        for (delegation, _) in &fallen {
+            self.known.remove(delegation);
+        }
+        fallen.into_iter().map(|(_, party)| party).collect()
+    }
+
+    /// Judges a chain without keeping it.
+    pub(super) fn verify(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
         chain.verify(&TrustContext {
             network: &self.network,
             trust: &self.trust,
-            revocations: &self.revocations,
+            registry: &self.registry,
             at_unix_s,
         })
     }

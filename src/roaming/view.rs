@@ -2,6 +2,7 @@
 
 use super::feed::FeedState;
 use super::{Conflict, Roaming};
+use crate::identity::IdConflict;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind};
 
@@ -24,6 +25,12 @@ pub struct View {
     pub records_refused: u64,
     /// Feeds asked for as a whole since the start.
     pub full_loads: u64,
+    /// Objects in the registry.
+    pub registry_objects: u64,
+    /// One hash over them: equal at two nodes that know the same.
+    pub registry_root: Digest,
+    /// Ids that several claim (decisions.md 20).
+    pub id_conflicts: Vec<IdConflict>,
 }
 
 /// One feed.
@@ -70,6 +77,9 @@ impl Roaming {
             records_accepted: self.records_accepted,
             records_refused: self.records_refused,
             full_loads: self.full_loads,
+            registry_objects: self.speakers.registry().len() as u64,
+            registry_root: self.speakers.registry_root_now(),
+            id_conflicts: self.id_conflicts().cloned().collect(),
             feeds,
         }
     }

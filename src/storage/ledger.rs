@@ -28,6 +28,8 @@ pub struct LedgerState {
     pub feeds: Vec<RestoredFeed>,
     /// Pushes that wait for confirmation, by number.
     pub held: Vec<HeldPush>,
+    /// The registry's objects with the time when each was first held, in the order of that time.
+    pub identity: Vec<(Bytes, u64)>,
     /// Whether the last run ended by [`Ledger::close`]; true for a new ledger. If not, our feeds go on
     /// in a new incarnation (`decisions.md` 4).
     pub was_clean: bool,
@@ -71,7 +73,12 @@ impl Ledger {
     /// [`StorageError::Corrupt`] or what SQLite says.
     pub fn restore(&self) -> Result<LedgerState, StorageError> {
         self.transaction(|tx| {
-            Ok(LedgerState { feeds: feeds(tx)?, held: held(tx)?, was_clean: self.was_clean })
+            Ok(LedgerState {
+                feeds: feeds(tx)?,
+                held: held(tx)?,
+                identity: identity(tx)?,
+                was_clean: self.was_clean,
+            })
         })
     }
 
@@ -103,6 +110,14 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
     match change {
         LedgerChange::Records { feed, records } => write_records(tx, feed, records),
         LedgerChange::Head { head, signed } => write_head(tx, head, signed),
+        LedgerChange::Identity { hash, bytes, received_unix_s, outdone } => {
+            tx.prepare_cached(
+                "INSERT OR IGNORE INTO identity(hash, received_unix_s, bytes) VALUES (?, ?, ?)",
+            )?
+            .execute(params![hash, Number(*received_unix_s), bytes.as_ref()])?;
+            let Some(outdone) = outdone else { return Ok(()) };
+            tx.prepare_cached("DELETE FROM identity WHERE hash = ?")?.execute([outdone]).map(drop)
+        }
         LedgerChange::Held { push } => hold(tx, push),
         LedgerChange::HeldDone { id } => {
             tx.prepare_cached("DELETE FROM held WHERE id = ?")?.execute([Number(*id)]).map(drop)
@@ -184,12 +199,20 @@ fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
     Ok(tx.last_insert_rowid())
 }
 
-/// Our own feeds and the held pushes, as committed last.
-pub(super) fn restore(
-    connection: &Connection,
-) -> std::result::Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
-    let failed = |error| StorageError::of(Database::Ledger, error);
-    Ok((feeds(connection).map_err(failed)?, held(connection).map_err(failed)?))
+/// What was committed last; `was_clean` is the writer's business and true here.
+pub(super) fn restore(connection: &Connection) -> std::result::Result<LedgerState, StorageError> {
+    let read = || -> Result<LedgerState> {
+        let (feeds, held, identity) = (feeds(connection)?, held(connection)?, identity(connection)?);
+        Ok(LedgerState { feeds, held, identity, was_clean: true })
+    };
+    read().map_err(|error| StorageError::of(Database::Ledger, error))
+}
+
+fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
+    let mut statement =
+        connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY received_unix_s, rowid")?;
+    let objects = statement.query_map([], |row| Ok((bytes(row, 0)?, number(row, 1)?)))?;
+    objects.collect()
 }
 
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {

@@ -220,20 +220,29 @@ fn prepare(connection: &Connection, statements: usize) -> rusqlite::Result<()> {
 
 fn migrations(database: Database) -> Migrations<'static> {
     Migrations::new(match database {
-        Database::Ledger => vec![M::up(include_str!("migrations/ledger-1.sql"))],
+        Database::Ledger => vec![
+            M::up(include_str!("migrations/ledger-1.sql")),
+            M::up(include_str!("migrations/ledger-2.sql")),
+        ],
         Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
     })
 }
 
-/// The newest schema version that this program knows, of either database.
-const SCHEMA_VERSION: i64 = 1;
+/// The newest schema version that this program knows.
+fn schema_version(database: Database) -> i64 {
+    match database {
+        Database::Ledger => 2,
+        Database::Directory => 1,
+    }
+}
 
 fn check_version(connection: &Connection, database: Database) -> Result<(), StorageError> {
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| StorageError::of(database, error))?;
-    if found > SCHEMA_VERSION {
-        return Err(StorageError::Newer { database, found, known: SCHEMA_VERSION });
+    let known = schema_version(database);
+    if found > known {
+        return Err(StorageError::Newer { database, found, known });
     }
     Ok(())
 }

@@ -14,13 +14,12 @@ use super::directory::{
     RestoredFeed, StatusQuery, StatusRow,
 };
 use super::error::{Database, StorageError};
-use super::ledger::{self, Ledger};
+use super::ledger::{self, Ledger, LedgerState};
 use super::place::{SharedConnection, lock, open_reader};
 use super::writer::{Runner, start};
 use crate::identity::Chain;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SyncRequest};
-use crate::roaming::change::HeldPush;
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -90,8 +89,8 @@ impl Reader {
         self.ask_without_limit(directory::restore).await
     }
 
-    /// Our own feeds and the held pushes, from the ledger.
-    pub async fn restore_ledger(&self) -> Result<(Vec<RestoredFeed>, Vec<HeldPush>), StorageError> {
+    /// What the core needs of the ledger at a start.
+    pub async fn restore_ledger(&self) -> Result<LedgerState, StorageError> {
         self.run(|connections| {
             connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::restore)
         })

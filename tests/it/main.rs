@@ -17,3 +17,4 @@ mod real_demo;
 mod rebuild;
 mod support;
 mod trust_cli;
+mod vectors;

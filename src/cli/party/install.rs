@@ -8,7 +8,7 @@ use chargemesh::config::{Config, PartyConfig};
 use chargemesh::engine::SystemClock;
 use chargemesh::identity::{
     Chain, ChainError, Credential, CredentialTerms, Delegation, KeyPurpose, PartyRequest, PublicKey,
-    Revocations, SecretKey, TrustContext, TrustList, Unverified, hash_of,
+    Registry, SecretKey, TrustContext, TrustList, Unverified, hash_of,
 };
 use chargemesh::node;
 
@@ -201,8 +201,8 @@ impl Trust {
 
     /// What others will find who have this list and no pin.
     fn judge(&self, chain: &Chain, network: &str, at_unix_s: u64) -> anyhow::Result<Belief> {
-        let revocations = Revocations::none();
-        let context = TrustContext { network, trust: &self.list, revocations: &revocations, at_unix_s };
+        let registry = Registry::empty();
+        let context = TrustContext { network, trust: &self.list, registry: &registry, at_unix_s };
         match chain.verify(&context) {
             Ok(speaker) => {
                 let untrusted: Vec<_> = speaker.untrusted_prefixes().iter().cloned().collect();

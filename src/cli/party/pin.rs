@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use chargemesh::config::Config;
 use chargemesh::engine::SystemClock;
 use chargemesh::identity::{
-    CanonicalId, Credential, KeyPurpose, PartyCard, PartyId, Pin, Revocations, SecretKey, TrustContext,
+    CanonicalId, Credential, KeyPurpose, PartyCard, PartyId, Pin, Registry, SecretKey, TrustContext,
     TrustList, Verified, VerifiedCard,
 };
 use chargemesh::mesh;
@@ -149,8 +149,8 @@ fn verified(
     let (party, org_key) = (credential.terms.party.clone(), credential.terms.org_key);
     let pins = vec![Pin { party, org_key, sub_ids: BTreeSet::new() }];
     let trust = TrustList { issuers: Vec::new(), pins, seq: 0, valid_until_unix_s: u64::MAX };
-    let revocations = Revocations::none();
-    let context = TrustContext { network, trust: &trust, revocations: &revocations, at_unix_s };
+    let registry = Registry::empty();
+    let context = TrustContext { network, trust: &trust, registry: &registry, at_unix_s };
     let card = PartyCard::verify(bytes, None, &context)
         .context("if it is too old (48 hours), ask for a new one: chargemesh party card export")?;
     Ok((credential, card))

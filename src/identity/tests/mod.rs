@@ -101,8 +101,8 @@ fn swiss_chain() -> Chain {
 }
 
 fn judge_at(chain: &Chain, trust: &TrustList, network: &str, at_unix_s: u64) -> Result<Speaker, ChainError> {
-    let revocations = Revocations::none();
-    chain.verify(&TrustContext { network, trust, revocations: &revocations, at_unix_s })
+    let registry = Registry::empty();
+    chain.verify(&TrustContext { network, trust, registry: &registry, at_unix_s })
 }
 
 fn judge(chain: &Chain, trust: &TrustList) -> Result<Speaker, ChainError> {
@@ -118,7 +118,7 @@ fn card_of(chain: &Chain) -> PartyCard {
 }
 
 fn judge_card(bytes: &[u8], fetched: Option<&[u8]>, at_unix_s: u64) -> Result<VerifiedCard, CardError> {
-    let (trust, revocations) = (swiss_trust(), Revocations::none());
-    let context = TrustContext { network: NETWORK, trust: &trust, revocations: &revocations, at_unix_s };
+    let (trust, registry) = (swiss_trust(), Registry::empty());
+    let context = TrustContext { network: NETWORK, trust: &trust, registry: &registry, at_unix_s };
     PartyCard::verify(bytes, fetched, &context)
 }

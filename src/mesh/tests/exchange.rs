@@ -139,3 +139,22 @@ async fn the_third_penalty_disconnects_and_blocks() {
     one.mesh.try_ask(two.id(), RequestId(1), Bytes::new(), PATIENCE).unwrap();
     assert_eq!(failure(&mut one).await, AskFailure::Unreachable);
 }
+
+/// yamux 0.14.1 wakes no reader when this end closes the connection: the task that serves a stream would wait
+/// for ever, and after some connections the peer would be taken for a flooder.
+#[tokio::test]
+async fn what_serves_a_stream_ends_with_a_connection_that_we_close() {
+    let (mut one, two) = pair().await;
+    two.mesh.try_ask(one.id(), RequestId(1), Bytes::new(), PATIENCE).unwrap();
+    let asked = |e| if let MeshEvent::Asked { token, .. } = e { Some(token) } else { None };
+    let _token = one.until("the question", asked).await;
+    assert_eq!(one.mesh.counts().await.unwrap().streams_open, 1);
+    for _ in 0..3 {
+        one.mesh.penalise(two.id(), Penalty::SyncMismatch).unwrap();
+    }
+    one.until("peer down", |e| matches!(e, MeshEvent::PeerDown { .. }).then_some(())).await;
+    eventually("the stream's place is free again", || async {
+        one.mesh.counts().await.unwrap().streams_open == 0
+    })
+    .await;
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::identity::{
     Chain, Credential, CredentialTerms, Delegation, Issuer, IssuerClass, IssuerGrant, Operation, PartyId,
-    Revocations, Role, SecretKey, TrustContext, TrustList,
+    Registry, Role, SecretKey, TrustContext, TrustList,
 };
 use crate::protocol::NodeId;
 use crate::roaming::OurParty;
@@ -128,13 +128,9 @@ impl Person {
     /// As the party's own node sees it: it trusts whoever issued its credential.
     pub(super) fn ours(&self, node: &NodeId) -> OurParty {
         let chain = self.chain(node);
-        let (trust, revocations) = (everybody(), Revocations::none());
-        let context = TrustContext {
-            network: NETWORK,
-            trust: &trust,
-            revocations: &revocations,
-            at_unix_s: START_UNIX_S,
-        };
+        let (trust, registry) = (everybody(), Registry::empty());
+        let context =
+            TrustContext { network: NETWORK, trust: &trust, registry: &registry, at_unix_s: START_UNIX_S };
         OurParty {
             party: self.party(),
             operator_name: format!("Operator {}", self.id),

@@ -40,6 +40,7 @@ pub(super) struct Store {
     pub(super) feeds: BTreeMap<FeedId, StoredFeed>,
     pub(super) ledger: BTreeMap<FeedId, StoredFeed>,
     held: BTreeMap<u64, HeldPush>,
+    pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) equivocations: Vec<FeedId>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -138,6 +139,10 @@ impl Store {
                     let created = head.created_unix_ms;
                     self.ledger.entry(head.feed.clone()).or_default().head(head, signed, created);
                 }
+                LedgerChange::Identity { hash, bytes, received_unix_s, outdone } => {
+                    self.identity.retain(|(held, ..)| Some(*held) != outdone);
+                    self.identity.push((hash, bytes, received_unix_s));
+                }
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
             }
@@ -185,6 +190,7 @@ impl Store {
             feeds: self.feeds.values().filter_map(StoredFeed::restored).collect(),
             own_feeds: self.ledger.values().filter_map(StoredFeed::restored).collect(),
             held: self.held.values().cloned().collect(),
+            identity: self.identity.iter().map(|(_, bytes, at)| (bytes.clone(), *at)).collect(),
         }
     }
 

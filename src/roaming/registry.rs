@@ -1,0 +1,262 @@
+//! The registry among nodes: what is news is gossiped, roots are compared with peers, and what is missing is
+//! asked for. A node that starts hears of it before it takes a peer's heads, so that what was revoked is not
+//! believed once more.
+
+use bytes::Bytes;
+
+use super::change::LedgerChange;
+use super::effect::{Action, Effects, Misdeed, Refusal, Report};
+use super::input::{CallId, GossipId, Now};
+use super::{Pending, Roaming};
+use crate::identity::{self, Added, IdConflict, PartyId, RegistryError};
+use crate::oicp::status_code::{Code, StatusCode};
+use crate::protocol::{Answer, Digest, NodeId, OBJECTS_MAX, ObjectName, Question, Topic, Verdict};
+
+/// Time between two comparisons with one random peer, in milliseconds: for what gossip lost.
+const COMPARE_MS: u64 = 60_000;
+
+/// Bytes of one answer with objects: it has to fit one frame of an exchange stream.
+const OBJECT_BYTES_PER_ANSWER_MAX: usize = 768 * 1024;
+
+/// How long a starting node waits for the registry of its first peers before it takes heads, in milliseconds.
+const HEARD_MS_MAX: u64 = 5_000;
+
+/// What this node holds of an object of a name.
+fn name_of(hash: &Digest) -> ObjectName {
+    let mut name = ObjectName::default();
+    name.iter_mut().zip(hash).for_each(|(to, from)| *to = *from);
+    name
+}
+
+impl Roaming {
+    /// An object that a peer gossips.
+    pub(super) fn identity_announced(
+        &mut self,
+        from: &NodeId,
+        gossip: GossipId,
+        bytes: &Bytes,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let verdict = match self.learn(bytes, now, fx) {
+            Ok(true) => Verdict::Accept,
+            Ok(false) => Verdict::Ignore,
+            Err(error) => {
+                let verdict = verdict_of(&error);
+                let why = match verdict {
+                    Verdict::Reject => Refusal::Malformed(error.to_string()),
+                    _ => Refusal::Chain(error.to_string()),
+                };
+                fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why }));
+                verdict
+            }
+        };
+        fx.actions.push(Action::Judge { gossip, verdict });
+    }
+
+    /// The operator of this node hands in an object: kept, and told to everybody.
+    pub(super) fn hand_in(&mut self, call: CallId, bytes: &Bytes, now: Now, fx: &mut Effects) {
+        let (result, status) = match self.learn(bytes, now, fx) {
+            Ok(news) => {
+                let text = if news { "taken in and told to everybody" } else { "known already; told again" };
+                fx.actions.push(Action::Publish { topic: Topic::Identity, bytes: bytes.clone() });
+                (true, StatusCode::with_info(Code::Success, text))
+            }
+            Err(error) => (false, StatusCode::with_info(Code::DataError, &error.to_string())),
+        };
+        fx.actions.push(Action::Reply { call, result, status });
+    }
+
+    /// Takes an object into the registry; says whether it is news. What hangs on it is judged anew.
+    pub(super) fn learn(&mut self, bytes: &Bytes, now: Now, fx: &mut Effects) -> Result<bool, RegistryError> {
+        let Added::New { hash, party, outdone } = self.speakers.learn(bytes, now)? else { return Ok(false) };
+        fx.ledger.push(LedgerChange::Identity {
+            hash,
+            bytes: bytes.clone(),
+            received_unix_s: now.unix_s(),
+            outdone,
+        });
+        self.news_of(party.as_ref(), now, fx);
+        Ok(true)
+    }
+
+    /// Something is known of a party that was not: its chains count anew, and somebody may claim its id.
+    fn news_of(&mut self, party: Option<&PartyId>, now: Now, fx: &mut Effects) {
+        let own: Vec<Digest> = self.parties.values().map(|ours| *ours.speaker.delegation_hash()).collect();
+        for gone in self.speakers.judge_anew(party, &own, now) {
+            fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
+        }
+        for ours in self.parties.values() {
+            if let Err(error) = self.speakers.verify(&ours.chain, now.unix_s())
+                && matches!(error, identity::ChainError::Revoked { .. })
+            {
+                let party = ours.party.clone();
+                fx.actions.push(Action::Report(Report::Revoked { party, own: true }));
+            }
+        }
+        let Some(party) = party else { return };
+        let conflict = self.speakers.id_conflict(party, now);
+        let before = self.id_conflicts.get(party);
+        if before == conflict.as_ref() {
+            return;
+        }
+        let own = self.parties.contains_key(party);
+        match conflict {
+            Some(conflict) => {
+                let report = Report::IdConflict { conflict: conflict.clone(), own };
+                fx.actions.push(Action::Report(report));
+                self.id_conflicts.insert(party.clone(), conflict);
+            }
+            None => {
+                self.id_conflicts.remove(party);
+                fx.actions.push(Action::Report(Report::IdConflictOver { party: party.clone() }));
+            }
+        }
+    }
+
+    /// The registry as storage remembers it, and the credentials of our own parties.
+    pub(super) fn reload_registry(&mut self, objects: Vec<(Bytes, u64)>, now: Now) {
+        for (bytes, received_unix_s) in objects {
+            let then = Now { unix_ms: received_unix_s * 1_000, ..now };
+            // What nobody trusted here vouches for any more is not held any more.
+            let _untrusted = self.speakers.learn(&bytes, then);
+        }
+        let mut fx = Effects::default();
+        let own: Vec<Bytes> =
+            self.parties.values().map(|ours| Bytes::from(ours.chain.credential.clone())).collect();
+        for credential in own {
+            // A node may not trust its own issuer; its peers decide for themselves.
+            let _untrusted = self.learn(&credential, now, &mut fx);
+        }
+        let parties: Vec<PartyId> = self.speakers.registry().parties().cloned().collect();
+        for party in parties {
+            if let Some(conflict) = self.speakers.id_conflict(&party, now) {
+                self.id_conflicts.insert(party, conflict);
+            }
+        }
+        self.pending_ledger = fx.ledger;
+    }
+
+    /// A peer is there: what does it know?
+    pub(super) fn compare_registry(&mut self, node: &NodeId, now: Now, fx: &mut Effects) {
+        let root = self.speakers.registry_root();
+        self.ask(node.clone(), Pending::Registry, Question::Registry(root), now, fx);
+    }
+
+    /// Now and then with somebody.
+    pub(super) fn tick_registry(&mut self, now: Now, fx: &mut Effects) {
+        if now.mono_ms < self.registry_at_ms || self.peers.is_empty() {
+            return;
+        }
+        self.registry_at_ms = now.mono_ms + COMPARE_MS;
+        let choice = self.random() as usize % self.peers.len();
+        if let Some(node) = self.peers.keys().nth(choice).cloned() {
+            self.compare_registry(&node, now, fx);
+        }
+    }
+
+    /// Whether a peer's heads may be taken: what was revoked is known, or was waited for long enough.
+    pub(super) fn registry_heard(&self, now: Now) -> bool {
+        self.registry_heard || now.mono_ms >= self.started_ms + HEARD_MS_MAX
+    }
+
+    /// What we hold, if it is not the same: tombstones and rotations first.
+    pub(super) fn names_for(&mut self, root: &Digest) -> Answer {
+        if self.speakers.registry_root() == *root {
+            return Answer::Noted;
+        }
+        Answer::Names(self.speakers.registry().hashes_by_urgency().iter().map(name_of).collect())
+    }
+
+    /// The objects that a peer asks for, as many as fit.
+    pub(super) fn objects_for(&self, names: &[ObjectName]) -> Answer {
+        let registry = self.speakers.registry();
+        let mut bytes = 0;
+        let objects = names.iter().filter_map(|name| registry.bytes_of_name(name)).take_while(|object| {
+            bytes += object.len();
+            bytes <= OBJECT_BYTES_PER_ANSWER_MAX
+        });
+        Answer::Objects(objects.map(|object| Bytes::copy_from_slice(object)).collect())
+    }
+
+    /// A peer names what it holds: what we lack is asked for.
+    pub(super) fn names_answered(
+        &mut self,
+        from: &NodeId,
+        names: Vec<ObjectName>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let registry = self.speakers.registry();
+        let lacks = |name: &ObjectName| {
+            registry.bytes_of_name(name).is_none() && !self.refused_objects.contains(name)
+        };
+        let missing: Vec<ObjectName> = names.into_iter().filter(lacks).collect();
+        self.ask_objects(from, missing, now, fx);
+    }
+
+    fn ask_objects(&mut self, from: &NodeId, mut missing: Vec<ObjectName>, now: Now, fx: &mut Effects) {
+        if missing.is_empty() {
+            return self.registry_done(from, now, fx);
+        }
+        let later = missing.split_off(missing.len().min(OBJECTS_MAX));
+        let question = Question::Objects(missing.clone());
+        self.ask(from.clone(), Pending::Objects { asked: missing, later }, question, now, fx);
+    }
+
+    /// Objects came; those that did not are asked for again, unless none came at all.
+    pub(super) fn objects_answered(
+        &mut self,
+        from: &NodeId,
+        asked: Vec<ObjectName>,
+        later: Vec<ObjectName>,
+        objects: Vec<Bytes>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let came: std::collections::BTreeSet<ObjectName> =
+            objects.iter().map(|object| name_of(&identity::hash_of(object))).collect();
+        for object in &objects {
+            let Err(error) = self.learn(object, now, fx) else { continue };
+            if verdict_of(&error) == Verdict::Reject {
+                fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Malformed });
+                return self.registry_done(from, now, fx);
+            }
+            self.refuse_object(name_of(&identity::hash_of(object)));
+        }
+        if came.is_empty() {
+            return self.registry_done(from, now, fx);
+        }
+        let rest = asked.into_iter().filter(|name| !came.contains(name)).chain(later).collect();
+        self.ask_objects(from, rest, now, fx);
+    }
+
+    /// What is of no use here is not asked for again and again; forgotten now and then, for trust changes.
+    fn refuse_object(&mut self, name: ObjectName) {
+        const REFUSED_MAX: usize = 20_000;
+        if self.refused_objects.len() >= REFUSED_MAX {
+            self.refused_objects.clear();
+        }
+        self.refused_objects.insert(name);
+    }
+
+    /// As much of a peer's registry is here as it gives.
+    pub(super) fn registry_done(&mut self, from: &NodeId, now: Now, fx: &mut Effects) {
+        if !self.registry_heard {
+            self.registry_heard = true;
+            self.compare_first(from, now, fx);
+        }
+    }
+
+    /// The ids that several claim.
+    pub(super) fn id_conflicts(&self) -> impl Iterator<Item = &IdConflict> {
+        self.id_conflicts.values()
+    }
+}
+
+fn verdict_of(error: &RegistryError) -> Verdict {
+    match error.verdict() {
+        identity::Verdict::Reject => Verdict::Reject,
+        identity::Verdict::Ignore => Verdict::Ignore,
+    }
+}
