@@ -90,6 +90,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         nodes: scenario.node_count(),
         warm_up_s,
         repaired_s,
+        revocations_ms: run.world.revocation_times(),
         calls: serde_json::to_value(seen.calls)?,
         delivery: delivery(&latencies_ms),
         latency_histogram: histogram(&latencies_ms),
@@ -225,6 +226,11 @@ impl Run {
         }
         // Connections have their own pace.
         wait_until((begin + settle.0).as_millis() as u64).await;
+        let allowed_ms = self.world.scenario.limits.revoked_within.ms();
+        let times = self.world.revocation_times();
+        if times.iter().any(|took| took.is_none_or(|ms| ms > allowed_ms)) {
+            self.violate("revoked-in-time", format!("{times:?} ms, {allowed_ms} are allowed"));
+        }
         let seen = self.look().await?;
         let violations = invariants::settled(&self.world, &seen, &mut self.past).await?;
         self.add(violations);

@@ -115,13 +115,15 @@ pub(crate) struct Workload {
     pub(crate) status_per_s: f64,
     /// Changes of one operator that fall into this time are pushed together.
     pub(crate) batch: Span,
+    /// Credentials of providers that are revoked, evenly over the time.
+    pub(crate) revocations: u32,
     /// Pushes of EVSE data in a second, over all operators: new, changed and deleted records.
     pub(crate) data_per_s: f64,
 }
 
 impl Default for Workload {
     fn default() -> Workload {
-        Workload { status_per_s: 5.0, batch: Span(Duration::from_millis(250)), data_per_s: 0.5 }
+        Workload { status_per_s: 5.0, batch: Span(Duration::from_millis(250)), revocations: 0, data_per_s: 0.5 }
     }
 }
 
@@ -239,6 +241,8 @@ pub(crate) struct Limits {
     pub(crate) connections_settled: u64,
     /// Time from the end of the last fault until all nodes hold the same.
     pub(crate) repaired_within: Span,
+    /// Time until every node knows that a credential is dead.
+    pub(crate) revoked_within: Span,
     /// Resident memory in MB per node.
     pub(crate) memory_mb_per_node: f64,
     /// Full loads after the start: 0 where repair must do with less.
@@ -251,6 +255,7 @@ impl Default for Limits {
             connections: 40,
             connections_settled: 40,
             repaired_within: Span::from_secs(10),
+            revoked_within: Span::from_secs(10),
             memory_mb_per_node: 64.0,
             full_syncs: None,
         }

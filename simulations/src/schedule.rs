@@ -32,6 +32,8 @@ pub(crate) enum Act {
     Delete { operator: u32, evses: Vec<u32> },
     /// A backend pushes records again that were deleted.
     Insert { operator: u32, evses: Vec<u32>, version: u32 },
+    /// The issuer revokes the credential of a provider at a node.
+    Revoke { provider: u32, node: NodeNumber },
     /// A node dies, and is started again.
     Crash { node: NodeNumber, kind: Death, down_ms: u64 },
     /// A node's directory is safe on its disk up to here.
@@ -45,7 +47,10 @@ pub(crate) enum Act {
 impl Act {
     /// Whether it is a fault rather than work.
     pub(crate) fn is_fault(&self) -> bool {
-        !matches!(self, Act::Status { .. } | Act::Update { .. } | Act::Delete { .. } | Act::Insert { .. })
+        !matches!(
+            self,
+            Act::Status { .. } | Act::Update { .. } | Act::Delete { .. } | Act::Insert { .. } | Act::Revoke { .. }
+        )
     }
 
     /// When it is over, in milliseconds after its begin.
@@ -69,6 +74,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     };
     draw.statuses();
     draw.records();
+    draw.revocations();
     draw.crashes();
     draw.partitions();
     draw.slow_links();
@@ -137,6 +143,17 @@ impl Draw<'_> {
             changes.sort_by_key(|(evse, _)| *evse);
             changes.dedup_by_key(|(evse, _)| *evse);
             self.add((batch + 1) * batch_ms, Act::Status { operator, changes });
+        }
+    }
+
+    /// One after the other, so that each can be told from the next.
+    fn revocations(&mut self) {
+        let nodes = self.scenario.nodes;
+        let count = self.scenario.workload.revocations.min(nodes.emp);
+        let gap_ms = self.scenario.duration.ms() / u64::from(count + 1);
+        for provider in 0..count {
+            let node = nodes.bootstrap + self.below(u64::from(nodes.cpo + nodes.emp)) as u32;
+            self.add(u64::from(provider + 1) * gap_ms, Act::Revoke { provider, node });
         }
     }
 

@@ -152,6 +152,10 @@ pub(super) fn print(report: &Report) {
         println!("  network        {sent} sent by a node in the mean");
         println!("  connections    {:.1} at a node in the mean, {most} at most", last.connections_mean);
     }
+    if !report.revocations_ms.is_empty() {
+        let known = report.revocations_ms.iter().map(|ms| seconds(ms.map(|ms| ms as f64 / 1_000.0)));
+        println!("  revocations    known everywhere after {}", known.collect::<Vec<_>>().join(", "));
+    }
     println!("  backend calls  {}", calls(report));
     print_violations(report);
 }

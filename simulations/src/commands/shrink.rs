@@ -241,7 +241,7 @@ fn smaller(act: &Act) -> Vec<Act> {
         Act::Insert { operator, evses, version } => {
             all.extend(halves(&evses).into_iter().map(|evses| Act::Insert { operator, evses, version }));
         }
-        Act::Crash { .. } | Act::SlowLink { .. } | Act::Checkpoint { .. } => {}
+        Act::Crash { .. } | Act::SlowLink { .. } | Act::Checkpoint { .. } | Act::Revoke { .. } => {}
     }
     all
 }

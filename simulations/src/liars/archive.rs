@@ -100,7 +100,8 @@ impl Archive {
                 let chain = self.credentials.get(delegation).map(|(_, chain)| chain.clone());
                 chain.map_or(Answer::NotFound, Answer::Chain)
             }
-            Question::Conflict(_) => Answer::Noted,
+            Question::Objects(_) => Answer::NotFound,
+            Question::Conflict(_) | Question::Registry(_) => Answer::Noted,
         }
     }
 

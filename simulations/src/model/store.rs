@@ -32,6 +32,8 @@ pub(super) struct Store {
     directory: BTreeMap<Feed, Stored>,
     ledger: BTreeMap<Feed, Stored>,
     chains: Vec<Digest>,
+    /// Objects of the registry, and when each was first held, in unix seconds.
+    identity: Vec<(Bytes, u64)>,
 }
 
 /// A newer head was stored: which feed, and which changes were new.
@@ -141,6 +143,9 @@ impl Store {
                     let id = facts.head(head, signed);
                     self.ledger.entry(feed).or_default().put_head(id, created, facts)?;
                 }
+                LedgerChange::Identity { bytes, received_unix_s, .. } => {
+                    self.identity.push((bytes, received_unix_s));
+                }
                 LedgerChange::Held { .. } | LedgerChange::HeldDone { .. } => {
                     return Err("a push was held, and none removes much".to_owned());
                 }
@@ -192,6 +197,7 @@ impl Store {
             feeds: self.directory.values().filter_map(|stored| stored.restored(facts)).collect(),
             own_feeds: self.ledger.values().filter_map(|stored| stored.restored(facts)).collect(),
             held: Vec::new(),
+            identity: self.identity.clone(),
         }
     }
 

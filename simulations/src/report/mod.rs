@@ -92,6 +92,9 @@ pub(crate) struct Report {
     pub(crate) warm_up_s: Option<f64>,
     /// Time from the end of the last fault to equality, in seconds of virtual time; `None`: never.
     pub(crate) repaired_s: Option<f64>,
+    /// Time until everybody knew of each revocation, in milliseconds; `None`: never.
+    #[serde(default)]
+    pub(crate) revocations_ms: Vec<Option<u64>>,
     pub(crate) calls: serde_json::Value,
     pub(crate) delivery: Delivery,
     /// How many deliveries took up to that many milliseconds.

@@ -3,6 +3,7 @@
 
 mod deliveries;
 mod host;
+mod revocations;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use deliveries::Deliveries;
 pub(crate) use host::{Host, Part};
+pub(crate) use revocations::Times;
 
 use crate::backend::{Backend, Known};
 use crate::determinism::elapsed;
@@ -26,6 +28,7 @@ use crate::operators::{Operator, operators};
 use crate::people::{self, party_text, provider_id};
 use crate::scenario::{Death, PartitionKind, Scenario};
 use crate::schedule::{Act, Entry};
+
 use crate::trace::Trace;
 use host::wait;
 
@@ -47,6 +50,8 @@ pub(crate) struct World {
     pub(crate) liars: Liars,
     pub(crate) known: Arc<Mutex<Known>>,
     pub(crate) deliveries: Deliveries,
+    /// How long revocations took.
+    pub(crate) revocations: Times,
     /// When the last fault was over, in virtual time.
     pub(crate) healed_at: Duration,
     /// Nodes that lost their power, or a part of their disk, since the last look: what they held of others may be older than before.
@@ -94,6 +99,7 @@ impl World {
             known,
             deliveries,
             healed_at: Duration::ZERO,
+            revocations: Times::default(),
             lost_power: Vec::new(),
             backends,
             engines,
@@ -177,6 +183,7 @@ impl World {
                     self.end_in(*down_ms, End::Restart(*node));
                 }
             }
+            Act::Revoke { provider, node } => self.revoke(*provider, *node).await?,
             Act::Checkpoint { node } => self.hosts[*node as usize].checkpoint()?,
             Act::Partition { kind, nodes, lasts_ms } => {
                 let nodes = nodes.clone();
