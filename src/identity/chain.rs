@@ -6,18 +6,17 @@ use thiserror::Error;
 
 use super::credential::Credential;
 use super::delegation::Delegation;
+use super::ground::Ground;
 use super::id::{CanonicalId, PartyId};
 use super::registry::Registry;
 use super::sealed::{Hash, SealError, Unverified, Verdict, Verified};
-use super::speaker::{Assurance, GrantClass, Speaker};
-use super::trust_list::{Issuer, IssuerClass, Pin, TrustList};
+use super::speaker::{GrantClass, Speaker};
+use super::sub_grant::SubGrant;
+use super::trust_list::TrustList;
 
 /// How far in the future a validity may begin and still count, seconds: clocks differ
 /// (decisions.md 23 begins to worry at a minute). An end is never stretched.
 pub const CLOCK_LEEWAY_S: u64 = 60;
-
-/// How many independent attesters stand for one registrar (design/trust.md).
-const ATTESTERS_NEEDED: usize = 2;
 
 /// Against what a chain is judged.
 #[derive(Debug, Clone, Copy)]
@@ -171,9 +170,9 @@ pub(super) fn verify_parts(
 ) -> Result<Speaker, ChainError> {
     let credential = Credential::open(credential, context.network).map_err(ChainError::Credential)?;
     let delegation = open_delegation(delegation, &credential, context.network)?;
-    let ground = Ground::find(&credential, context)?;
+    let ground = find_ground(&credential, context)?;
     let (valid_from_unix_s, valid_until_unix_s) = check_time(&credential, &delegation, context)?;
-    let (grants, untrusted) = sort_prefixes(&credential, &delegation, &ground);
+    let prefixes = sort_prefixes(&credential, &delegation, &ground, context);
     Ok(Speaker {
         party: credential.terms.party.clone(),
         credential_hash: *credential.hash(),
@@ -186,8 +185,9 @@ pub(super) fn verify_parts(
         operations: delegation.operations.clone(),
         valid_from_unix_s,
         valid_until_unix_s,
-        grants,
-        untrusted,
+        grants: prefixes.grants,
+        untrusted: prefixes.untrusted,
+        counter_signed_until_unix_s: prefixes.counter_signed_until_unix_s,
         assurance: ground.assurance(&credential.terms.party),
         credential_until_unix_s: credential.terms.expires_unix_s,
         legal_name: credential.terms.legal_name.clone(),
@@ -220,79 +220,22 @@ fn open_delegation(
     Ok(delegation)
 }
 
-/// Why this node believes the credential's main id; decides which of its other ids count.
-struct Ground<'a> {
-    registrar: Option<&'a Issuer>,
-    /// Two or more, each trusted for the main id.
-    attesters: Vec<&'a Issuer>,
-    pin: Option<&'a Pin>,
-}
-
-impl<'a> Ground<'a> {
-    fn find(credential: &Verified<Credential>, context: &TrustContext<'a>) -> Result<Self, ChainError> {
-        let until_unix_s = context.trust.valid_until_unix_s;
-        if context.at_unix_s >= until_unix_s {
-            return Err(ChainError::TrustListExpired { until_unix_s });
-        }
-        let party = &credential.terms.party;
-        let pin = context.trust.pin(party);
-        let org_key = &credential.terms.org_key;
-        if pin.is_some_and(|pin| !context.registry.follows(party, &pin.org_key, org_key)) {
-            return Err(ChainError::PinnedOtherwise { party: party.clone() });
-        }
-        let issuer = context.trust.issuer(credential.signer());
-        let registrar = issuer.filter(|issuer| issuer.class == IssuerClass::Registrar);
-        let covered = |issuer: &&Issuer| issuer.is_trusted_for(party.id.country(), party.role);
-        let conflict = context.registry.id_conflict(party, context.trust, context.at_unix_s);
-        if conflict.is_some_and(|conflict| conflict.newcomers.contains(org_key)) {
-            return Err(ChainError::Frozen { party: party.clone() });
-        }
-        if pin.is_some() || registrar.as_ref().is_some_and(covered) {
-            return Ok(Ground { registrar, attesters: Vec::new(), pin });
-        }
-        let attesters = attesters_of(credential, context);
-        if attesters.len() >= ATTESTERS_NEEDED {
-            return Ok(Ground { registrar: None, attesters, pin });
-        }
-        if issuer.as_ref().is_some_and(covered) {
-            return Err(ChainError::OneAttester { party: party.clone() });
-        }
-        Err(ChainError::UntrustedIssuer { party: party.clone() })
+/// Why this node believes the credential's main id, and that nobody else goes by it.
+fn find_ground<'a>(
+    credential: &'a Verified<Credential>,
+    context: &TrustContext<'a>,
+) -> Result<Ground<'a>, ChainError> {
+    let TrustContext { trust, registry, at_unix_s, .. } = *context;
+    let until_unix_s = trust.valid_until_unix_s;
+    if at_unix_s >= until_unix_s {
+        return Err(ChainError::TrustListExpired { until_unix_s });
     }
-
-    fn assurance(&self, party: &PartyId) -> Assurance {
-        let covered = |issuer: &&Issuer| issuer.is_trusted_for(party.id.country(), party.role);
-        match self.registrar.filter(covered) {
-            Some(registrar) => Assurance::Registrar { name: registrar.name.clone() },
-            None if self.attesters.is_empty() => Assurance::Pinned,
-            None => Assurance::Attesters { names: self.attesters.iter().map(|a| a.name.clone()).collect() },
-        }
-    }
-
-    fn vouches_for(&self, id: &CanonicalId, party: &PartyId) -> bool {
-        let attest = self.attesters.iter().filter(|issuer| issuer.is_trusted_for(id.country(), party.role));
-        self.pin.is_some_and(|pin| pin.sub_ids.contains(id))
-            || attest.count() >= ATTESTERS_NEEDED
-            || self.registrar.is_some_and(|issuer| issuer.is_trusted_for(id.country(), party.role))
-    }
-}
-
-/// The attesters of the trust list who vouch for this party with this org key, each once: this credential's
-/// and those of other live credentials that are known. They vouch for the sub ids that all of them name.
-fn attesters_of<'a>(credential: &Verified<Credential>, context: &TrustContext<'a>) -> Vec<&'a Issuer> {
+    let ground = Ground::of(credential, registry, trust, at_unix_s)?;
     let party = &credential.terms.party;
-    let same = |other: &&Verified<Credential>| {
-        other.terms.org_key == credential.terms.org_key
-            && other.terms.expires_unix_s > context.at_unix_s
-            && !context.registry.is_credential_dead(other)
-            && credential.terms.sub_ids.iter().all(|id| other.covers(id))
-    };
-    let others = context.registry.credentials(party).filter(same).map(|other| *other.signer());
-    let signers: BTreeSet<Hash> = others.chain([*credential.signer()]).collect();
-    let trusted = |issuer: &&Issuer| {
-        issuer.class == IssuerClass::Attester && issuer.is_trusted_for(party.id.country(), party.role)
-    };
-    signers.iter().filter_map(|signer| context.trust.issuer(signer)).filter(trusted).collect()
+    if registry.is_frozen(party, &credential.terms.org_key, trust, at_unix_s) {
+        return Err(ChainError::Frozen { party: party.clone() });
+    }
+    Ok(ground)
 }
 
 /// Both valid at the time in question; the answer is when both are.
@@ -310,13 +253,37 @@ fn check_time(
     if context.at_unix_s >= until_unix_s {
         return Err(ChainError::Expired { party: party(), until_unix_s });
     }
+    check_credential(credential, context)?;
     let terms = &credential.terms;
-    if context.registry.is_credential_dead(credential)
-        || context.registry.is_delegation_dead(&terms.party, &terms.org_key, delegation.hash())
-    {
+    if context.registry.is_delegation_dead(&terms.party, &terms.org_key, delegation.hash()) {
         return Err(ChainError::Revoked { party: party() });
     }
     Ok((from_unix_s, until_unix_s))
+}
+
+/// Valid at the time in question and not dead.
+fn check_credential(credential: &Verified<Credential>, context: &TrustContext<'_>) -> Result<(), ChainError> {
+    let terms = &credential.terms;
+    let party = || terms.party.clone();
+    if context.at_unix_s.saturating_add(CLOCK_LEEWAY_S) < terms.not_before_unix_s {
+        return Err(ChainError::NotYetValid { party: party(), from_unix_s: terms.not_before_unix_s });
+    }
+    if context.at_unix_s >= terms.expires_unix_s {
+        return Err(ChainError::Expired { party: party(), until_unix_s: terms.expires_unix_s });
+    }
+    if context.registry.is_credential_dead(credential) {
+        return Err(ChainError::Revoked { party: party() });
+    }
+    Ok(())
+}
+
+/// The delegation's prefixes by the ground that each has.
+#[derive(Default)]
+struct Prefixes {
+    grants: BTreeMap<CanonicalId, GrantClass>,
+    untrusted: BTreeSet<CanonicalId>,
+    /// The earliest end of a counter-signature.
+    counter_signed_until_unix_s: Option<u64>,
 }
 
 /// Each prefix of the delegation is either granted on a ground or claimed without one.
@@ -324,18 +291,43 @@ fn sort_prefixes(
     credential: &Credential,
     delegation: &Delegation,
     ground: &Ground<'_>,
-) -> (BTreeMap<CanonicalId, GrantClass>, BTreeSet<CanonicalId>) {
+    context: &TrustContext<'_>,
+) -> Prefixes {
     let party = &credential.terms.party;
-    let mut grants = BTreeMap::new();
-    let mut untrusted = BTreeSet::new();
+    let mut sorted = Prefixes::default();
     for prefix in &delegation.prefixes {
-        if *prefix == party.id {
-            grants.insert(prefix.clone(), GrantClass::MainId);
+        let class = if *prefix == party.id {
+            GrantClass::MainId
+        } else if let Some(until) = counter_signed_until(party, prefix, context) {
+            let earliest = sorted.counter_signed_until_unix_s.unwrap_or(until).min(until);
+            sorted.counter_signed_until_unix_s = Some(earliest);
+            GrantClass::CounterSigned
         } else if ground.vouches_for(prefix, party) {
-            grants.insert(prefix.clone(), GrantClass::IssuerOnly);
+            GrantClass::IssuerOnly
         } else {
-            untrusted.insert(prefix.clone());
-        }
+            sorted.untrusted.insert(prefix.clone());
+            continue;
+        };
+        sorted.grants.insert(prefix.clone(), class);
     }
-    (grants, untrusted)
+    sorted
+}
+
+/// Until when the holder of an id lets this party publish under it: the holder's org key must be believed
+/// here as if it spoke itself.
+fn counter_signed_until(party: &PartyId, id: &CanonicalId, context: &TrustContext<'_>) -> Option<u64> {
+    let holder = PartyId { role: party.role, id: id.clone() };
+    let registry = context.registry;
+    let until = |grant: &SubGrant| {
+        let held = registry.credentials(&holder).chain([grant.credential()]);
+        let mut believed = held.filter(|credential| {
+            credential.terms.org_key == grant.org_key
+                && check_credential(credential, context).is_ok()
+                && find_ground(credential, context).is_ok()
+        });
+        let ends = believed.by_ref().map(|credential| credential.terms.expires_unix_s).max()?;
+        Some(ends.min(grant.expires_unix_s))
+    };
+    let live = |grant: &&SubGrant| grant.grantee == *party && grant.is_live(context.at_unix_s);
+    registry.sub_grants(&holder).filter(live).filter_map(until).max()
 }

@@ -19,6 +19,7 @@ pub mod credential;
 pub mod delegation;
 mod fields;
 pub mod fingerprint;
+mod ground;
 pub mod id;
 pub mod key;
 mod memo;
@@ -29,6 +30,7 @@ pub mod rotation;
 pub mod sealed;
 pub mod speaker;
 pub mod status_list;
+pub mod sub_grant;
 pub mod tombstone;
 pub mod trust_list;
 
@@ -51,5 +53,6 @@ pub use sealed::{
 };
 pub use speaker::{Assurance, GrantClass, ScopeError, Speaker};
 pub use status_list::StatusList;
+pub use sub_grant::{SubGrant, SubGrantTerms};
 pub use tombstone::{Dead, Subject, Tombstone};
 pub use trust_list::{Issuer, IssuerClass, IssuerGrant, Pin, TrustList};

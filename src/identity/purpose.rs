@@ -33,11 +33,13 @@ pub enum Purpose {
     StatusList,
     /// Two parties agree who may do what.
     Agreement,
+    /// A party lets another publish under its main id.
+    SubGrant,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 15] = [
+    pub const ALL: [Purpose; 16] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -53,6 +55,7 @@ impl Purpose {
         Purpose::PartyRequest,
         Purpose::StatusList,
         Purpose::Agreement,
+        Purpose::SubGrant,
     ];
 
     /// The text in the protected header.
@@ -73,6 +76,7 @@ impl Purpose {
             Purpose::PartyRequest => "party-request",
             Purpose::StatusList => "status-list",
             Purpose::Agreement => "agreement",
+            Purpose::SubGrant => "sub-grant",
         }
     }
 
@@ -87,7 +91,7 @@ impl Purpose {
             Purpose::TrustList => 1024 * 1024,
             Purpose::FeedHead | Purpose::Receipt | Purpose::Agreement => 4 * 1024,
             // They carry the credential that they are about.
-            Purpose::Tombstone | Purpose::Rotation => 18 * 1024,
+            Purpose::Tombstone | Purpose::Rotation | Purpose::SubGrant => 18 * 1024,
             // 10,000 hashes.
             Purpose::StatusList => 324 * 1024,
             Purpose::Heartbeat | Purpose::ConflictNotice => 64 * 1024,

@@ -1,8 +1,12 @@
 //! Registry: the credentials, tombstones, rotations and status lists that a node holds, of everybody.
 //!
-//! A set that only grows, united by hash (decisions.md 1), of tombstones and status lists only the highest.
-//! Only what somebody trusted here vouches for is held, so that nobody else can fill it. Every check of a
-//! chain asks it: is this dead, did this key follow that one, is somebody else already known by this id?
+//! A set that only grows, united by hash (decisions.md 1); of tombstones, grants and status lists only the
+//! highest. Only what somebody trusted here vouches for is held, so that nobody else can fill it; and each who
+//! is trusted has limits of his own, so that one rogue takes no room from others. Every check of a chain asks
+//! it: is this dead, did this key follow that one, is somebody else already known by this id?
+
+mod id_watch;
+mod of_party;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,19 +19,26 @@ use super::id::PartyId;
 use super::key::PublicKey;
 use super::purpose::Purpose;
 use super::rotation::Rotation;
-use super::sealed::{Hash, SealError, Verdict, Verified, peek};
+use super::sealed::{Hash, SealError, Verdict, Verified, hash_of, peek};
 use super::status_list::StatusList;
+use super::sub_grant::SubGrant;
 use super::tombstone::{Subject, Tombstone};
 use super::trust_list::TrustList;
+
+use of_party::{Entry, OfParty, Taken};
 
 /// Parties that are held: ten times what the largest network plans with.
 pub const PARTIES_MAX: usize = 20_000;
 /// Credentials of one party by one issuer: a year each, and some that were replaced early.
 pub const CREDENTIALS_PER_ISSUER_MAX: usize = 24;
-/// Dead delegations of one party: of several hundred the highest epochs are kept.
+/// Dead delegations of one party under one issuer: the highest epochs are kept.
 pub const DEAD_DELEGATIONS_MAX: usize = 64;
-/// Rotations of one party.
+/// Dead credentials and org keys of one party under one issuer, by each who may say it: as above, each twice.
+pub const DEAD_CREDENTIALS_MAX: usize = 48;
+/// Rotations of one party under one issuer: some more than its credentials.
 pub const ROTATIONS_MAX: usize = 32;
+/// Grants of one party under one issuer: parties that publish under its id. The Swiss register has under 20.
+pub const SUB_GRANTS_MAX: usize = 128;
 
 /// Why an object is not held.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -80,7 +91,20 @@ enum Content {
     Credential(Box<Verified<Credential>>),
     Tombstone(Tombstone),
     Rotation(Rotation),
+    SubGrant(SubGrant),
     StatusList(Verified<StatusList>),
+}
+
+impl Content {
+    fn party(&self) -> Option<&PartyId> {
+        match self {
+            Content::Credential(credential) => Some(&credential.terms.party),
+            Content::Tombstone(tombstone) => Some(&tombstone.party),
+            Content::Rotation(rotation) => Some(&rotation.party),
+            Content::SubGrant(grant) => Some(&grant.holder),
+            Content::StatusList(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -89,15 +113,6 @@ struct Item {
     content: Content,
     /// When this node first held it, Unix time.
     received_unix_s: u64,
-}
-
-/// What is held of one party.
-#[derive(Debug, Clone, Default)]
-struct OfParty {
-    credentials: BTreeSet<Hash>,
-    rotations: BTreeSet<Hash>,
-    /// By subject: the epoch and the tombstone.
-    dead: BTreeMap<Subject, (u64, Hash)>,
 }
 
 /// The set. Cheap to make, not to clone.
@@ -125,7 +140,10 @@ impl Registry {
         Registry::default()
     }
 
-    /// Takes an object in, if it is in order and somebody trusted here vouches for it.
+    /// Takes an object in, if it is in order and somebody trusted here vouches for it: an issuer that the trust
+    /// list has for the party's country and role, or the pinned org key itself by its signature. A pinned party
+    /// can rotate only to the key that the first credential held here commits to, so hold the one that came
+    /// with the pin.
     ///
     /// # Errors
     /// [`RegistryError`]; ask its verdict.
@@ -136,7 +154,7 @@ impl Registry {
         trust: &TrustList,
         received_unix_s: u64,
     ) -> Result<Added, RegistryError> {
-        if self.items.contains_key(&super::sealed::hash_of(bytes)) {
+        if self.items.contains_key(&hash_of(bytes)) {
             return Ok(Added::Known);
         }
         let (hash, content) = match peek(bytes)?.purpose {
@@ -151,6 +169,10 @@ impl Registry {
             Purpose::Rotation => {
                 let rotation = Rotation::open(bytes, network)?;
                 (*rotation.hash(), Content::Rotation(rotation.into_content()))
+            }
+            Purpose::SubGrant => {
+                let grant = SubGrant::open(bytes, network)?;
+                (*grant.hash(), Content::SubGrant(grant.into_content()))
             }
             Purpose::StatusList => {
                 let list = StatusList::open(bytes, network)?;
@@ -172,7 +194,8 @@ impl Registry {
             return Err(RegistryError::Untrusted);
         }
         let held = self.status_lists.get(&issuer).copied();
-        if self.status_list(&issuer).is_some_and(|held| held.seq >= list.seq) {
+        // Of two with one number the hash decides, so that the order of arrival does not.
+        if self.status_list(&issuer).is_some_and(|held| (held.seq, *held.hash()) >= (list.seq, hash)) {
             return Ok(Added::Outdone);
         }
         self.status_lists.insert(issuer, hash);
@@ -182,46 +205,83 @@ impl Registry {
     }
 
     fn add_of_party(&mut self, hash: Hash, item: Item, trust: &TrustList) -> Result<Added, RegistryError> {
-        let (party, issuer, org_key) = match &item.content {
-            Content::Credential(c) => (c.terms.party.clone(), *c.signer(), c.terms.org_key),
-            Content::Tombstone(t) => (t.party.clone(), t.issuer, t.org_key),
-            Content::Rotation(r) => (r.party.clone(), r.issuer, r.old_key),
-            Content::StatusList(_) => return Ok(Added::Outdone),
-        };
-        if !self.is_vouched_for(&party, &issuer, &org_key, trust) {
-            return Err(RegistryError::Untrusted);
-        }
+        let party = item.content.party().ok_or(RegistryError::Untrusted)?.clone();
+        let source = self.source(&item.content, trust).ok_or(RegistryError::Untrusted)?;
         if self.parties.len() >= PARTIES_MAX && !self.parties.contains_key(&party) {
             return Err(RegistryError::Full("as many parties as can be are known"));
         }
-        let of_issuer = self.credentials(&party).filter(|c| *c.signer() == issuer).count();
-        let entry = self.parties.entry(party.clone()).or_default();
-        let mut outdone = None;
-        match &item.content {
-            Content::Credential(_) if of_issuer >= CREDENTIALS_PER_ISSUER_MAX => {
-                return Err(RegistryError::Full("this issuer vouches for the party too often"));
+        let entry = match &item.content {
+            Content::Credential(_) => Entry::Credential,
+            Content::Rotation(rotation) => {
+                Entry::Rotation(*rotation.old_key.as_bytes(), *rotation.new_key.as_bytes())
             }
-            Content::Credential(_) => drop(entry.credentials.insert(hash)),
-            Content::Rotation(_) if entry.rotations.len() >= ROTATIONS_MAX => {
-                return Err(RegistryError::Full("the party has rotated its key too often"));
+            Content::Tombstone(tombstone) => {
+                Entry::Tombstone(tombstone.subject, tombstone.signer, tombstone.epoch)
             }
-            Content::Rotation(_) => drop(entry.rotations.insert(hash)),
-            Content::Tombstone(tombstone) => match entry.bury(tombstone, hash) {
-                Burial::Done(gone) => outdone = gone,
-                Burial::Outdone => return Ok(Added::Outdone),
-            },
-            Content::StatusList(_) => {}
-        }
+            Content::SubGrant(grant) => {
+                Entry::SubGrant(grant.grantee.clone(), *grant.org_key.as_bytes(), grant.epoch)
+            }
+            Content::StatusList(_) => return Ok(Added::Outdone),
+        };
+        let outdone = match self.parties.entry(party.clone()).or_default().take(entry, source, hash) {
+            Taken::Held(outdone) => outdone,
+            Taken::Outdone => return Ok(Added::Outdone),
+            Taken::Full(what) => return Err(RegistryError::Full(what)),
+        };
         outdone.map(|gone| self.items.remove(&gone));
         self.items.insert(hash, item);
         Ok(Added::New { hash, party: Some(party), outdone })
     }
 
-    /// Whether an issuer of the trust list stands behind it, or a pin on this key or on one that it follows.
-    fn is_vouched_for(&self, party: &PartyId, issuer: &Hash, org_key: &PublicKey, trust: &TrustList) -> bool {
+    /// Who answers here for an object about a party: its issuer if the trust list has it for the party, else
+    /// the pinned key, or one that follows it, for what it signed itself. Anybody can name a pinned key in a
+    /// credential of his own making.
+    fn source(&self, content: &Content, trust: &TrustList) -> Option<Hash> {
+        let (party, issuer, author) = match content {
+            Content::Credential(credential) => return self.source_of_credential(credential, trust),
+            Content::Tombstone(tombstone) => {
+                let own = [tombstone.signer, tombstone.issuer].contains(tombstone.org_key.as_bytes());
+                (&tombstone.party, &tombstone.issuer, own.then_some(&tombstone.org_key))
+            }
+            Content::Rotation(rotation) => {
+                let own = self.is_committed(rotation);
+                (&rotation.party, &rotation.issuer, own.then_some(&rotation.old_key))
+            }
+            Content::SubGrant(grant) => (&grant.holder, &grant.issuer, Some(&grant.org_key)),
+            Content::StatusList(_) => return None,
+        };
+        self.source_of(party, issuer, author, trust)
+    }
+
+    fn source_of_credential(&self, credential: &Verified<Credential>, trust: &TrustList) -> Option<Hash> {
+        let org_key = &credential.terms.org_key;
+        let author = (credential.signer() == org_key.as_bytes()).then_some(org_key);
+        self.source_of(&credential.terms.party, credential.signer(), author, trust)
+    }
+
+    fn source_of(
+        &self,
+        party: &PartyId,
+        issuer: &Hash,
+        author: Option<&PublicKey>,
+        trust: &TrustList,
+    ) -> Option<Hash> {
         let listed = trust.issuer(issuer);
-        listed.is_some_and(|issuer| issuer.is_trusted_for(party.id.country(), party.role))
-            || trust.pin(party).is_some_and(|pin| self.follows(party, &pin.org_key, org_key))
+        if listed.is_some_and(|issuer| issuer.is_trusted_for(party.id.country(), party.role)) {
+            return Some(*issuer);
+        }
+        let pin = trust.pin(party)?;
+        author.filter(|key| self.follows(party, &pin.org_key, key)).map(|key| *key.as_bytes())
+    }
+
+    /// Whether the first credential that was held here with the old key commits to the new one. Who stole a
+    /// pinned key can make another commitment, but not the first.
+    fn is_committed(&self, rotation: &Rotation) -> bool {
+        let held = self.credentials_and_times(&rotation.party);
+        let of_key = held.filter(|(credential, _)| credential.terms.org_key == rotation.old_key);
+        let first = of_key.min_by_key(|(credential, received)| (*received, *credential.hash()));
+        let commitment = first.and_then(|(credential, _)| credential.terms.next_org_key_hash);
+        commitment == Some(hash_of(rotation.new_key.as_bytes()))
     }
 
     /// The object with this hash, as it was signed.
@@ -278,7 +338,7 @@ impl Registry {
     }
 
     fn credentials_and_times(&self, party: &PartyId) -> impl Iterator<Item = (&Verified<Credential>, u64)> {
-        let hashes = self.parties.get(party).into_iter().flat_map(|of| &of.credentials);
+        let hashes = self.parties.get(party).into_iter().flat_map(OfParty::credentials);
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
             Content::Credential(credential) => Some((credential.as_ref(), item.received_unix_s)),
             _ => None,
@@ -287,9 +347,25 @@ impl Registry {
 
     /// The tombstones of a party.
     pub fn tombstones(&self, party: &PartyId) -> impl Iterator<Item = &Tombstone> {
-        let dead = self.parties.get(party).into_iter().flat_map(|of| of.dead.values());
-        dead.filter_map(|(_, hash)| self.items.get(hash)).filter_map(|item| match &item.content {
+        let held = self.parties.get(party).into_iter().flat_map(OfParty::tombstones);
+        self.tombstones_named(held)
+    }
+
+    fn tombstones_named<'a>(
+        &'a self,
+        hashes: impl Iterator<Item = &'a Hash>,
+    ) -> impl Iterator<Item = &'a Tombstone> {
+        hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
             Content::Tombstone(tombstone) => Some(tombstone),
+            _ => None,
+        })
+    }
+
+    /// The grants of a party to others, those that ended included.
+    pub fn sub_grants(&self, holder: &PartyId) -> impl Iterator<Item = &SubGrant> {
+        let held = self.parties.get(holder).into_iter().flat_map(OfParty::sub_grants);
+        held.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
+            Content::SubGrant(grant) => Some(grant),
             _ => None,
         })
     }
@@ -306,120 +382,25 @@ impl Registry {
     pub fn is_credential_dead(&self, credential: &Verified<Credential>) -> bool {
         let terms = &credential.terms;
         let subjects = [Subject::Credential(*credential.hash()), Subject::OrgKey(*terms.org_key.as_bytes())];
-        let buried = self
-            .parties
-            .get(&terms.party)
-            .is_some_and(|of| subjects.iter().any(|subject| of.dead.contains_key(subject)));
-        buried || self.status_list(credential.signer()).is_some_and(|list| list.is_revoked(credential.hash()))
+        let of = self.parties.get(&terms.party);
+        let about = of.into_iter().flat_map(|of| subjects.into_iter().flat_map(|s| of.tombstones_of(s)));
+        self.tombstones_named(about).any(|tombstone| tombstone.is_of(credential))
+            || self.status_list(credential.signer()).is_some_and(|list| list.is_revoked(credential.hash()))
     }
 
     /// Whether a delegation under this org key of this party is dead.
     pub fn is_delegation_dead(&self, party: &PartyId, org_key: &PublicKey, delegation: &Hash) -> bool {
         let of = self.parties.get(party);
-        let buried = of.and_then(|of| of.dead.get(&Subject::Delegation(*delegation)));
-        buried.and_then(|(_, hash)| self.items.get(hash)).is_some_and(
-            |item| matches!(&item.content, Content::Tombstone(tombstone) if tombstone.org_key == *org_key),
-        )
-    }
-
-    /// Whether rotations lead from one org key of a party to another, or they are the same.
-    pub fn follows(&self, party: &PartyId, from: &PublicKey, to: &PublicKey) -> bool {
-        self.rotations_between(party, from, to).is_some()
-    }
-
-    /// How many rotations lead from one key to the other.
-    fn rotations_between(&self, party: &PartyId, from: &PublicKey, to: &PublicKey) -> Option<usize> {
-        let mut reached = BTreeMap::from([(*from.as_bytes(), 0)]);
-        let mut waiting = vec![*from.as_bytes()];
-        while let Some(key) = waiting.pop() {
-            let steps = reached.get(&key).copied().unwrap_or(0);
-            for rotation in self.rotations(party).filter(|r| r.old_key.as_bytes() == &key) {
-                let next = *rotation.new_key.as_bytes();
-                if !reached.contains_key(&next) {
-                    reached.insert(next, steps + 1);
-                    waiting.push(next);
-                }
-            }
-        }
-        reached.get(to.as_bytes()).copied()
+        let about = of.into_iter().flat_map(|of| of.tombstones_of(Subject::Delegation(*delegation)));
+        self.tombstones_named(about).any(|tombstone| tombstone.signer == *org_key.as_bytes())
     }
 
     /// The rotations of a party.
     pub fn rotations(&self, party: &PartyId) -> impl Iterator<Item = &Rotation> {
-        let hashes = self.parties.get(party).into_iter().flat_map(|of| &of.rotations);
+        let hashes = self.parties.get(party).into_iter().flat_map(OfParty::rotations);
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
             Content::Rotation(rotation) => Some(rotation),
             _ => None,
         })
-    }
-
-    /// The keys under which a party is known at a time, where they are several and none follows another:
-    /// who goes on, and who is frozen. The pinned one goes on, else the one that was held here first, else
-    /// the one with more rotations behind it.
-    pub fn id_conflict(&self, party: &PartyId, trust: &TrustList, at_unix_s: u64) -> Option<IdConflict> {
-        let live = |credential: &Verified<Credential>| {
-            credential.terms.expires_unix_s > at_unix_s
-                && !self.is_credential_dead(credential)
-                && self.is_vouched_for(party, credential.signer(), &credential.terms.org_key, trust)
-        };
-        let mut first_held: BTreeMap<PublicKey, u64> = BTreeMap::new();
-        for (credential, received) in self.credentials_and_times(party).filter(|(c, _)| live(c)) {
-            let first = first_held.entry(credential.terms.org_key).or_insert(received);
-            *first = received.min(*first);
-        }
-        if first_held.len() < 2 {
-            return None;
-        }
-        let pin = trust.pin(party).map(|pin| pin.org_key);
-        let rank = |key: &PublicKey| {
-            let pinned = pin.is_some_and(|pin| self.follows(party, &pin, key));
-            let rotated = self.rotations(party).filter(|r| self.follows(party, &r.new_key, key)).count();
-            // A key that follows another inherits the other's age.
-            let ancestors = first_held.iter().filter(|(old, _)| self.follows(party, old, key));
-            let since = ancestors.map(|(_, since)| *since).min().unwrap_or(u64::MAX);
-            (!pinned, since, usize::MAX - rotated, *key.as_bytes())
-        };
-        let incumbent = *first_held.keys().min_by_key(|key| rank(key))?;
-        let related =
-            |key: &PublicKey| self.follows(party, &incumbent, key) || self.follows(party, key, &incumbent);
-        let newcomers: BTreeSet<PublicKey> = first_held.into_keys().filter(|key| !related(key)).collect();
-        (!newcomers.is_empty()).then(|| IdConflict { party: party.clone(), incumbent, newcomers })
-    }
-}
-
-enum Burial {
-    Done(Option<Hash>),
-    Outdone,
-}
-
-impl OfParty {
-    /// Keeps the highest tombstone per subject, and of dead delegations those with the highest epochs: both
-    /// do not depend on the order of arrival.
-    fn bury(&mut self, tombstone: &Tombstone, hash: Hash) -> Burial {
-        let new = (tombstone.epoch, hash);
-        match self.dead.get(&tombstone.subject) {
-            Some(held) if *held >= new => return Burial::Outdone,
-            Some((_, held)) => {
-                let held = *held;
-                self.dead.insert(tombstone.subject, new);
-                return Burial::Done(Some(held));
-            }
-            None => {}
-        }
-        let delegations = || self.dead.iter().filter(|(s, _)| matches!(s, Subject::Delegation(_)));
-        let is_delegation = matches!(tombstone.subject, Subject::Delegation(_));
-        let mut gone = None;
-        if is_delegation && delegations().count() >= DEAD_DELEGATIONS_MAX {
-            let lowest = delegations().min_by_key(|(_, held)| **held).map(|(s, held)| (*s, *held));
-            match lowest {
-                Some((subject, held)) if held < new => {
-                    self.dead.remove(&subject);
-                    gone = Some(held.1);
-                }
-                _ => return Burial::Outdone,
-            }
-        }
-        self.dead.insert(tombstone.subject, new);
-        Burial::Done(gone)
     }
 }

@@ -16,7 +16,7 @@ use super::sealed::{Hash, SealError, Verdict, open};
 pub enum GrantClass {
     /// The party's own main id.
     MainId,
-    /// A sub id that the main id's own org key signed for as well. Not given by this release.
+    /// A sub id that the main id's own org key signed for as well ([`SubGrant`](super::SubGrant)).
     CounterSigned,
     /// A sub id that only an issuer vouched for, or this node's own pin.
     IssuerOnly,
@@ -115,6 +115,7 @@ pub struct Speaker {
     pub(super) valid_until_unix_s: u64,
     pub(super) grants: BTreeMap<CanonicalId, GrantClass>,
     pub(super) untrusted: BTreeSet<CanonicalId>,
+    pub(super) counter_signed_until_unix_s: Option<u64>,
     pub(super) assurance: Assurance,
     pub(super) credential_until_unix_s: u64,
     pub(super) legal_name: String,
@@ -189,6 +190,12 @@ impl Speaker {
     /// The ids it may speak for here, and on what ground.
     pub fn grants(&self) -> &BTreeMap<CanonicalId, GrantClass> {
         &self.grants
+    }
+
+    /// First second in which one of the counter-signatures among the grants has ended, Unix time: the chain is
+    /// to be verified again then. `None` if none of them is counter-signed.
+    pub fn counter_signed_until_unix_s(&self) -> Option<u64> {
+        self.counter_signed_until_unix_s
     }
 
     /// Ids that it claims and that nobody trusted here vouches for.

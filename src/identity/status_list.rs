@@ -21,7 +21,8 @@ pub struct StatusList {
     pub seq: u64,
     /// When it was made, Unix time.
     pub created_unix_s: u64,
-    /// First second in which it says nothing any more, Unix time; usually a day after it was made.
+    /// First second in which it no longer shows that a credential is alive, Unix time; usually a day after it
+    /// was made. What it declares dead stays dead, so that nobody wins by withholding the next list.
     pub valid_until_unix_s: u64,
     /// Hashes of the dead credentials, ascending, at most [`REVOKED_MAX`].
     pub revoked: Vec<Hash>,
@@ -56,6 +57,11 @@ impl StatusList {
         let unverified = Unverified::<StatusList>::new(bytes, network)?;
         let issuer = PublicKey::from_bytes(unverified.signer()).map_err(|_| SealError::Signer)?;
         unverified.verify(&issuer)
+    }
+
+    /// Whether it still shows that what is not on it is alive.
+    pub fn is_fresh(&self, at_unix_s: u64) -> bool {
+        at_unix_s < self.valid_until_unix_s
     }
 
     /// Whether a credential is on it.

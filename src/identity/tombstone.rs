@@ -1,7 +1,11 @@
 //! Tombstone: this credential, delegation or org key is dead before its time.
 //!
-//! It carries the credential that it is about, so that everybody can judge at once who may say it: the
-//! org key, the pre-committed next org key, or the issuer of that credential. Anybody may hand it on.
+//! It carries the credential that it is about, so that everybody can judge at once who may say it. A
+//! credential: its org key, the next org key that it commits to, or its issuer. An org key: itself or the next
+//! one, not the issuer. A delegation: the org key alone. Anybody may hand it on.
+//!
+//! Any issuer can name a foreign org key in a credential of its own making. So a tombstone proves no more than
+//! what that one credential proves: see [`Tombstone::is_of`].
 
 use ciborium::value::Value;
 
@@ -45,6 +49,8 @@ pub struct Tombstone {
     pub issuer: Hash,
     /// See `issuer`.
     pub org_key: PublicKey,
+    /// The key that signed it.
+    pub signer: Hash,
     /// Of several for one subject the highest counts.
     pub epoch: u64,
     /// When trust ended, Unix time: what was said before stays evidence.
@@ -66,7 +72,7 @@ pub enum Dead {
 
 impl Tombstone {
     /// Signs a tombstone with the org key, the next org key or the issuer's key of `credential` (its signed
-    /// bytes).
+    /// bytes); who may say what is said above.
     ///
     /// # Errors
     /// [`SealError::Signer`] if the key may not say this, and every other [`SealError`].
@@ -117,12 +123,12 @@ impl Tombstone {
             return Err(SealError::Signer);
         }
         // An issuer answers for what it issued, not for what the party does with its key elsewhere.
-        let by_issuer_only = signer == *credential.signer() && signer != *terms.org_key.as_bytes() && !next;
+        let by_org_key = signer == *terms.org_key.as_bytes();
         let subject = match carried.what {
             What::Credential => Subject::Credential(*credential.hash()),
-            What::OrgKey if by_issuer_only => return Err(SealError::Signer),
-            What::OrgKey => Subject::OrgKey(*terms.org_key.as_bytes()),
-            What::Delegation(hash) => Subject::Delegation(hash),
+            What::OrgKey if by_org_key || next => Subject::OrgKey(*terms.org_key.as_bytes()),
+            What::Delegation(hash) if by_org_key => Subject::Delegation(hash),
+            What::OrgKey | What::Delegation(_) => return Err(SealError::Signer),
         };
         let (party, org_key, issuer) = (terms.party.clone(), terms.org_key, *credential.signer());
         Ok(carried.map(|carried| Tombstone {
@@ -130,10 +136,24 @@ impl Tombstone {
             subject,
             issuer,
             org_key,
+            signer,
             epoch: carried.epoch,
             since_unix_s: carried.since_unix_s,
             reason: carried.reason,
         }))
+    }
+
+    /// Whether this credential is dead by it. An org key that was buried by the next one is dead in those
+    /// credentials that commit to that next one: nobody else's commitment counts against it.
+    pub fn is_of(&self, credential: &Verified<Credential>) -> bool {
+        let terms = &credential.terms;
+        let may = self.signer == *terms.org_key.as_bytes()
+            || terms.next_org_key_hash.is_some_and(|next| next == hash_of(&self.signer));
+        match self.subject {
+            Subject::Credential(hash) => hash == *credential.hash(),
+            Subject::OrgKey(key) => may && self.party == terms.party && key == *terms.org_key.as_bytes(),
+            Subject::Delegation(_) => false,
+        }
     }
 }
 

@@ -91,6 +91,9 @@ mod tests {
             (vec![(a.clone(), IssuerOnly)], Some(a.clone())),
             (vec![(a.clone(), MainId), (b.clone(), IssuerOnly)], Some(a.clone())),
             (vec![(a.clone(), IssuerOnly), (b.clone(), CounterSigned)], Some(b.clone())),
+            (vec![(a.clone(), MainId), (b.clone(), CounterSigned)], Some(a.clone())),
+            (vec![(a.clone(), IssuerOnly), (b.clone(), CounterSigned), (c.clone(), MainId)], Some(c.clone())),
+            (vec![(a.clone(), CounterSigned), (b.clone(), CounterSigned), (c.clone(), IssuerOnly)], None),
             (vec![(a.clone(), IssuerOnly), (b.clone(), IssuerOnly)], None),
             (vec![(a.clone(), IssuerOnly), (b.clone(), IssuerOnly), (c.clone(), MainId)], Some(c.clone())),
         ];

@@ -6,6 +6,7 @@ mod bare_sqlite;
 mod child;
 mod client;
 mod cold_sync;
+mod credentials;
 mod evses;
 mod http;
 mod measure;
@@ -76,6 +77,12 @@ enum Benchmark {
         #[arg(long, default_value = "Google")]
         notation: String,
     },
+    /// Credentials of all parties: size on disk, and time to verify them at a start. Without a bare peer.
+    Credentials {
+        /// Parties in the mesh.
+        #[arg(long, default_value_t = 10_000)]
+        parties: usize,
+    },
     /// The peers of cold_sync, started by it.
     #[command(hide = true, name = "cold-sync-sources")]
     ColdSyncSources { dir: PathBuf },
@@ -91,6 +98,7 @@ fn main() -> Result<()> {
         Benchmark::StatusIngest { batches } => status_ingest::run(&options, batches),
         Benchmark::ColdSync => cold_sync::run(&options),
         Benchmark::RadiusQuery { notation } => radius_query::run(&options, &notation),
+        Benchmark::Credentials { parties } => credentials::run(&options, parties),
         Benchmark::ColdSyncSources { dir } => cold_sync::sources(&options, &dir),
         Benchmark::StatusIngestSender { now_ms, batches } => status_ingest::sender(&options, now_ms, batches),
     }

@@ -1,8 +1,14 @@
 //! Attacks on signed objects, each with its refusal. Here: one registrar, one party and its node.
 
+mod attacks;
+mod attesters;
 mod card;
 mod chain;
 mod frame;
+mod registry;
+mod rotation;
+mod sub_grant;
+mod tombstone;
 
 use std::collections::BTreeSet;
 
@@ -107,6 +113,94 @@ fn judge_at(chain: &Chain, trust: &TrustList, network: &str, at_unix_s: u64) -> 
 
 fn judge(chain: &Chain, trust: &TrustList) -> Result<Speaker, ChainError> {
     judge_at(chain, trust, NETWORK, NOW)
+}
+
+/// Somebody who holds what others say.
+struct Watcher {
+    trust: TrustList,
+    registry: Registry,
+}
+
+impl Watcher {
+    fn of(trust: TrustList) -> Watcher {
+        Watcher { trust, registry: Registry::empty() }
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<Added, RegistryError> {
+        self.add_at(bytes, NOW)
+    }
+
+    fn add_at(&mut self, bytes: &[u8], received_unix_s: u64) -> Result<Added, RegistryError> {
+        self.registry.add(bytes, NETWORK, &self.trust, received_unix_s)
+    }
+
+    /// Adds what must be accepted.
+    fn hold(&mut self, bytes: &[u8]) {
+        let added = self.add(bytes).unwrap();
+        assert!(matches!(added, Added::New { .. }), "{added:?}");
+    }
+
+    fn judge(&self, chain: &Chain) -> Result<Speaker, ChainError> {
+        self.judge_at(chain, NOW)
+    }
+
+    fn judge_at(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+        let (trust, registry) = (&self.trust, &self.registry);
+        chain.verify(&TrustContext { network: NETWORK, trust, registry, at_unix_s })
+    }
+
+    fn conflict(&self, party: &PartyId) -> Option<IdConflict> {
+        self.registry.id_conflict(party, &self.trust, NOW)
+    }
+}
+
+fn cpo(wire: &str) -> PartyId {
+    PartyId::new(Role::Cpo, wire).unwrap()
+}
+
+/// Registrars for all CPOs.
+fn registrars(keys: &[&SecretKey]) -> TrustList {
+    let issuers = keys.iter().map(|key| issuer(key, IssuerClass::Registrar, &[("*", Role::Cpo)]));
+    TrustList { issuers: issuers.collect(), ..swiss_trust() }
+}
+
+/// Nobody but one pinned key.
+fn only_pinned(party: &PartyId, org_key: &SecretKey) -> TrustList {
+    let pin = Pin { party: party.clone(), org_key: org_key.public(), sub_ids: BTreeSet::new() };
+    TrustList { issuers: Vec::new(), pins: vec![pin], ..swiss_trust() }
+}
+
+/// A CPO's credential: by whom, for which ids, with which org key, committed to which next one.
+fn credential_of(
+    issuer_key: &SecretKey,
+    main: &str,
+    subs: &[&str],
+    org_key: &SecretKey,
+    next: &SecretKey,
+) -> Vec<u8> {
+    let mut terms = terms(Role::Cpo, main, subs);
+    terms.org_key = org_key.public();
+    terms.next_org_key_hash = Some(hash_of(next.public().as_bytes()));
+    Credential::issue(NETWORK, &terms, "Issuer", issuer_key).unwrap()
+}
+
+/// A delegation for all ids of a CPO's credential, signed by an org key.
+fn under(credential: &[u8], org_key: &SecretKey) -> Chain {
+    let opened = Credential::open(credential, NETWORK).unwrap();
+    let mut made = delegation(Role::Cpo, "CH*SCH", &[]);
+    made.party = opened.terms.party.clone();
+    made.prefixes = opened.terms.sub_ids.iter().cloned().chain([made.party.id.clone()]).collect();
+    let delegation = made.issue(NETWORK, opened.hash(), org_key).unwrap();
+    Chain { credential: credential.to_vec(), delegation }
+}
+
+fn tombstone(credential: &[u8], dead: Dead, epoch: u64, signer: &SecretKey) -> Result<Vec<u8>, SealError> {
+    Tombstone::issue(NETWORK, credential, dead, epoch, NOW, "test", signer)
+}
+
+/// Revoked, whoever the party is.
+fn is_revoked(outcome: Result<Speaker, ChainError>) -> bool {
+    matches!(outcome, Err(ChainError::Revoked { .. }))
 }
 
 fn card_of(chain: &Chain) -> PartyCard {
