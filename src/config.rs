@@ -47,6 +47,9 @@ pub struct NodeConfig {
     /// Public key (`chargemesh-trust-pub-1:…`) that must have signed the trust list. Empty: the node
     /// believes nobody, which only a bootstrap node can work with.
     pub trust_signer: String,
+    /// File with this node's own pins, signed by its own key; `chargemesh party pin` writes it. Without the
+    /// file there are none.
+    pub pins: PathBuf,
 }
 
 impl Default for NodeConfig {
@@ -55,6 +58,7 @@ impl Default for NodeConfig {
             key: "keys/node.key".into(),
             trust: "keys/trust/trust.cbor".into(),
             trust_signer: String::new(),
+            pins: "keys/pins.cose".into(),
         }
     }
 }
@@ -140,7 +144,8 @@ impl Config {
 
     /// Makes relative paths relative to `directory`, where the configuration file lies.
     pub fn resolve_paths(&mut self, directory: &Path) {
-        let node = [&mut self.node.key, &mut self.node.trust, &mut self.storage.data_dir];
+        let node =
+            [&mut self.node.key, &mut self.node.trust, &mut self.node.pins, &mut self.storage.data_dir];
         let parties = (self.parties.iter_mut())
             .flat_map(|party| [&mut party.message_key, &mut party.credential, &mut party.delegation]);
         for path in node.into_iter().chain(parties) {

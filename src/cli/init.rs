@@ -1,36 +1,26 @@
 //! `chargemesh init`: a directory with everything that a node needs, ready to run.
 
 mod authority;
-mod files;
 mod party;
-mod renew;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail, ensure};
 use chargemesh::config::Config;
 use chargemesh::engine::SystemClock;
-use chargemesh::identity::{CanonicalId, KeyPurpose, PartyId, Role, SecretKey};
+use chargemesh::identity::{CanonicalId, KeyPurpose, PartyId, SecretKey};
 use chargemesh::node::{self, Identity};
-use chargemesh::{mesh, oicp};
-use zeroize::Zeroizing;
 
-use authority::{Authority, is_dialable, peer_id, with_peer_id, without_peer_id};
-use files::NewFile;
-use party::{DELEGATION_DAYS, NewParty};
-pub(crate) use renew::{Args as RenewArgs, run as renew};
-
-/// A day in seconds.
-const DAY_S: u64 = 86_400;
-/// Ports that are tried for a node: below those that systems give to outgoing connections, so that a
-/// port that is free now is free at the start too.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
-/// How many ports are tried before giving up.
-const PORT_TRIES: usize = 64;
-/// Random bytes of a backend's key.
-const FACADE_KEY_BYTES: usize = 16;
+use super::addresses::{self, free_port, is_dialable, with_peer_id, without_peer_id};
+use super::files::{self, NewFile};
+use super::keys::{facade_key, key_file, peer_id, random_key};
+use super::party::delegate::Validity;
+use super::party::party_id;
+use super::settings::Settings;
+use super::text::{day, shell};
+use authority::Authority;
+use party::NewParty;
 
 /// Arguments of `chargemesh init`.
 #[derive(clap::Args)]
@@ -83,12 +73,14 @@ pub(crate) struct Args {
     /// A node to ask for others, ending in /p2p/PEER-ID; may be given often.
     #[arg(long, value_name = "MULTIADDR")]
     bootstrap: Vec<String>,
+    #[command(flatten)]
+    validity: Validity,
 }
 
 /// Makes the directory.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     files::check_empty(&args.dir)?;
-    check_addresses(args)?;
+    addresses::check(args.listen.iter().chain(&args.announce), args.bootstrap.iter())?;
     let now_unix_s = SystemClock::start().now().unix_s();
     let new = NewNode::make(args, now_unix_s)?;
     files::write(&args.dir, &new.files)?;
@@ -97,32 +89,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     node::load(&config, now_unix_s)?;
     new.report(args);
     Ok(ExitCode::SUCCESS)
-}
-
-/// The mesh reads addresses in full when it starts; this finds what is plainly wrong before files are made.
-fn check_addresses(args: &Args) -> anyhow::Result<()> {
-    for address in args.listen.iter().chain(&args.announce).chain(&args.bootstrap) {
-        ensure!(
-            address.starts_with('/') && address.split('/').count() >= 4,
-            "{address:?} is no multiaddress: write for example /ip4/192.0.2.1/tcp/4001"
-        );
-    }
-    for address in &args.bootstrap {
-        let peer = address.rsplit_once("/p2p/").and_then(|(_, peer)| mesh::node_from_text(peer));
-        ensure!(peer.is_some(), "{address:?} does not end in /p2p/PEER-ID: that node prints it when it runs");
-    }
-    Ok(())
-}
-
-/// A new secret key.
-fn random_key() -> anyhow::Result<SecretKey> {
-    Ok(SecretKey::from_seed(&*random::<32>()?))
-}
-
-fn random<const N: usize>() -> anyhow::Result<Zeroizing<[u8; N]>> {
-    let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(bytes.as_mut_slice()).context("the operating system gives no random bytes")?;
-    Ok(bytes)
 }
 
 /// Everything that is to be written, and what is said about it.
@@ -159,10 +125,10 @@ impl NewNode {
             Some(party) => format!("Node of {}", party.id),
             None => "Bootstrap node".to_owned(),
         };
-        let settings = files::Settings {
+        let settings = Settings {
             title: format!("{who} in the network `{}`, made by `chargemesh init`.", authority.network),
             network: &authority.network,
-            trust_signer: authority.trust_signer.to_text(KeyPurpose::Trust),
+            trust_signer: Some(authority.trust_signer.to_text(KeyPurpose::Trust)),
             listen: &listen,
             announce: &args.announce,
             bootstrap: &args.bootstrap.iter().chain(&authority.bootstrap).cloned().collect::<Vec<_>>(),
@@ -197,15 +163,13 @@ impl NewNode {
             None => println!("Made {dir}: a bootstrap node in the network `{network}`"),
         }
         println!("  peer id {}\n", self.peer_id);
-        for file in &self.files {
-            let lock = if file.secret { "secret: " } else { "" };
-            println!("  {:<24}{lock}{}", file.name, file.what);
-        }
+        print!("{}", files::listed(&self.files));
         if let Some(until) = self.delegation_until_unix_s {
             println!(
-                "\nThe delegation ends on {}, {DELEGATION_DAYS} days from now. The node warns two days before; then:\n  \
+                "\nThe delegation ends on {}, {} days from now. The node warns two days before; then:\n  \
                  chargemesh renew {}",
                 day(until),
+                args.validity.delegation_days,
                 shell(&args.dir)
             );
         }
@@ -264,19 +228,6 @@ fn check(
     Ok(())
 }
 
-fn party_id(typed: &str) -> anyhow::Result<PartyId> {
-    let (role, id) = typed.split_once(':').with_context(|| {
-        format!("{typed:?} is no party: write role, colon and id, as in CPO:DE*ABC or EMP:DE-ABC")
-    })?;
-    Ok(PartyId::new(Role::parse(role)?, id)?)
-}
-
-fn key_file(name: &'static str, key: &SecretKey, purpose: KeyPurpose, what: &str) -> NewFile {
-    let mut content = Zeroizing::new(key.to_text(purpose).as_bytes().to_vec());
-    content.push(b'\n');
-    NewFile { name, content, secret: true, what: what.to_owned() }
-}
-
 fn authority_files(authority: &Authority) -> Vec<NewFile> {
     let mut files = vec![NewFile {
         name: files::TRUST_LIST,
@@ -299,33 +250,4 @@ fn authority_files(authority: &Authority) -> Vec<NewFile> {
         ));
     }
     files
-}
-
-/// A port on this machine that nobody uses now.
-fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..PORT_TRIES {
-        let number = u16::from_be_bytes(*random::<2>()?);
-        let port = PORTS.start + number % (PORTS.end - PORTS.start);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no free port was found on this machine: choose with --listen and --facade")
-}
-
-fn facade_key() -> anyhow::Result<String> {
-    Ok(random::<FACADE_KEY_BYTES>()?.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The day of a time, as in 2030-12-31 (UTC).
-fn day(unix_s: u64) -> String {
-    let unix_ms = i64::try_from(unix_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    oicp::time::format_ms(unix_ms).chars().take_while(|letter| *letter != 'T').collect()
-}
-
-/// A path as a shell takes it.
-fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |letter: char| letter.is_alphanumeric() || "/._-+".contains(letter);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -1,13 +1,20 @@
 //! The command line: part of the binary, sees only the public API.
 
+mod addresses;
 mod ask;
 mod demo;
+mod files;
+mod fingerprint;
 mod init;
 mod input;
+mod keys;
 mod lint;
+mod party;
 mod push;
 mod run;
+mod settings;
 mod text;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -35,8 +42,14 @@ enum Command {
     Demo(demo::Args),
     /// Make a directory with settings, keys and a party, ready to run.
     Init(init::Args),
-    /// Prolong what lets a node speak for its parties; its delegation ends after a month.
-    Renew(init::RenewArgs),
+    /// Prolong what lets a node speak for its parties; its delegation ends after a week.
+    Renew(party::RenewArgs),
+    /// Become a party: ask an issuer, or exchange cards and pin each other.
+    #[command(subcommand)]
+    Party(party::Command),
+    /// Vouch for parties, and make trust lists.
+    #[command(subcommand)]
+    Trust(trust::Command),
     /// Run a node.
     Run(run::Args),
     /// Push a register or status file to a node, as an operator's backend would.
@@ -55,7 +68,9 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Init(args) => init::run(&args),
-        Command::Renew(args) => init::renew(&args),
+        Command::Renew(args) => party::renew(&args),
+        Command::Party(command) => party::run(&command),
+        Command::Trust(command) => trust::run(&command),
         Command::Lint(args) => lint::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Push(args) => block_on(push::run(args)),

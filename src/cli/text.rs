@@ -1,6 +1,12 @@
 //! Text for people: counts, plurals, and values from outside made safe for a terminal.
 
 use std::io::{ErrorKind, Write as _, stdout};
+use std::path::Path;
+
+use chargemesh::oicp;
+
+/// A day in seconds.
+pub(super) const DAY_S: u64 = 86_400;
 
 /// Writes to the standard output. A reader that has gone (`chargemesh lint FILE | head`) is no error.
 ///
@@ -44,6 +50,19 @@ pub(super) fn shown(text: &str, characters_max: usize) -> String {
 /// Characters that change the direction or order of what follows.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The day of a time, as in 2030-12-31 (UTC).
+pub(super) fn day(unix_s: u64) -> String {
+    let unix_ms = i64::try_from(unix_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+    oicp::time::format_ms(unix_ms).chars().take_while(|letter| *letter != 'T').collect()
+}
+
+/// A path as a shell takes it.
+pub(super) fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+".contains(letter);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

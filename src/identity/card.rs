@@ -225,6 +225,20 @@ impl PartyCard {
         Ok(VerifiedCard { card, speaker, hash: unsealed.hash() })
     }
 
+    /// The credential inside a card of which nothing is proven yet; none if the card names it by hash. From it
+    /// a person is shown whom the card claims to be of, before there is any trust to verify it against.
+    ///
+    /// # Errors
+    /// [`SealError`] for what is no card of this network.
+    pub fn credential_unproven(bytes: &[u8], network: &str) -> Result<Option<Vec<u8>>, SealError> {
+        let unsealed = open(bytes, Purpose::PartyCard, network)?;
+        let card = PartyCard::decode(unsealed.payload_unproven())?;
+        Ok(match card.credential {
+            CredentialRef::Inline(bytes) => Some(bytes),
+            CredentialRef::ByHash(_) => None,
+        })
+    }
+
     fn encode(&self) -> Vec<u8> {
         let credential = match &self.credential {
             CredentialRef::Inline(bytes) => (CREDENTIAL, fields::bytes(bytes)),

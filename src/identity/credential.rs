@@ -29,10 +29,10 @@ pub(super) mod claim {
 }
 
 // Private claims: RFC 8392 section 9.1.1 leaves numbers below -65536 to applications.
-const SUB_IDS: i64 = -70_001;
-const LEGAL_NAME: i64 = -70_002;
-const REGISTER_NUMBER: i64 = -70_003;
-const NEXT_ORG_KEY_HASH: i64 = -70_004;
+pub(super) const SUB_IDS: i64 = -70_001;
+pub(super) const LEGAL_NAME: i64 = -70_002;
+pub(super) const REGISTER_NUMBER: i64 = -70_003;
+pub(super) const NEXT_ORG_KEY_HASH: i64 = -70_004;
 
 /// What an issuer states about a party.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +116,7 @@ impl Content for Credential {
         let party = party_of(&mut claims)?;
         let (not_before_unix_s, expires_unix_s) = validity(&mut claims, CREDENTIAL_VALIDITY_S_MAX)?;
         let sub_ids = claims.ids(SUB_IDS, "sub ids", SUB_IDS_MAX)?;
-        if sub_ids.binary_search(&party.id).is_ok() {
-            let expected = "ids other than the main id";
-            return Err(FieldError::Wrong { key: SUB_IDS, name: "sub ids", expected });
-        }
+        is_without_main_id(&sub_ids, &party)?;
         let terms = CredentialTerms {
             party,
             sub_ids,
@@ -158,6 +155,17 @@ fn encode(terms: &CredentialTerms, issuer_name: &str) -> Vec<u8> {
         claims.push((NEXT_ORG_KEY_HASH, fields::bytes(hash)));
     }
     fields::encode(claims)
+}
+
+/// Ascending sub ids name the main id nowhere.
+pub(super) fn is_without_main_id(sub_ids: &[CanonicalId], party: &PartyId) -> Result<(), FieldError> {
+    match sub_ids.binary_search(&party.id) {
+        Err(_) => Ok(()),
+        Ok(_) => {
+            let expected = "ids other than the main id";
+            Err(FieldError::Wrong { key: SUB_IDS, name: "sub ids", expected })
+        }
+    }
 }
 
 /// The subject claim as a party.

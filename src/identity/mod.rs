@@ -18,12 +18,14 @@ pub mod chain;
 pub mod credential;
 pub mod delegation;
 mod fields;
+pub mod fingerprint;
 mod ground;
 pub mod id;
 pub mod key;
 mod memo;
 pub mod purpose;
 pub mod registry;
+pub mod request;
 pub mod rotation;
 pub mod sealed;
 pub mod speaker;
@@ -44,6 +46,7 @@ pub use id::{CanonicalId, IdError, PartyId, Role};
 pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
 pub use purpose::Purpose;
 pub use registry::{Added, IdConflict, Registry, RegistryError};
+pub use request::PartyRequest;
 pub use rotation::Rotation;
 pub use sealed::{
     Hash, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek, seal,

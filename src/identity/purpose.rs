@@ -27,6 +27,8 @@ pub enum Purpose {
     Tombstone,
     /// A new org key follows an old one.
     Rotation,
+    /// A party asks an issuer to vouch for it.
+    PartyRequest,
     /// Which of its credentials an issuer declares dead.
     StatusList,
     /// Two parties agree who may do what.
@@ -37,7 +39,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 15] = [
+    pub const ALL: [Purpose; 16] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -50,6 +52,7 @@ impl Purpose {
         Purpose::Receipt,
         Purpose::Tombstone,
         Purpose::Rotation,
+        Purpose::PartyRequest,
         Purpose::StatusList,
         Purpose::Agreement,
         Purpose::SubGrant,
@@ -70,6 +73,7 @@ impl Purpose {
             Purpose::Receipt => "receipt",
             Purpose::Tombstone => "tombstone",
             Purpose::Rotation => "rotation",
+            Purpose::PartyRequest => "party-request",
             Purpose::StatusList => "status-list",
             Purpose::Agreement => "agreement",
             Purpose::SubGrant => "sub-grant",
@@ -80,7 +84,7 @@ impl Purpose {
     pub fn size_bytes_max(self) -> usize {
         match self {
             // 1,000 ids of 8 bytes and the names.
-            Purpose::PartyCredential | Purpose::NodeDelegation => 16 * 1024,
+            Purpose::PartyCredential | Purpose::NodeDelegation | Purpose::PartyRequest => 16 * 1024,
             // Fits a Kademlia record (decisions.md 22).
             Purpose::PartyCard => 8 * 1024,
             // A few thousand issuers' grants and pins; read from a local file.

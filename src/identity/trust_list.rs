@@ -139,6 +139,14 @@ impl TrustList {
         self.pins.iter().find(|pin| pin.party == *party)
     }
 
+    /// This list with the node's own pins, which go over those of the list for the same party.
+    #[must_use]
+    pub fn with_pins(mut self, own: Vec<Pin>) -> TrustList {
+        self.pins.retain(|pin| !own.iter().any(|own| own.party == pin.party));
+        self.pins.extend(own);
+        self
+    }
+
     fn encode(&self) -> Vec<u8> {
         fields::encode(vec![
             (ISSUERS, Value::Array(self.issuers.iter().map(encode_issuer).collect())),

@@ -50,7 +50,7 @@ pub use exchange::AskToken;
 pub use handle::Mesh;
 pub use streams::Executor;
 pub use sync::{Closed, SyncResponder};
-pub use transport::{Transport, node_from_text, node_id_of_seed, node_text};
+pub use transport::{Transport, is_address_of, node_from_text, node_id_of_seed, node_text};
 
 use crate::protocol::Topic;
 use actor::Actor;

@@ -6,7 +6,7 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::{Keypair, ed25519};
-use libp2p::{PeerId, Transport as _, noise, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Transport as _, noise, tcp, yamux};
 use zeroize::Zeroize as _;
 
 use super::MeshError;
@@ -87,6 +87,14 @@ pub fn node_text(node: &NodeId) -> Option<String> {
 /// The node with this base58 name; `None` if it is none.
 pub fn node_from_text(text: &str) -> Option<NodeId> {
     text.parse::<PeerId>().ok().map(|peer| node_id(&peer))
+}
+
+/// Whether a text is a multiaddress that ends in the name of this node: what `mesh.bootstrap` takes.
+pub fn is_address_of(text: &str, node: &NodeId) -> bool {
+    let parsed = text.parse::<Multiaddr>().is_ok();
+    let named =
+        text.rsplit_once("/p2p/").and_then(|(dial, name)| node_from_text(name).filter(|_| !dial.is_empty()));
+    parsed && named.as_ref() == Some(node)
 }
 
 pub(super) fn keypair(seed: &[u8; 32]) -> Result<Keypair, MeshError> {

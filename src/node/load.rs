@@ -82,6 +82,20 @@ pub enum LoadError {
         /// What is wrong.
         source: SealError,
     },
+    /// The node's own pins do not hold.
+    #[error(
+        "the pins {} do not hold: {source}. They have to be made for the network `{network}` and signed by \
+         this node's key: pin anew with `chargemesh party pin`, or restore the file",
+        .file.display()
+    )]
+    Pins {
+        /// The file.
+        file: PathBuf,
+        /// The network of the settings.
+        network: String,
+        /// What is wrong.
+        source: SealError,
+    },
     /// A party's id cannot be read.
     #[error("`{key}`: {source}; write ROLE:ID, for example CPO:DE*ABC")]
     Party {
@@ -100,7 +114,7 @@ pub enum LoadError {
 /// what was signed for a party does not hold at `now_unix_s`.
 pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), NodeError> {
     let node_key = secret("node key", "node.key", &config.node.key, KeyPurpose::Node)?;
-    let trust = trust_list(config)?;
+    let trust = trust_list(config, &node_key.public())?;
     let mut identity = Identity::without_party(*node_key.seed(), trust);
     for (index, party) in config.parties.iter().enumerate() {
         add_party(&mut identity, &config.mesh.network, index, party, now_unix_s)?;
@@ -115,9 +129,14 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
     Ok((settings, identity))
 }
 
-fn trust_list(config: &Config) -> Result<TrustList, LoadError> {
+/// The list that the settings name, with the node's own pins over it.
+fn trust_list(config: &Config, node_key: &PublicKey) -> Result<TrustList, LoadError> {
+    let pins = own_pins(config, node_key)?;
     let signer = config.node.trust_signer.trim();
     if signer.is_empty() {
+        if let Some(pins) = pins {
+            return Ok(TrustList { issuers: Vec::new(), ..pins });
+        }
         if !config.parties.is_empty() {
             return Err(LoadError::NobodyTrusted);
         }
@@ -131,7 +150,21 @@ fn trust_list(config: &Config) -> Result<TrustList, LoadError> {
         .map_err(|source| LoadError::TrustSigner { source })?;
     let file = &config.node.trust;
     let bytes = read("trust list", "node.trust", file, SIGNED_FILE_BYTES_MAX)?;
-    TrustList::open(&bytes, &config.mesh.network, &signer).map_err(|source| LoadError::TrustList {
+    let list = TrustList::open(&bytes, &config.mesh.network, &signer).map_err(|source| {
+        LoadError::TrustList { file: file.clone(), network: config.mesh.network.clone(), source }
+    })?;
+    Ok(list.with_pins(pins.map(|pins| pins.pins).unwrap_or_default()))
+}
+
+/// The pins that the operator of this node set, if there are any.
+fn own_pins(config: &Config, node_key: &PublicKey) -> Result<Option<TrustList>, LoadError> {
+    let file = &config.node.pins;
+    if !file.exists() {
+        return Ok(None);
+    }
+    let bytes = read("pins", "node.pins", file, SIGNED_FILE_BYTES_MAX)?;
+    let pins = TrustList::open(&bytes, &config.mesh.network, node_key);
+    pins.map(Some).map_err(|source| LoadError::Pins {
         file: file.clone(),
         network: config.mesh.network.clone(),
         source,
@@ -197,7 +230,10 @@ fn warn_if_open(_what: &str, _file: &Path) {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::identity::{PartyId, Pin};
 
     fn config(directory: &Path) -> Config {
         let mut config = Config::default();
@@ -241,6 +277,35 @@ mod tests {
 
         std::fs::write(&config.node.trust, list.issue("local", &right).unwrap()).unwrap();
         assert!(load(&config, 1_800_000_000).is_ok());
+    }
+
+    #[test]
+    fn own_pins_count_with_and_without_a_trust_list_and_only_if_this_node_signed_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("keys/trust")).unwrap();
+        let mut config = config(dir.path());
+        let (node, other) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let party = PartyId::parse("CPO:DEABC").unwrap();
+        let pinned = |key: &SecretKey, org: u8, until: u64| {
+            let org_key = SecretKey::from_seed(&[org; 32]).public();
+            let pins = vec![Pin { party: party.clone(), org_key, sub_ids: BTreeSet::new() }];
+            let list = TrustList { issuers: vec![], pins, seq: 1, valid_until_unix_s: until };
+            (list.issue("local", key).unwrap(), org_key)
+        };
+        let believed = |config: &Config| {
+            trust_list(config, &node.public()).map(|list| (list.pin(&party).unwrap().org_key, list))
+        };
+        std::fs::write(&config.node.pins, pinned(&other, 3, 9).0).unwrap();
+        let said = believed(&config).unwrap_err().to_string();
+        assert!(said.contains("pins.cose") && said.contains("this node's key"), "{said}");
+        let (bytes, own) = pinned(&node, 4, 2_000_000_000);
+        std::fs::write(&config.node.pins, bytes).unwrap();
+        assert_eq!(believed(&config).unwrap().0, own);
+
+        config.node.trust_signer = other.public().to_text(KeyPurpose::Trust);
+        std::fs::write(&config.node.trust, pinned(&other, 3, 9).0).unwrap();
+        let (key, list) = believed(&config).unwrap();
+        assert_eq!((key, list.pins.len(), list.valid_until_unix_s), (own, 1, 9), "own pins go over others'");
     }
 
     #[test]

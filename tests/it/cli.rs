@@ -14,21 +14,21 @@ use crate::support::{PATIENCE, push_data, push_status};
 const BINARY: &str = env!("CARGO_BIN_EXE_chargemesh");
 
 /// Calls a command that ends by itself.
-fn call(dir: &Path, args: &[&str]) -> Output {
+pub(crate) fn call(dir: &Path, args: &[&str]) -> Output {
     Command::new(BINARY).current_dir(dir).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn succeeds(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn succeeds(dir: &Path, args: &[&str]) -> String {
     let output = call(dir, args);
     assert!(output.status.success(), "{args:?}: {}", told(&output));
     told(&output)
 }
 
-fn refused(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn refused(dir: &Path, args: &[&str]) -> String {
     let output = call(dir, args);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {}", told(&output));
     told(&output)
@@ -36,7 +36,7 @@ fn refused(dir: &Path, args: &[&str]) -> String {
 
 /// Waits until there is something to give.
 #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
@@ -48,13 +48,13 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A node as a process of its own; killed if the test fails.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
-    fn start(dir: &Path, name: &str) -> Running {
+    pub(crate) fn start(dir: &Path, name: &str) -> Running {
         let (out, log) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.log")));
         let child = Command::new(BINARY)
             .current_dir(dir)
@@ -74,7 +74,7 @@ impl Running {
     }
 
     /// The facade's URL, as the node printed it.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let text = std::fs::read_to_string(self.log.with_extension("out")).unwrap();
         let line = text.lines().find(|line| line.contains("facade   http://")).unwrap();
         line.split_whitespace().nth(1).unwrap().to_owned()

@@ -17,4 +17,5 @@ mod real_demo;
 mod rebuild;
 mod reload;
 mod support;
+mod trust_cli;
 mod vectors;

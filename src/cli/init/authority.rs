@@ -8,10 +8,12 @@ use chargemesh::config::Config;
 use chargemesh::identity::{
     Issuer, IssuerClass, IssuerGrant, KeyPurpose, PublicKey, Purpose, Role, SecretKey, TrustList, peek,
 };
-use chargemesh::mesh;
 
-use super::files::{ISSUER_KEY, SETTINGS, read};
-use super::{Args, DAY_S, random_key};
+use super::Args;
+use crate::cli::addresses::{is_dialable, with_peer_id};
+use crate::cli::files::{ISSUER_KEY, SETTINGS, SIGNED_FILE_BYTES_MAX, read};
+use crate::cli::keys::{self, peer_id, random_key};
+use crate::cli::text::DAY_S;
 
 /// How long the trust list of an own network is valid, in days. Only its maker could prolong it, and a
 /// network of one's own should outlive its first credentials.
@@ -22,9 +24,6 @@ const EVERY_COUNTRY: &str = "*";
 
 /// The network when nothing else says it.
 const NETWORK_DEFAULT: &str = "local";
-
-/// Largest file that is read here, in bytes: the limit of a trust list.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Who vouches, whom the node believes, and in which network.
 pub(super) struct Authority {
@@ -87,7 +86,7 @@ impl Authority {
     }
 
     fn existing(list: &Path, issuer: Option<&Path>, args: &Args) -> anyhow::Result<Authority> {
-        let bytes = read(list, FILE_BYTES_MAX)?;
+        let bytes = read(list, SIGNED_FILE_BYTES_MAX)?;
         let of_list = || format!("{} is no trust list that holds", list.display());
         let header = peek(&bytes).with_context(of_list)?;
         ensure!(
@@ -104,7 +103,7 @@ impl Authority {
         }
         let trust_signer = PublicKey::from_bytes(&header.signer).with_context(of_list)?;
         let trust = TrustList::open(&bytes, &network, &trust_signer).with_context(of_list)?;
-        let issuer = issuer.map(issuer_key).transpose()?;
+        let issuer = issuer.map(|file| keys::read(file, KeyPurpose::Issuer)).transpose()?;
         let known = issuer.as_ref().map(|key| trust.issuer(key.public().as_bytes()));
         if known == Some(None) {
             bail!("this issuer is not in {}: nobody would believe what it signs", list.display());
@@ -133,9 +132,7 @@ impl Authority {
             );
         }
         let mut authority = Authority::existing(&config.node.trust, issuer.as_deref(), args)?;
-        let node_key = read(&config.node.key, FILE_BYTES_MAX)?;
-        let node_key = SecretKey::from_text(KeyPurpose::Node, &String::from_utf8_lossy(&node_key))
-            .with_context(|| format!("{} is not usable", config.node.key.display()))?;
+        let node_key = keys::read(&config.node.key, KeyPurpose::Node)?;
         let peer_id = peer_id(&node_key)?;
         let own = if config.mesh.announce.is_empty() { &config.mesh.listen } else { &config.mesh.announce };
         authority.bootstrap = (own.iter().filter(|address| is_dialable(address)))
@@ -144,31 +141,4 @@ impl Authority {
             .collect();
         Ok(authority)
     }
-}
-
-/// The node's name in base58.
-pub(super) fn peer_id(node_key: &SecretKey) -> anyhow::Result<String> {
-    let node = mesh::node_id_of_seed(&node_key.seed())?;
-    mesh::node_text(&node).context("the node key makes no peer id")
-}
-
-/// Whether an address that a node listens on is one that another can dial.
-pub(super) fn is_dialable(address: &str) -> bool {
-    !["/ip4/0.0.0.0/", "/ip6/::/"].iter().any(|any| address.starts_with(any)) && !address.ends_with("/tcp/0")
-}
-
-/// An address as others need it.
-pub(super) fn with_peer_id(address: &str, peer_id: &str) -> String {
-    if address.contains("/p2p/") { address.to_owned() } else { format!("{address}/p2p/{peer_id}") }
-}
-
-/// The part of an address that says how to dial.
-pub(super) fn without_peer_id(address: &str) -> &str {
-    address.split_once("/p2p/").map_or(address, |(dial, _)| dial)
-}
-
-fn issuer_key(file: &Path) -> anyhow::Result<SecretKey> {
-    let bytes = read(file, FILE_BYTES_MAX)?;
-    SecretKey::from_text(KeyPurpose::Issuer, &String::from_utf8_lossy(&bytes))
-        .with_context(|| format!("the issuer key {} is not usable", file.display()))
 }

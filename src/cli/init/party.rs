@@ -1,21 +1,14 @@
 //! A new party's keys, its credential and the delegation to its node.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context as _, bail};
-use chargemesh::identity::{
-    Chain, Credential, CredentialTerms, Delegation, KeyPurpose, Operation, PartyId, Role, SecretKey, hash_of,
-};
-use chargemesh::mesh;
+use chargemesh::identity::{Chain, Credential, CredentialTerms, KeyPurpose, PartyId, SecretKey, hash_of};
 
+use super::Args;
 use super::authority::Authority;
-use super::files::{self, NewFile};
-use super::{Args, DAY_S, day, key_file, random, random_key};
-
-/// How long a credential made here is valid, in days; identity allows 397.
-const CREDENTIAL_DAYS: u64 = 365;
-/// How long a delegation made here is valid, in days; identity allows 31.
-pub(super) const DELEGATION_DAYS: u64 = 30;
+use crate::cli::files::{self, NewFile};
+use crate::cli::keys::{key_file, random, random_key};
+use crate::cli::party::delegate::{CREDENTIAL_DAYS, delegation};
+use crate::cli::text::{DAY_S, day};
 
 /// A party with its keys and what was signed for it.
 pub(super) struct NewParty {
@@ -40,7 +33,6 @@ impl NewParty {
         };
         let (org_key, message_key) = (random_key()?, random_key()?);
         let credential_until_unix_s = now_unix_s + CREDENTIAL_DAYS * DAY_S;
-        let delegation_until_unix_s = now_unix_s + DELEGATION_DAYS * DAY_S;
         let terms = CredentialTerms {
             party: id.clone(),
             sub_ids: args.subs.clone(),
@@ -54,22 +46,11 @@ impl NewParty {
         };
         let credential = Credential::issue(&authority.network, &terms, &authority.issuer_name, issuer)
             .context("the credential cannot be made")?;
-        let delegation = Delegation {
-            party: id.clone(),
-            peer_id: mesh::node_id_of_seed(&node_key.seed())?.as_bytes().to_vec(),
-            message_key: message_key.public(),
-            operations: operations(id.role),
-            operations_unknown: BTreeSet::new(),
-            prefixes: args.subs.iter().cloned().chain([id.id.clone()]).collect(),
-            not_before_unix_s: now_unix_s,
-            expires_unix_s: delegation_until_unix_s,
-            // Of two delegations the later has the higher number, whoever made it.
-            epoch: now_unix_s,
-            slot: 0,
-        };
-        let delegation = delegation
-            .issue(&authority.network, &hash_of(&credential), &org_key)
-            .context("the delegation cannot be made")?;
+        let delegation_until_unix_s = args.validity.end(&terms, now_unix_s);
+        let delegation =
+            delegation(&terms, node_key, message_key.public(), now_unix_s, delegation_until_unix_s)?
+                .issue(&authority.network, &hash_of(&credential), &org_key)
+                .context("the delegation cannot be made")?;
         let chain = Chain { credential, delegation };
         Ok(NewParty { id, org_key, message_key, chain, credential_until_unix_s, delegation_until_unix_s })
     }
@@ -92,21 +73,5 @@ impl NewParty {
             signed(files::CREDENTIAL, &self.chain.credential, word),
             signed(files::DELEGATION, &self.chain.delegation, leave),
         ]
-    }
-}
-
-/// What a node of this role has to do, and nothing else.
-fn operations(role: Role) -> BTreeSet<Operation> {
-    match role {
-        Role::Cpo => BTreeSet::from([
-            Operation::EvsePublish,
-            Operation::StatusPublish,
-            Operation::PricePublish,
-            Operation::AuthAsk,
-            Operation::RemoteAnswer,
-            Operation::CdrSend,
-        ]),
-        Role::Emp => BTreeSet::from([Operation::AuthAnswer, Operation::RemoteSend, Operation::CdrAccept]),
-        Role::Hub => Operation::ALL.into_iter().collect(),
     }
 }

@@ -8,7 +8,7 @@ use chargemesh::config::Config;
 /// What tells that a file is another one, or `None` if there is none.
 type Mark = Option<(SystemTime, u64, u64)>;
 
-/// Trust list, delegations, credentials and message keys of a node.
+/// Trust list, pins, delegations, credentials and message keys of a node.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
     /// As they were when they were read last.
@@ -21,7 +21,7 @@ impl Files {
     /// Those that the settings name, to be called before they are read.
     pub(super) fn of(config: &Config) -> Files {
         let of_party = config.parties.iter().flat_map(|p| [&p.message_key, &p.credential, &p.delegation]);
-        let paths: Vec<PathBuf> = of_party.chain([&config.node.trust]).cloned().collect();
+        let paths: Vec<PathBuf> = of_party.chain([&config.node.trust, &config.node.pins]).cloned().collect();
         let used: Vec<Mark> = paths.iter().map(|path| mark(path)).collect();
         Files { paths, seen: used.clone(), used }
     }

@@ -101,6 +101,27 @@ fn a_pin_suffices_for_its_party_and_gives_no_more() {
 }
 
 #[test]
+fn a_partys_own_word_counts_where_it_is_pinned_and_nowhere_else() {
+    let own = terms(Role::Cpo, "CH*SCH", &["CH*ABC"]);
+    let credential = Credential::issue(NETWORK, &own, "the party itself", &org_key()).unwrap();
+    let delegation = delegation(Role::Cpo, "CH*SCH", &["CH*SCH", "CH*ABC"])
+        .issue(NETWORK, &hash_of(&credential), &org_key())
+        .unwrap();
+    let chain = Chain { credential, delegation };
+    assert!(matches!(judge(&chain, &swiss_trust()), Err(ChainError::UntrustedIssuer { .. })));
+    let pin = |key: &SecretKey| Pin {
+        party: own.party.clone(),
+        org_key: key.public(),
+        sub_ids: ids(&["CH*ABC"]).into_iter().collect(),
+    };
+    let speaker = judge(&chain, &swiss_trust().with_pins(vec![pin(&org_key())])).unwrap();
+    assert_eq!(speaker.may(Operation::EvsePublish, "CHABC"), Ok(GrantClass::IssuerOnly));
+    let other = swiss_trust().with_pins(vec![pin(&org_key())]).with_pins(vec![pin(&key(50))]);
+    assert_eq!(other.pins.len(), 1, "the later pin of a party goes over the earlier");
+    assert!(matches!(judge(&chain, &other), Err(ChainError::PinnedOtherwise { .. })));
+}
+
+#[test]
 fn somebody_elses_credential_gives_nothing() {
     let victim = swiss_chain();
     let thief_org = key(60);

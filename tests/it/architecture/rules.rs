@@ -45,7 +45,7 @@ const MODULES: [&str; 12] = [
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
-const LIBRARIES: [(&str, &[&str]); 19] = [
+const LIBRARIES: [(&str, &[&str]); 20] = [
     ("libp2p", &["mesh"]),
     ("libp2p_stream", &["mesh"]),
     ("rusqlite", &["storage"]),
@@ -60,6 +60,7 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
     ("tracing_subscriber", &["cli", "main", "node"]),
     ("ed25519_dalek", &["identity"]),
     ("coset", &["identity"]),
+    ("bip39", &["identity"]),
     ("ciborium", &["identity", "protocol"]),
     ("zstd", &["protocol"]),
     ("serde_json", &["oicp", "facade"]),

@@ -26,6 +26,7 @@ const KEYS: [&str; 7] = ["trust", "issuer", "org", "next org", "node", "message"
 pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
     vec![
         trust::trust_list(cast),
+        trust::party_request(cast),
         trust::party_credential(cast),
         trust::node_delegation(cast),
         trust::party_card(cast),

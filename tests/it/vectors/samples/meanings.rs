@@ -33,6 +33,12 @@ pub(crate) const CREDENTIAL: Meanings = &[
     ("-70004", "SHA-256 of the org public key that may follow; absent if none was chosen"),
 ];
 
+/// A request has the claims of the credential that it asks for, but for issuer, serial and validity.
+pub(crate) const REQUEST: Meanings = &[
+    ("6", "iat (RFC 8392): when it was made, Unix time"),
+    ("8", "cnf (RFC 8747): the key to vouch for; it has to have signed the request"),
+];
+
 pub(crate) const DELEGATION: Meanings = &[
     ("-70010", "libp2p peer id of the node, the multihash bytes"),
     ("-70011", "what the node may do, ascending; unknown words grant nothing"),

@@ -2,11 +2,11 @@
 
 use chargemesh::identity::{
     Chain, Credential, CredentialRef, CredentialTerms, Issuer, IssuerClass, IssuerGrant, PartyCard, PartyId,
-    Pin, Role, TrustList, hash_of, kad_key,
+    PartyRequest, Pin, Role, TrustList, fingerprint, hash_of, kad_key,
 };
 
 use super::super::notation::hex;
-use super::meanings::{CARD, CLAIMS, CREDENTIAL, DELEGATION, TRUST_LIST};
+use super::meanings::{CARD, CLAIMS, CREDENTIAL, DELEGATION, REQUEST, TRUST_LIST};
 use super::{Cast, Kid, MADE_UNIX_S, NETWORK, Sample, id, same, secret, text};
 
 const ISSUER_NAME: &str = "Register of Switzerland";
@@ -61,6 +61,38 @@ pub(super) fn trust_list(cast: &Cast) -> Sample {
         accept: |cast, bytes| {
             let list = TrustList::open(bytes, NETWORK, &secret("trust").public()).map_err(text)?;
             same(&list, &cast.trust)
+        },
+    }
+}
+
+fn request(party: &PartyId) -> PartyRequest {
+    let terms = terms(party);
+    PartyRequest {
+        party: terms.party,
+        sub_ids: terms.sub_ids,
+        legal_name: terms.legal_name,
+        register_number: terms.register_number,
+        org_key: terms.org_key,
+        next_org_key_hash: terms.next_org_key_hash,
+        created_unix_s: MADE_UNIX_S,
+    }
+}
+
+pub(super) fn party_request(cast: &Cast) -> Sample {
+    let org_key = secret("org").public();
+    Sample {
+        name: "party-request",
+        what: "The operator CH*ABC asks a registrar to vouch for its org key, with two further ids.",
+        signed: Some(("org", Kid::PublicKey("org"))),
+        keys: &["org", "next org"],
+        bytes: request(&cast.party).issue(NETWORK, &secret("org")).unwrap(),
+        meanings: &[REQUEST, CLAIMS, CREDENTIAL],
+        records: Vec::new(),
+        further: vec![("six_words", fingerprint::words(&org_key, &cast.party).join(" "))],
+        accept: |cast, bytes| {
+            let mut put_in = request(&cast.party);
+            put_in.sub_ids.sort();
+            same(&PartyRequest::open(bytes, NETWORK).map_err(text)?.into_content(), &put_in)
         },
     }
 }

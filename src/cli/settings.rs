@@ -1,114 +1,20 @@
-//! The files of a new node: their names, their modes, and the text of the settings.
+//! The text of a node's settings: written anew, or changed in single lines.
 
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use zeroize::Zeroizing;
+use chargemesh::config::Config;
 
-/// The settings.
-pub(super) const SETTINGS: &str = "node.toml";
-/// The node's own key.
-pub(super) const NODE_KEY: &str = "keys/node.key";
-/// The key that signs what the node says.
-pub(super) const MESSAGE_KEY: &str = "keys/message.key";
-/// The party's own key.
-pub(super) const ORG_KEY: &str = "keys/org.key";
-/// An issuer's word for the party.
-pub(super) const CREDENTIAL: &str = "keys/credential.cose";
-/// What the org key lets the node do.
-pub(super) const DELEGATION: &str = "keys/delegation.cose";
-/// Whom the node believes.
-pub(super) const TRUST_LIST: &str = "keys/trust-list.cose";
-/// Signs credentials.
-pub(super) const ISSUER_KEY: &str = "issuer/issuer.key";
-/// Signs trust lists.
-pub(super) const TRUST_KEY: &str = "issuer/trust.key";
-
-/// A file that is to be made.
-pub(super) struct NewFile {
-    /// Path below the node's directory.
-    pub(super) name: &'static str,
-    /// What it holds; wiped when dropped.
-    pub(super) content: Zeroizing<Vec<u8>>,
-    /// Whether only its owner may read it.
-    pub(super) secret: bool,
-    /// What it is, for the list that is printed.
-    pub(super) what: String,
-}
-
-/// Says no to a directory that holds something.
-pub(super) fn check_empty(directory: &Path) -> anyhow::Result<()> {
-    if !directory.exists() {
-        return Ok(());
-    }
-    let mut inside =
-        std::fs::read_dir(directory).with_context(|| format!("cannot look into {}", directory.display()))?;
-    ensure!(
-        inside.next().is_none(),
-        "{} is not empty, and nothing is ever overwritten: choose a new directory",
-        directory.display()
-    );
-    Ok(())
-}
-
-/// Makes directory and files. Nothing that exists is touched.
-pub(super) fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    for file in files {
-        let path = directory.join(file.name);
-        let parent = path.parent().unwrap_or(directory);
-        if !parent.exists() {
-            private_directory()
-                .create(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        let written = new_file(file.secret).open(&path).and_then(|mut open| {
-            open.write_all(&file.content)?;
-            open.sync_all()
-        });
-        written.with_context(|| format!("cannot make {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Reads a file of at most that many bytes.
-pub(super) fn read(file: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let open = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    open.take(bytes_max + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", file.display()))?;
-    let fits = bytes.len() as u64 <= bytes_max;
-    ensure!(fits, "{} has more than {bytes_max} bytes: it is another kind of file", file.display());
-    Ok(bytes)
-}
-
-fn private_directory() -> DirBuilder {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "modes are unix"))]
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-}
-
-#[cfg_attr(not(unix), expect(unused_variables, reason = "modes are unix"))]
-pub(super) fn new_file(secret: bool) -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
-    options
-}
+use super::files::{self, CREDENTIAL, DELEGATION, MESSAGE_KEY, TRUST_LIST};
 
 /// What the settings of a new node are made of.
 pub(super) struct Settings<'a> {
     pub(super) title: String,
     pub(super) network: &'a str,
-    pub(super) trust_signer: String,
+    /// Who signed the trust list; none if the node has only pins.
+    pub(super) trust_signer: Option<String>,
     pub(super) listen: &'a [String],
     pub(super) announce: &'a [String],
     pub(super) bootstrap: &'a [String],
@@ -128,8 +34,12 @@ impl Settings<'_> {
             self.title
         );
         let trust = [
-            ("Whom this node believes ...", "trust", quoted(TRUST_LIST)),
-            ("... if the list is signed by this key.", "trust_signer", quoted(&self.trust_signer)),
+            ("Whom this node believes, besides its own pins ...", "trust", quoted(TRUST_LIST)),
+            (
+                "... if the list is signed by this key; empty: only its own pins.",
+                "trust_signer",
+                quoted(self.trust_signer.as_deref().unwrap_or_default()),
+            ),
         ];
         section(&mut text, "[node]", &trust);
         section(&mut text, "[mesh]", &self.mesh_lines());
@@ -172,14 +82,52 @@ impl Settings<'_> {
         if !self.announce.is_empty() {
             lines.push(("Under which addresses others reach it.", "announce", list(self.announce)));
         }
-        if !self.bootstrap.is_empty() {
-            lines.push(("Nodes that it asks first for all others.", "bootstrap", list(self.bootstrap)));
-        }
+        lines.push(("Nodes that it asks first for all others.", "bootstrap", list(self.bootstrap)));
         if self.party.is_none() {
             lines.push(("It only helps others to find each other.", "bootstrap_only", "true".to_owned()));
         }
         lines
     }
+}
+
+/// Changes settings of a node's file and leaves every other line as it is. Each change is section, key and value;
+/// the value has to stand on one line. Nothing is changed unless the file then says `expected`.
+pub(super) fn change(
+    file: &Path,
+    changes: &[(&str, &str, String)],
+    expected: impl FnOnce(&Config) -> bool,
+) -> anyhow::Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = changes.iter().fold(old, |text, (section, key, value)| with_line(&text, section, key, value));
+    let by_hand = || {
+        let lines: Vec<String> =
+            changes.iter().map(|(section, key, value)| format!("\n  [{section}] {key} = {value}")).collect();
+        format!("{} has a form that is not changed here: set by hand{}", file.display(), lines.concat())
+    };
+    files::replace_checked(file, text.as_bytes(), |new| {
+        let config = Config::load(new, &[]).with_context(by_hand)?;
+        ensure!(expected(&config), "{}", by_hand());
+        Ok(())
+    })
+}
+
+/// The text with one line of one section set; made at the section's beginning, or at the end, if it is not there.
+fn with_line(text: &str, section: &str, key: &str, value: &str) -> String {
+    let header = format!("[{section}]");
+    let line = format!("{key} = {value}");
+    let mut lines: Vec<&str> = text.lines().collect();
+    let Some(begin) = lines.iter().position(|line| line.trim() == header) else {
+        return format!("{text}\n{header}\n{line}\n");
+    };
+    let inside = lines.iter().enumerate().skip(begin + 1);
+    let is_key = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    let found =
+        inside.take_while(|(_, line)| !line.trim_start().starts_with('[')).find(|(_, line)| is_key(line));
+    match found.map(|(at, _)| at).and_then(|at| lines.get_mut(at)) {
+        Some(old) => *old = &line,
+        None => lines.insert(begin + 1, &line),
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Comment, key and value.
@@ -195,12 +143,13 @@ fn section(text: &mut String, header: &str, lines: &[Line]) {
     }
 }
 
-fn list(texts: &[String]) -> String {
+/// An array of basic strings.
+pub(super) fn list(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
 }
 
 /// A basic string of TOML 1.0.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         match letter {
@@ -223,5 +172,29 @@ mod tests {
     fn any_name_can_stand_in_the_settings() {
         assert_eq!(quoted("a"), "\"a\"");
         assert_eq!(quoted("Müller \"Strom\" a\\b\n"), "\"Müller \\\"Strom\\\" a\\\\b\\u000A\"");
+    }
+
+    #[test]
+    fn one_line_of_one_section_changes_and_no_other() {
+        let text = "# x\n[node]\na = 1\n[mesh]\n# a = 0\na = 2 # y\n\n[[parties]]\na = 3\n";
+        let changed = text.replace("a = 2 # y", "a = 9");
+        assert_eq!(with_line(text, "mesh", "a", "9"), changed);
+        assert_eq!(with_line(text, "mesh", "b", "9"), text.replace("[mesh]\n", "[mesh]\nb = 9\n"));
+        assert_eq!(with_line("a = 1\n", "mesh", "b", "9"), "a = 1\n\n[mesh]\nb = 9\n");
+    }
+
+    #[test]
+    fn a_form_that_is_not_understood_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("node.toml");
+        let text = "[mesh]\nbootstrap = [\n  \"/ip4/192.0.2.1/tcp/1\",\n]\n";
+        std::fs::write(&file, text).unwrap();
+        let value = list(&["/ip4/192.0.2.2/tcp/1".to_owned()]);
+        let said = change(&file, &[("mesh", "bootstrap", value.clone())], |_| true).unwrap_err();
+        assert!(said.to_string().contains("by hand") && said.to_string().contains(&value), "{said}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        change(&file, &[("log", "filter", quoted("warn"))], |config| config.log.filter == "warn").unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().starts_with(text));
     }
 }

@@ -1,7 +1,6 @@
 //! `chargemesh renew`: a new delegation for the parties of a node, signed by their org key.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
@@ -10,11 +9,10 @@ use chargemesh::engine::SystemClock;
 use chargemesh::identity::{Credential, Delegation, KeyPurpose, PublicKey, SecretKey, Unverified, hash_of};
 use chargemesh::node;
 
-use super::party::DELEGATION_DAYS;
-use super::{DAY_S, day, files, random_key};
-
-/// Largest file that is read here, in bytes: the limit of a credential or delegation, and room.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+use super::delegate::Validity;
+use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX, replace};
+use crate::cli::keys;
+use crate::cli::text::{DAY_S, day};
 
 /// Arguments of `chargemesh renew`.
 #[derive(clap::Args)]
@@ -27,6 +25,8 @@ pub(crate) struct Args {
     /// Make a new message key for each party too, the key that signs what the node says.
     #[arg(long)]
     new_message_key: bool,
+    #[command(flatten)]
+    validity: Validity,
 }
 
 /// Renews the delegation of every party of the node.
@@ -35,22 +35,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&settings, &[])?;
     ensure!(!config.parties.is_empty(), "{} names no party: there is nothing to renew", settings.display());
     let org_key = args.org_key.clone().unwrap_or_else(|| args.dir.join(files::ORG_KEY));
-    let text = files::read(&org_key, FILE_BYTES_MAX)
+    let org_key = keys::read(&org_key, KeyPurpose::Org)
         .context("the org key signs delegations: name its file with --org-key")?;
-    let org_key = SecretKey::from_text(KeyPurpose::Org, &String::from_utf8_lossy(&text))
-        .with_context(|| format!("{} is not usable", org_key.display()))?;
     let now_unix_s = SystemClock::start().now().unix_s();
     for party in &config.parties {
-        let message_key = if args.new_message_key { Some(random_key()?) } else { None };
+        let message_key = if args.new_message_key { Some(keys::random_key()?) } else { None };
         let public = message_key.as_ref().map(SecretKey::public);
-        let (delegation, until_unix_s) =
-            renewed(party, &config.mesh.network, &org_key, public, now_unix_s)
-                .with_context(|| format!("the delegation of {} cannot be renewed", party.id))?;
+        let new = renewed(party, &config.mesh.network, &org_key, public, &args.validity, now_unix_s)
+            .with_context(|| format!("the delegation of {} cannot be renewed", party.id))?;
         if let Some(key) = message_key {
-            replace(&party.message_key, key.to_text(KeyPurpose::Message).as_bytes(), true)?;
+            replace(&party.message_key, key.to_text(KeyPurpose::Message).as_bytes())?;
         }
-        replace(&party.delegation, &delegation, false)?;
-        println!("Renewed: this node speaks for {} until {}", party.id, day(until_unix_s));
+        replace(&party.delegation, &new.delegation)?;
+        println!(
+            "Renewed: this node speaks for {} until {} ({} days); its credential ends on {}",
+            party.id,
+            day(new.until_unix_s),
+            (new.until_unix_s - now_unix_s) / DAY_S,
+            day(new.credential_until_unix_s)
+        );
     }
     // The node will read the same files.
     node::load(&config, now_unix_s)?;
@@ -58,16 +61,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same delegation for another while, and when it ends.
+/// A new delegation, and when it and the credential above it end.
+struct Renewed {
+    delegation: Vec<u8>,
+    until_unix_s: u64,
+    credential_until_unix_s: u64,
+}
+
+/// The same delegation for another while.
 fn renewed(
     party: &PartyConfig,
     network: &str,
     org_key: &SecretKey,
     message_key: Option<PublicKey>,
+    validity: &Validity,
     now_unix_s: u64,
-) -> anyhow::Result<(Vec<u8>, u64)> {
-    let credential = files::read(&party.credential, FILE_BYTES_MAX)?;
-    let old = files::read(&party.delegation, FILE_BYTES_MAX)?;
+) -> anyhow::Result<Renewed> {
+    let credential = files::read(&party.credential, SIGNED_FILE_BYTES_MAX)?;
+    let old = files::read(&party.delegation, SIGNED_FILE_BYTES_MAX)?;
     let terms =
         Credential::open(&credential, network).context("the credential does not hold")?.into_content().terms;
     ensure!(
@@ -81,24 +92,14 @@ fn renewed(
         .into_content();
     let new = Delegation {
         not_before_unix_s: now_unix_s,
-        expires_unix_s: terms.expires_unix_s.min(now_unix_s + DELEGATION_DAYS * DAY_S),
+        expires_unix_s: validity.end(&terms, now_unix_s),
         epoch: now_unix_s.max(old.epoch + 1),
         message_key: message_key.unwrap_or(old.message_key),
         ..old
     };
-    Ok((new.issue(network, &hash_of(&credential), org_key)?, new.expires_unix_s))
-}
-
-/// Puts the new file in the old one's place in one step.
-fn replace(file: &Path, content: &[u8], secret: bool) -> anyhow::Result<()> {
-    let new = file.with_extension("new");
-    if new.exists() {
-        // Of a call that was interrupted.
-        std::fs::remove_file(&new).with_context(|| format!("cannot remove {}", new.display()))?;
-    }
-    files::new_file(secret)
-        .open(&new)
-        .and_then(|mut open| open.write_all(content).and_then(|()| open.sync_all()))
-        .and_then(|()| std::fs::rename(&new, file))
-        .with_context(|| format!("cannot write {}", file.display()))
+    Ok(Renewed {
+        delegation: new.issue(network, &hash_of(&credential), org_key)?,
+        until_unix_s: new.expires_unix_s,
+        credential_until_unix_s: terms.expires_unix_s,
+    })
 }

@@ -1,0 +1,65 @@
+//! `chargemesh party`: from nothing to a node that speaks for a party, with an issuer or without.
+
+mod card;
+pub(super) mod delegate;
+mod fingerprint;
+mod install;
+mod pin;
+mod pins;
+mod renew;
+pub(super) mod request;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use chargemesh::identity::{PartyId, Role};
+
+pub(crate) use renew::{Args as RenewArgs, run as renew};
+
+/// The commands of `chargemesh party`.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a node's directory with new keys, and the request that an issuer signs a credential for.
+    Request(request::Args),
+    /// Take an issuer's credential into the node's directory.
+    Install(install::Args),
+    /// What others pin this party by.
+    #[command(subcommand)]
+    Card(CardCommand),
+    /// Believe a party by its own key, without any issuer, after comparing six words.
+    Pin(pin::Args),
+    /// Believe a pinned party no longer, unless an issuer vouches for it.
+    Unpin(pin::UnpinArgs),
+    /// Print the six words of a party's org key.
+    Fingerprint(fingerprint::Args),
+    /// Prolong the delegation; the same as `chargemesh renew`.
+    Renew(RenewArgs),
+}
+
+/// The commands of `chargemesh party card`.
+#[derive(clap::Subcommand)]
+pub(crate) enum CardCommand {
+    /// Write the card of this node's party: who it is, how to reach it, and the proof.
+    Export(card::Args),
+}
+
+/// Does what the command says.
+pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Request(args) => request::run(args),
+        Command::Install(args) => install::run(args),
+        Command::Card(CardCommand::Export(args)) => card::run(args),
+        Command::Pin(args) => pin::run(args),
+        Command::Unpin(args) => pin::unpin(args),
+        Command::Fingerprint(args) => fingerprint::run(args),
+        Command::Renew(args) => renew(args),
+    }
+}
+
+/// A party as people type it.
+pub(super) fn party_id(typed: &str) -> anyhow::Result<PartyId> {
+    let (role, id) = typed.split_once(':').with_context(|| {
+        format!("{typed:?} is no party: write role, colon and id, as in CPO:DE*ABC or EMP:DE-ABC")
+    })?;
+    Ok(PartyId::new(Role::parse(role)?, id)?)
+}
