@@ -5,11 +5,13 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::Kind;
+use crate::roaming::AgreementAct;
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -52,6 +54,14 @@ pub(crate) enum Command {
     Confirm {
         held: u64,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    Agreement {
+        act: AgreementAct,
+        reply: AgreementReply,
+    },
+    Permissions {
+        partner: PartyId,
+        reply: oneshot::Sender<Vec<PermissionView>>,
     },
     View {
         reply: oneshot::Sender<NodeView>,
@@ -131,7 +141,7 @@ impl Engine {
         self.ask(|reply| Command::View { reply }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineError> {
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.commands.try_send(command(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => EngineError::Busy,
@@ -154,6 +164,8 @@ pub struct NodeView {
     pub conflicts: Vec<ConflictView>,
     /// Peers with an open connection.
     pub peers: Vec<PeerView>,
+    /// Agreements and offers of our parties.
+    pub agreements: Vec<AgreementView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).

@@ -1,6 +1,7 @@
 //! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod agreements;
 mod clock;
 mod gathered;
 mod handle;
@@ -10,6 +11,7 @@ mod spawner;
 mod store;
 mod view;
 
+pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, NodeView, PeerView, PushOutcome,

@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::agreements::{AgreementReply, permissions};
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
@@ -56,6 +57,7 @@ type Reply = oneshot::Sender<Result<PushOutcome, EngineError>>;
 pub(crate) struct Runner {
     parts: Parts,
     calls: BTreeMap<CallId, Reply>,
+    agreement_calls: BTreeMap<CallId, AgreementReply>,
     gossip: BTreeMap<GossipId, GossipToken>,
     asks: BTreeMap<AskId, AskToken>,
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
@@ -79,6 +81,7 @@ impl Runner {
         Runner {
             parts,
             calls: BTreeMap::new(),
+            agreement_calls: BTreeMap::new(),
             gossip: BTreeMap::new(),
             asks: BTreeMap::new(),
             credits: Vec::new(),
@@ -226,6 +229,15 @@ impl Runner {
                 self.calls.insert(call, reply);
                 inputs.push(Input::Confirm { call, held });
             }
+            Command::Agreement { act, reply } => {
+                self.agreement_calls.insert(call, reply);
+                inputs.push(Input::Agreement { call, act });
+            }
+            Command::Permissions { partner, reply } => {
+                let permissions = permissions(&self.parts.core, &partner, self.parts.clock.now());
+                // The asker may have gone.
+                let _gone = reply.send(permissions);
+            }
             Command::View { reply } => self.view(reply),
         }
     }
@@ -334,6 +346,11 @@ impl Runner {
                     let _gone = reply.send(Ok(PushOutcome { result, status }));
                 }
             }
+            Action::AgreementDone { call, done } => {
+                if let Some(reply) = self.agreement_calls.remove(&call) {
+                    let _gone = reply.send(Ok(done));
+                }
+            }
             Action::Report(report) => tell(&report),
         }
     }
@@ -350,6 +367,9 @@ impl Runner {
 
     fn refuse_calls(&mut self, error: &EngineError) {
         for reply in std::mem::take(&mut self.calls).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+        for reply in std::mem::take(&mut self.agreement_calls).into_values() {
             let _gone = reply.send(Err(error.clone()));
         }
     }
@@ -428,6 +448,14 @@ fn tell(report: &Report) {
         }
         Report::Held { id, feed, removes } => {
             tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
+        }
+        Report::Agreement { id, what, offerer, accepter } => {
+            let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+            tracing::info!(%id, %offerer, %accepter, what, "an agreement");
+        }
+        Report::AgreementRefused { from, why } => tracing::warn!(%from, %why, "an agreement was not taken"),
+        Report::AgreementNotBelieved { why } => {
+            tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
         }
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }

@@ -20,13 +20,15 @@ pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, 
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
     let (identity, store) = (Arc::new(identity.clone()), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
+    let policy = settings.policy.clone();
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (identity, store, clock) = (identity.clone(), store.clone(), clock.clone());
+        let policy = policy.clone();
         Box::pin(async move {
             let snapshot = snapshot(&store).await?;
             let parties = identity.parties.clone();
-            Ok(Roaming::restore(
+            let core = Roaming::restore(
                 config,
                 &network,
                 identity.trust.clone(),
@@ -34,7 +36,8 @@ pub(super) fn restorer(settings: &Settings, identity: &Identity, store: &Store, 
                 seed,
                 snapshot,
                 clock.now(),
-            ))
+            );
+            Ok(core.with_policy(policy))
         })
     })
 }
@@ -52,6 +55,7 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         feeds: directory.into_iter().map(restored).collect(),
         own_feeds: own_feeds.into_iter().map(restored).collect(),
         held,
+        agreements: reader.agreements().await.map_err(refused)?,
     })
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::agreement::AgreementPapers;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
@@ -16,6 +17,9 @@ const HEADS_MAX: usize = 2_048;
 
 /// Most parties in one conflict notice.
 const CLAIMS_MAX: usize = 16;
+
+/// Most chains in one introduction, at some kilobytes each: the parties of one node.
+pub const INTRODUCED_CHAINS_MAX: usize = 16;
 
 /// Bytes of a root in a [`HeadMark`]: enough that nobody can make two roots that begin alike.
 const ROOT_PREFIX_BYTES: usize = 16;
@@ -32,6 +36,11 @@ pub enum Question {
     Chain(Digest),
     /// "You and somebody else publish the same EVSE": told to both publishers.
     Conflict(ConflictNotice),
+    /// "These are the parties that I speak for; who are yours?" At most [`INTRODUCED_CHAINS_MAX`].
+    Introduce(Vec<Chain>),
+    /// What is known of an agreement that the other is a party of. Answered [`Answer::Noted`] if it holds the
+    /// same or more now, [`Answer::NotFound`] if it does not take it.
+    Agreement(Box<AgreementPapers>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -113,6 +122,8 @@ pub enum Answer {
     Heads(Vec<SignedHead>),
     /// A credential chain.
     Chain(Chain),
+    /// The chains of the parties that it speaks for, at most [`INTRODUCED_CHAINS_MAX`].
+    Chains(Vec<Chain>),
     /// Taken note of.
     Noted,
     /// The question is of a kind that this version does not know (`decisions.md` 21).
@@ -134,7 +145,14 @@ enum QuestionWire {
     Chain(Hash),
     #[serde(rename = "x")]
     Conflict(ConflictNotice),
+    #[serde(rename = "i")]
+    Introduce(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
+    #[serde(rename = "g")]
+    Agreement(Buf),
 }
+
+#[derive(Serialize, Deserialize)]
+struct ChainWire(Buf, Buf);
 
 #[derive(Serialize, Deserialize)]
 enum AnswerWire {
@@ -142,6 +160,8 @@ enum AnswerWire {
     Heads(Limited<Buf, HEADS_MAX>),
     #[serde(rename = "c")]
     Chain(Buf, Buf),
+    #[serde(rename = "i")]
+    Chains(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
     #[serde(rename = "n")]
     Noted,
     #[serde(rename = "u")]
@@ -162,6 +182,8 @@ impl Question {
                 notice.claimed_by.truncate(CLAIMS_MAX);
                 QuestionWire::Conflict(notice)
             }
+            Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
+            Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
         };
         encode(&wire).into()
     }
@@ -181,8 +203,27 @@ impl Question {
                 }
                 Ok(Question::Conflict(notice))
             }
+            QuestionWire::Introduce(chains) => Ok(Question::Introduce(chains_from_wire(chains))),
+            QuestionWire::Agreement(Buf(papers)) => {
+                Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
+            }
         }
     }
+}
+
+fn chains_to_wire(chains: &[Chain]) -> Limited<ChainWire, INTRODUCED_CHAINS_MAX> {
+    let wire = |chain: &Chain| {
+        ChainWire(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
+    };
+    Limited(chains.iter().take(INTRODUCED_CHAINS_MAX).map(wire).collect())
+}
+
+fn chains_from_wire(chains: Limited<ChainWire, INTRODUCED_CHAINS_MAX>) -> Vec<Chain> {
+    let chain = |ChainWire(credential, delegation): ChainWire| Chain {
+        credential: credential.0.to_vec(),
+        delegation: delegation.0.to_vec(),
+    };
+    chains.0.into_iter().map(chain).collect()
 }
 
 fn marks_to_wire(marks: &[HeadMark]) -> Limited<MarkWire, MARKS_MAX> {
@@ -213,6 +254,7 @@ impl Answer {
             Answer::Chain(chain) => {
                 AnswerWire::Chain(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
             }
+            Answer::Chains(chains) => AnswerWire::Chains(chains_to_wire(chains)),
             Answer::Noted => AnswerWire::Noted,
             Answer::Unsupported => AnswerWire::Unsupported,
             Answer::NotFound => AnswerWire::NotFound,
@@ -230,6 +272,7 @@ impl Answer {
                 credential: credential.0.to_vec(),
                 delegation: delegation.0.to_vec(),
             })),
+            AnswerWire::Chains(chains) => Ok(Answer::Chains(chains_from_wire(chains))),
             AnswerWire::Noted => Ok(Answer::Noted),
             AnswerWire::Unsupported => Ok(Answer::Unsupported),
             AnswerWire::NotFound => Ok(Answer::NotFound),

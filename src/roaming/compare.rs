@@ -54,6 +54,13 @@ impl Roaming {
             self.compare(&node, now, fx);
         }
         self.notice_all_to(&node);
+        self.introduce_to(&node, now, fx);
+    }
+
+    pub(super) fn peer_down(&mut self, node: &NodeId) {
+        self.peers.remove(node);
+        self.introductions.forget(node);
+        self.agreements.forget(node);
     }
 
     pub(super) fn gap_suspected(&mut self, node: &NodeId, now: Now) {
@@ -127,6 +134,8 @@ impl Roaming {
                 self.speakers.chain(&delegation).cloned().map_or(Answer::NotFound, Answer::Chain)
             }
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
+            Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
+            Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
         };
@@ -198,7 +207,9 @@ impl Roaming {
                 self.chain_answered(from, delegation, Some(chain), now, fx);
             }
             (Pending::Chain(delegation), _) => self.chain_answered(from, delegation, None, now, fx),
-            (Pending::Notice, _) | (Pending::Heads, _) => {}
+            (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Notice | Pending::Heads | Pending::Introduction, _) => {}
         }
     }
 
@@ -221,10 +232,11 @@ impl Roaming {
     }
 
     pub(super) fn ask_failed(&mut self, request: RequestId, now: Now, fx: &mut Effects) {
-        if let Some(asking) = self.requests.remove(&request)
-            && let Pending::Chain(delegation) = asking.about
-        {
-            self.chain_answered(&asking.to, delegation, None, now, fx);
+        let Some(asking) = self.requests.remove(&request) else { return };
+        match asking.about {
+            Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
+            Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Heads | Pending::Notice | Pending::Introduction => {}
         }
     }
 

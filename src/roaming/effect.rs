@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
+use super::agreements::AgreementRefusal;
 use super::change::{DirectoryChange, LedgerChange};
 use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{FeedId, Kind, NodeId, Topic, Verdict};
+use crate::protocol::{Digest, FeedId, Kind, NodeId, Topic, Verdict};
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
 /// done. A crash between them loses a message, never a promise.
@@ -93,6 +94,13 @@ pub enum Action {
         /// OICP `StatusCode`.
         status: StatusCode,
     },
+    /// Answer who offered, accepted or ended an agreement.
+    AgreementDone {
+        /// Which call.
+        call: CallId,
+        /// The hash of its offer.
+        done: Result<Digest, AgreementRefusal>,
+    },
     /// Tell the operator of the node.
     Report(Report),
 }
@@ -152,6 +160,29 @@ pub enum Report {
         feed: FeedId,
         /// How many records it would remove.
         removes: u64,
+    },
+    /// An agreement of a party of ours was offered, agreed on or ended, here or elsewhere.
+    Agreement {
+        /// The hash of its offer.
+        id: Digest,
+        /// `offered`, `agreed` or `ended`.
+        what: &'static str,
+        /// Who offered it.
+        offerer: PartyId,
+        /// To whom.
+        accepter: PartyId,
+    },
+    /// A peer told of an agreement, and it was not taken.
+    AgreementRefused {
+        /// The peer.
+        from: NodeId,
+        /// Why.
+        why: AgreementRefusal,
+    },
+    /// A stored agreement is not in force, because its signers are not believed any more.
+    AgreementNotBelieved {
+        /// Why.
+        why: AgreementRefusal,
     },
     /// A message was refused.
     Refused {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::agreements::AgreementAct;
 use crate::identity::PartyId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{NodeId, Topic};
@@ -73,6 +74,13 @@ pub enum Input {
         call: CallId,
         /// The push.
         held: u64,
+    },
+    /// Somebody at this node offers, accepts or ends an agreement.
+    Agreement {
+        /// Who waits.
+        call: CallId,
+        /// What.
+        act: AgreementAct,
     },
     /// A peer is connected.
     PeerUp(NodeId),

@@ -4,6 +4,7 @@
 //! One struct, one method: [`Roaming::handle`]. No clock, no randomness, no IO: time and seed are
 //! arguments, so that a test calls it like a calculator and a simulation is a loop over many.
 
+mod agreements;
 pub mod change;
 mod claims;
 mod compare;
@@ -12,9 +13,12 @@ mod effect;
 mod feed;
 mod guard;
 mod input;
+mod introductions;
 mod judge;
 mod notices;
 mod pace;
+mod papers;
+mod policy;
 mod publish;
 mod records;
 mod repair;
@@ -33,11 +37,13 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use claims::{Conflict, decide};
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use view::{FeedSummary, View};
@@ -45,8 +51,10 @@ pub use view::{FeedSummary, View};
 use crate::identity::{Chain, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId};
+use agreements::Agreements;
 use change::{DirectoryChange, HeldPush};
 use claims::Claims;
+use introductions::Introductions;
 use pace::Pace;
 use repair::{Job, Slices};
 use speakers::Speakers;
@@ -99,6 +107,8 @@ enum Pending {
     Heads,
     Chain(Digest),
     Notice,
+    Introduction,
+    Agreement(Digest),
 }
 
 /// A question of ours that waits for its answer.
@@ -132,6 +142,10 @@ pub struct Roaming {
     speakers: Speakers,
     feeds: BTreeMap<FeedId, Feed>,
     claims: Claims,
+    agreements: Agreements,
+    introductions: Introductions,
+    /// Of what was restored; told with the first tick.
+    unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
     notices: BTreeSet<(NodeId, Kind, EvseKey)>,
     peers: BTreeMap<NodeId, Peer>,
@@ -187,6 +201,9 @@ impl Roaming {
             speakers: Speakers::new(network.to_owned(), trust),
             feeds: BTreeMap::new(),
             claims: Claims::default(),
+            agreements: Agreements::default(),
+            introductions: Introductions::default(),
+            unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -228,8 +245,9 @@ impl Roaming {
                 self.push_status(call, party, push, body, now, &mut fx)
             }
             Input::Confirm { call, held } => self.confirm(call, held, now, &mut fx),
+            Input::Agreement { call, act } => self.act_on_agreement(call, act, now, &mut fx),
             Input::PeerUp(node) => self.peer_up(node, now, &mut fx),
-            Input::PeerDown(node) => drop(self.peers.remove(&node)),
+            Input::PeerDown(node) => self.peer_down(&node),
             Input::GapSuspected(node) => self.gap_suspected(&node, now),
             Input::Announced { from, gossip, topic: _, bytes } => {
                 self.announced(from, gossip, &bytes, now, &mut fx)
@@ -255,6 +273,7 @@ impl Roaming {
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
+            || self.agreements.is_telling(self.last_tick_ms)
             || self.speakers.is_waiting()
             || !self.all_in_sync;
         let (wait_ms, why) = if busy {
@@ -279,6 +298,8 @@ impl Roaming {
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
         self.tick_notices(now, fx);
+        self.tick_introductions(now, fx);
+        self.tick_agreements(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub own_feeds: Vec<RestoredFeed>,
     /// Held pushes.
     pub held: Vec<HeldPush>,
+    /// Agreements and offers ([`crate::protocol::AgreementPapers`]).
+    pub agreements: Vec<bytes::Bytes>,
 }
 
 impl Roaming {
@@ -45,6 +47,7 @@ impl Roaming {
             // A chain that is no longer trusted takes its feeds along; it is asked for again.
             let _distrusted = self.speakers.admit(chain, now);
         }
+        self.reload_agreements(snapshot.agreements);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let mut forgotten = Vec::new();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));

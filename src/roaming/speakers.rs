@@ -135,7 +135,7 @@ impl Speakers {
         }
     }
 
-    fn verify(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+    pub(super) fn verify(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
         chain.verify(&TrustContext {
             network: &self.network,
             trust: &self.trust,

@@ -220,13 +220,16 @@ fn prepare(connection: &Connection, statements: usize) -> rusqlite::Result<()> {
 
 fn migrations(database: Database) -> Migrations<'static> {
     Migrations::new(match database {
-        Database::Ledger => vec![M::up(include_str!("migrations/ledger-1.sql"))],
+        Database::Ledger => vec![
+            M::up(include_str!("migrations/ledger-1.sql")),
+            M::up(include_str!("migrations/ledger-2.sql")),
+        ],
         Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
     })
 }
 
 /// The newest schema version that this program knows, of either database.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 fn check_version(connection: &Connection, database: Database) -> Result<(), StorageError> {
     let found: i64 = connection

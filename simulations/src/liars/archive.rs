@@ -101,6 +101,8 @@ impl Archive {
                 chain.map_or(Answer::NotFound, Answer::Chain)
             }
             Question::Conflict(_) => Answer::Noted,
+            Question::Introduce(_) => Answer::Chains(Vec::new()),
+            Question::Agreement(_) => Answer::NotFound,
         }
     }
 

@@ -144,6 +144,9 @@ impl Store {
                 LedgerChange::Held { .. } | LedgerChange::HeldDone { .. } => {
                     return Err("a push was held, and none removes much".to_owned());
                 }
+                LedgerChange::Agreement { .. } | LedgerChange::AgreementForgotten { .. } => {
+                    return Err("an agreement, and nobody offered one".to_owned());
+                }
             }
         }
         let mut applied = Vec::new();
@@ -192,6 +195,7 @@ impl Store {
             feeds: self.directory.values().filter_map(|stored| stored.restored(facts)).collect(),
             own_feeds: self.ledger.values().filter_map(|stored| stored.restored(facts)).collect(),
             held: Vec::new(),
+            agreements: Vec::new(),
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) struct Store {
     pub(super) feeds: BTreeMap<FeedId, StoredFeed>,
     pub(super) ledger: BTreeMap<FeedId, StoredFeed>,
     held: BTreeMap<u64, HeldPush>,
+    pub(super) agreements: BTreeMap<Digest, Bytes>,
     pub(super) equivocations: Vec<FeedId>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -140,6 +141,8 @@ impl Store {
                 }
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
+                LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
+                LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
         directory.into_iter().for_each(|change| self.directory(change));
@@ -185,6 +188,7 @@ impl Store {
             feeds: self.feeds.values().filter_map(StoredFeed::restored).collect(),
             own_feeds: self.ledger.values().filter_map(StoredFeed::restored).collect(),
             held: self.held.values().cloned().collect(),
+            agreements: self.agreements.values().cloned().collect(),
         }
     }
 
