@@ -2,21 +2,22 @@
 //! with parties show each other their chains after they connect, and when these change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::effect::{Action, Effects, Misdeed};
 use super::input::Now;
 use super::pace::Pace;
 use super::speakers::Knowledge;
 use super::{Pending, Roaming};
-use crate::identity::{Chain, PartyId};
+use crate::identity::{Chain, PartyId, Speaker};
 use crate::protocol::{Answer, Digest, INTRODUCED_CHAINS_MAX, NodeId, Question};
 
 /// What connected nodes said of themselves.
 #[derive(Debug, Default)]
 pub(super) struct Introductions {
-    /// Delegations to the node itself that held when it showed them. Bounded by peers and by chains per
-    /// introduction.
-    nodes: BTreeMap<NodeId, BTreeSet<Digest>>,
+    /// Who delegated to the node itself, as it held when the node showed it. Apart from the speakers of feeds,
+    /// whose chains are stored. Bounded by peers and by chains per introduction.
+    nodes: BTreeMap<NodeId, Vec<Arc<Speaker>>>,
     /// The delegations that we introduced ourselves with last.
     said: Vec<Digest>,
     pace: Pace,
@@ -80,33 +81,22 @@ impl Roaming {
         if !self.peers.contains_key(from) {
             return;
         }
-        let mut held = BTreeSet::new();
-        for chain in chains.into_iter().take(INTRODUCED_CHAINS_MAX) {
-            let delegation = chain.delegation_hash();
-            let speaker = match self.speakers.of(&delegation, now) {
-                Knowledge::Known(speaker) => speaker,
-                Knowledge::Distrusted => continue,
-                Knowledge::Unknown => match self.speakers.admit(chain, now) {
-                    Ok(speaker) => speaker,
-                    Err(_) => continue,
-                },
-            };
-            if speaker.peer_id() == from.as_bytes() {
-                held.insert(delegation);
-            }
-        }
+        let verified = |chain: &Chain| match self.speakers.of(&chain.delegation_hash(), now) {
+            Knowledge::Known(speaker) => Some(speaker),
+            Knowledge::Distrusted => None,
+            Knowledge::Unknown => self.speakers.verify(chain, now.unix_s()).ok().map(Arc::new),
+        };
+        let speakers = chains.iter().take(INTRODUCED_CHAINS_MAX).filter_map(verified);
+        let held = speakers.filter(|speaker| speaker.peer_id() == from.as_bytes()).collect();
         self.introductions.nodes.insert(from.clone(), held);
         self.tell_agreements_to(from, now);
     }
 
     /// The parties that a connected node speaks for now.
     pub(super) fn parties_of(&self, node: &NodeId, now: Now) -> BTreeSet<PartyId> {
-        let delegations = self.introductions.nodes.get(node).into_iter().flatten();
-        let party = |delegation: &Digest| match self.speakers.of(delegation, now) {
-            Knowledge::Known(speaker) if speaker.may_at(now.unix_s()).is_ok() => Some(speaker.party().clone()),
-            _ => None,
-        };
-        delegations.filter_map(party).collect()
+        let speakers = self.introductions.nodes.get(node).into_iter().flatten();
+        let current = speakers.filter(|speaker| speaker.may_at(now.unix_s()).is_ok());
+        current.map(|speaker| speaker.party().clone()).collect()
     }
 
     /// Connected nodes that introduced themselves.

@@ -2,6 +2,7 @@
 //! engine and the mesh do with real streams is done here by hand, so that a test is a function of its
 //! seed.
 
+mod agreements;
 mod claims;
 mod gossip;
 mod liars;
@@ -65,6 +66,7 @@ struct Node {
     asks: BTreeMap<AskId, (usize, RequestId)>,
     lie: Option<Lie>,
     replies: BTreeMap<CallId, (bool, StatusCode)>,
+    agreed: BTreeMap<CallId, Result<Digest, AgreementRefusal>>,
     verdicts: Vec<(usize, Verdict)>,
     penalised: Vec<(usize, Misdeed)>,
     reports: Vec<Report>,
@@ -306,6 +308,7 @@ impl World {
             Action::Reply { call, result, status } => {
                 assert!(node.replies.insert(call, (result, status)).is_none(), "one reply to a call");
             }
+            Action::AgreementDone { call, done } => drop(node.agreed.insert(call, done)),
             Action::Report(report) => node.reports.push(report),
         }
     }
