@@ -189,7 +189,10 @@ impl Config {
             }
         }
         if self.policy.rules.len() > crate::roaming::POLICY_RULES_MAX {
-            let rule = format!("more than {} rules: put country or role in the place of parties", crate::roaming::POLICY_RULES_MAX);
+            let rule = format!(
+                "more than {} rules: put country or role in the place of parties",
+                crate::roaming::POLICY_RULES_MAX
+            );
             return wrong("policy.rule".into(), rule);
         }
         if self.mesh.bootstrap_only && !self.parties.is_empty() {

@@ -11,6 +11,7 @@ mod spawner;
 mod store;
 mod view;
 
+pub use crate::roaming::AgreementRefusal;
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use clock::{Clock, SystemClock};
 pub use handle::{

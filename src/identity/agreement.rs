@@ -259,9 +259,10 @@ impl Content for AgreementTerms {
                 return Err(FieldError::Wrong { key: VALID_UNTIL, name: "valid until", expected });
             }
         }
-        let nonce = fields.bytes(NONCE, "nonce", NONCE_LENGTH)?.try_into().map_err(|_| {
-            FieldError::Wrong { key: NONCE, name: "nonce", expected: "16 bytes" }
-        })?;
+        let nonce = fields
+            .bytes(NONCE, "nonce", NONCE_LENGTH)?
+            .try_into()
+            .map_err(|_| FieldError::Wrong { key: NONCE, name: "nonce", expected: "16 bytes" })?;
         let created_unix_s = fields.number(CREATED, "created")?;
         Ok(AgreementTerms {
             offerer,

@@ -212,9 +212,8 @@ impl Question {
 }
 
 fn chains_to_wire(chains: &[Chain]) -> Limited<ChainWire, INTRODUCED_CHAINS_MAX> {
-    let wire = |chain: &Chain| {
-        ChainWire(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
-    };
+    let wire =
+        |chain: &Chain| ChainWire(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()));
     Limited(chains.iter().take(INTRODUCED_CHAINS_MAX).map(wire).collect())
 }
 

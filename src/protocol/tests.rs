@@ -129,7 +129,12 @@ fn chain(number: u8) -> Chain {
 
 fn papers() -> AgreementPapers {
     let end = Some((Bytes::from_static(b"end"), chain(6)));
-    AgreementPapers { signed: Bytes::from_static(b"signed"), offerer: chain(4), accepter: Some(chain(5)), end }
+    AgreementPapers {
+        signed: Bytes::from_static(b"signed"),
+        offerer: chain(4),
+        accepter: Some(chain(5)),
+        end,
+    }
 }
 
 #[test]

@@ -238,7 +238,11 @@ impl Roaming {
     /// The party of ours that offers.
     fn offerer(&self, ours: Option<PartyId>, partner: &PartyId) -> Result<PartyId, AgreementRefusal> {
         if let Some(ours) = ours {
-            return if self.parties.contains_key(&ours) { Ok(ours) } else { Err(AgreementRefusal::NotOurs(ours)) };
+            return if self.parties.contains_key(&ours) {
+                Ok(ours)
+            } else {
+                Err(AgreementRefusal::NotOurs(ours))
+            };
         }
         let mut able = self.parties.keys().filter(|party| party.role != partner.role && *party != partner);
         match (able.next(), able.next()) {
@@ -250,7 +254,12 @@ impl Roaming {
         }
     }
 
-    fn offer(&mut self, terms: AgreementTerms, now: Now, fx: &mut Effects) -> Result<Digest, AgreementRefusal> {
+    fn offer(
+        &mut self,
+        terms: AgreementTerms,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<Digest, AgreementRefusal> {
         let Some(ours) = self.parties.get(&terms.offerer) else {
             return Err(AgreementRefusal::NotOurs(terms.offerer));
         };

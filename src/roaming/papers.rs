@@ -83,8 +83,8 @@ impl Roaming {
                     !is_accepted && new.accepted_unix_s.is_some(),
                     old.ended.is_none() && new.ended.is_some(),
                 );
-                let knows_less =
-                    is_accepted && new.accepted_unix_s.is_none() || old.ended.is_some() && new.ended.is_none();
+                let knows_less = is_accepted && new.accepted_unix_s.is_none()
+                    || old.ended.is_some() && new.ended.is_none();
                 if !accepts && !ends {
                     if knows_less {
                         self.agreements.to_tell.insert((from.clone(), id), now.mono_ms);
@@ -109,7 +109,14 @@ impl Roaming {
     }
 
     /// Remembers and tells.
-    pub(super) fn keep_agreement(&mut self, id: Digest, kept: Kept, except: Option<&NodeId>, now: Now, fx: &mut Effects) {
+    pub(super) fn keep_agreement(
+        &mut self,
+        id: Digest,
+        kept: Kept,
+        except: Option<&NodeId>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         fx.ledger.push(LedgerChange::Agreement { id, papers: kept.papers.encode() });
         let what = match (&kept.ended, kept.accepted_unix_s) {
             (Some(_), _) => "ended",
@@ -128,7 +135,12 @@ impl Roaming {
 
     /// Room for one more offer: those that are over go first, by the end of their validity, because until then
     /// nobody must be able to bring back what was ended.
-    pub(super) fn make_room(&mut self, terms: &AgreementTerms, now: Now, fx: &mut Effects) -> Result<(), AgreementRefusal> {
+    pub(super) fn make_room(
+        &mut self,
+        terms: &AgreementTerms,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), AgreementRefusal> {
         let open = |kept: &&Kept| kept.terms.offerer == terms.offerer && kept.is_open_offer(now);
         if self.agreements.kept.values().filter(open).count() >= OFFERS_PER_PARTY_MAX {
             return Err(AgreementRefusal::Full);

@@ -126,7 +126,9 @@ impl TryFrom<RuleText> for Rule {
 
     fn try_from(text: RuleText) -> Result<Rule, &'static str> {
         if text.party.is_none() && text.country.is_none() && text.role.is_none() {
-            return Err("a rule of the policy says whom it is about: `party` (\"*\" is everybody), `country` or `role`");
+            return Err(
+                "a rule of the policy says whom it is about: `party` (\"*\" is everybody), `country` or `role`",
+            );
         }
         let party = text.party.and_then(|Named(party)| party);
         let country = text.country.map(|Country(country)| country);
@@ -197,7 +199,9 @@ written_as_text!(
         let id = if alphabetic { format!("{text}AAA") } else { format!("{text}*000") };
         match CanonicalId::parse(&id) {
             Ok(id) if id.country() == text => Ok(Country(text.to_owned())),
-            _ => Err(format!("`country`: {text:?} is none: write two capital letters (DE) or + and a calling code (+49)")),
+            _ => Err(format!(
+                "`country`: {text:?} is none: write two capital letters (DE) or + and a calling code (+49)"
+            )),
         }
     },
     |Country(country)| country.clone()
@@ -232,7 +236,13 @@ mod tests {
         PartyId::parse(text).unwrap()
     }
 
-    fn rule(party: Option<&str>, country: Option<&str>, role: Option<Role>, services: &[Service], allow: bool) -> Rule {
+    fn rule(
+        party: Option<&str>,
+        country: Option<&str>,
+        role: Option<Role>,
+        services: &[Service],
+        allow: bool,
+    ) -> Rule {
         let whom = Whom { party: party.map(super::tests::party), country: country.map(str::to_owned), role };
         Rule { whom, services: services.iter().copied().collect(), allow }
     }

@@ -107,11 +107,10 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
         LedgerChange::HeldDone { id } => {
             tx.prepare_cached("DELETE FROM held WHERE id = ?")?.execute([Number(*id)]).map(drop)
         }
-        LedgerChange::Agreement { id, papers } => {
-            tx.prepare_cached("INSERT OR REPLACE INTO agreements(id, papers) VALUES (?, ?)")?
-                .execute(params![id, papers.as_ref()])
-                .map(drop)
-        }
+        LedgerChange::Agreement { id, papers } => tx
+            .prepare_cached("INSERT OR REPLACE INTO agreements(id, papers) VALUES (?, ?)")?
+            .execute(params![id, papers.as_ref()])
+            .map(drop),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)
         }

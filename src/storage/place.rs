@@ -228,15 +228,21 @@ fn migrations(database: Database) -> Migrations<'static> {
     })
 }
 
-/// The newest schema version that this program knows, of either database.
-const SCHEMA_VERSION: i64 = 2;
+/// The newest schema version that this program knows.
+fn schema_version(database: Database) -> i64 {
+    match database {
+        Database::Ledger => 2,
+        Database::Directory => 1,
+    }
+}
 
 fn check_version(connection: &Connection, database: Database) -> Result<(), StorageError> {
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|error| StorageError::of(database, error))?;
-    if found > SCHEMA_VERSION {
-        return Err(StorageError::Newer { database, found, known: SCHEMA_VERSION });
+    let known = schema_version(database);
+    if found > known {
+        return Err(StorageError::Newer { database, found, known });
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ fn what_two_parties_sign_is_an_agreement() {
     assert_eq!(agreement.accepted_unix_s, NOW + 5);
     assert_eq!(claimed_times(&accepted(), NETWORK), Ok((NOW + 5, Some(NOW))));
     assert_eq!(claimed_times(&offer(), NETWORK), Ok((NOW, None)));
-    for (at, valid) in [(NOW - 1, false), (NOW, true), (NOW + 365 * DAY - 1, true), (NOW + 365 * DAY, false)] {
+    for (at, valid) in [(NOW - 1, false), (NOW, true), (NOW + 365 * DAY - 1, true), (NOW + 365 * DAY, false)]
+    {
         assert_eq!(agreement.terms.is_valid_at(at), valid, "{at}");
     }
 }
@@ -182,7 +183,8 @@ fn a_node_agrees_only_to_what_it_was_delegated() {
     narrow.speaker.operations = BTreeSet::from([Operation::AuthAnswer]);
     let refused = Agreement::accept(NETWORK, &offer(), &cpo().speaker, &narrow.speaker, &narrow.key, NOW);
     assert!(matches!(refused, Err(AgreementError::Scope(ScopeError::Operation { .. }))), "{refused:?}");
-    let late = Agreement::accept(NETWORK, &offer(), &cpo().speaker, &emp().speaker, &emp().key, NOW + 7 * DAY);
+    let late =
+        Agreement::accept(NETWORK, &offer(), &cpo().speaker, &emp().speaker, &emp().key, NOW + 7 * DAY);
     assert!(matches!(late, Err(AgreementError::Scope(ScopeError::NotValidThen { .. }))), "{late:?}");
 }
 

@@ -87,8 +87,15 @@ fn an_offer_is_accepted_and_both_hold_the_same_until_one_ends_it() {
     world.run(1_000);
     assert_eq!(world.state(emp_node), [(false, false)]);
     assert_eq!(world.known(emp_node)[0].id, id);
-    assert_eq!(world.decision(emp_node, &cpo(), Service::Authorization), Decision::NoContract, "only offered");
-    assert_eq!(world.settle(cpo_node, AgreementAct::Accept(id)), Err(AgreementRefusal::OwnOffer(emp().party())));
+    assert_eq!(
+        world.decision(emp_node, &cpo(), Service::Authorization),
+        Decision::NoContract,
+        "only offered"
+    );
+    assert_eq!(
+        world.settle(cpo_node, AgreementAct::Accept(id)),
+        Err(AgreementRefusal::OwnOffer(emp().party()))
+    );
 
     assert_eq!(world.settle(emp_node, AgreementAct::Accept(id)), Ok(id));
     assert_eq!(world.settle(emp_node, AgreementAct::Accept(id)), Ok(id), "twice is once");
@@ -249,7 +256,11 @@ fn papers_prove_nothing_to_others_and_cannot_be_replayed() {
     };
     world.told(cpo_node, thief_node, forged);
     // It says that the offer, a real one, had been accepted by a chain without a signature.
-    world.told(cpo_node, thief_node, AgreementPapers { accepter: Some(thiefs.chain.clone()), ..open.clone() });
+    world.told(
+        cpo_node,
+        thief_node,
+        AgreementPapers { accepter: Some(thiefs.chain.clone()), ..open.clone() },
+    );
     assert_eq!(world.state(cpo_node), [(false, false)]);
 
     // An end is replayed after the same terms were offered anew.
@@ -318,7 +329,8 @@ fn what_was_signed_long_ago_or_in_the_future_does_not_count() {
     world.connect(cpo_node, emp_node);
     world.told(cpo_node, emp_node, mine);
     assert!(world.known(cpo_node).is_empty());
-    let refused = |report: &Report| matches!(report, Report::AgreementRefused { why: AgreementRefusal::Time, .. });
+    let refused =
+        |report: &Report| matches!(report, Report::AgreementRefused { why: AgreementRefusal::Time, .. });
     assert_eq!(world.nodes[cpo_node].reports.iter().filter(|report| refused(report)).count(), 2);
 }
 
@@ -335,7 +347,8 @@ fn nobody_fills_the_table_alone() {
     // A dishonest node does not count itself.
     let ours = cpo().ours(&node_id(cpo_node));
     let now = world.now().unix_s();
-    let terms = AgreementTerms { nonce: [9; 16], created_unix_s: now, ..world.known(cpo_node)[0].terms.clone() };
+    let terms =
+        AgreementTerms { nonce: [9; 16], created_unix_s: now, ..world.known(cpo_node)[0].terms.clone() };
     let signed = terms.offer(NETWORK, &ours.speaker, &ours.message_key).unwrap();
     let id = hash_of(&signed);
     let papers = AgreementPapers { signed: signed.into(), offerer: ours.chain, accepter: None, end: None };

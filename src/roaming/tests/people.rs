@@ -75,7 +75,15 @@ pub(super) struct Person {
 
 impl Person {
     pub(super) fn new(id: &str, number: u8) -> Person {
-        Person { id: id.to_owned(), role: Role::Cpo, subs: Vec::new(), issuer: REGISTRAR, epoch: 1, number, days: 6 }
+        Person {
+            id: id.to_owned(),
+            role: Role::Cpo,
+            subs: Vec::new(),
+            issuer: REGISTRAR,
+            epoch: 1,
+            number,
+            days: 6,
+        }
     }
 
     pub(super) fn with_subs(mut self, subs: &[&str]) -> Person {
@@ -135,12 +143,8 @@ impl Person {
     pub(super) fn ours(&self, node: &NodeId) -> OurParty {
         let chain = self.chain(node);
         let (trust, registry) = (everybody(), Registry::empty());
-        let context = TrustContext {
-            network: NETWORK,
-            trust: &trust,
-            registry: &registry,
-            at_unix_s: START_UNIX_S,
-        };
+        let context =
+            TrustContext { network: NETWORK, trust: &trust, registry: &registry, at_unix_s: START_UNIX_S };
         OurParty {
             party: self.party(),
             operator_name: format!("Operator {}", self.id),
