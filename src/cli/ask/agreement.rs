@@ -18,6 +18,9 @@ use crate::cli::text::print;
 /// A day in seconds.
 const DAY_S: u64 = 86_400;
 
+/// Hex digits of a whole name: a SHA-256.
+const NAME_LENGTH: usize = 64;
+
 /// Hex digits that are shown of an agreement's name; enough to tell one's own apart.
 const NAME_DIGITS: usize = 12;
 
@@ -164,7 +167,7 @@ fn told(target: &Target, answer: &Received, done: &str) -> anyhow::Result<ExitCo
     match answer.http_status {
         200 => {
             let root = parsed(answer)?;
-            print(&format!("{}: {done}\n", shown(&text(&root, "id"))))?;
+            print(&format!("{}: {done}\n", crate::cli::text::shown(&text(&root, "id"), NAME_LENGTH)))?;
             Ok(ExitCode::SUCCESS)
         }
         400 | 404 | 409 => {

@@ -94,7 +94,8 @@ fn the_largest_agreement_fits() {
 
 #[test]
 fn terms_that_make_no_sense_are_not_signed() {
-    let cases: [(&str, fn(&mut AgreementTerms)); 5] = [
+    type Spoil = fn(&mut AgreementTerms);
+    let cases: [(&str, Spoil); 5] = [
         ("two CPOs", |terms| terms.accepter = PartyId::new(Role::Cpo, "DE*EMP").unwrap()),
         ("nothing agreed", |terms| terms.services.clear()),
         ("over before it begins", |terms| terms.valid_until_unix_s = terms.valid_from_unix_s),

@@ -225,7 +225,7 @@ fn a_partys_other_node_hears_of_it() {
 fn papers_prove_nothing_to_others_and_cannot_be_replayed() {
     let (mut world, cpo_node, emp_node) = two();
     let thief = Person::new("CH*THF", 7).emp();
-    let thief_node = world.add(&[thief.clone()]);
+    let thief_node = world.add(std::slice::from_ref(&thief));
     world.connect_all();
     world.run(3_000);
     let id = world.offer(cpo_node, &emp(), 30);
