@@ -2,7 +2,7 @@
 //! both sides, kept over a restart, and ended.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use chargemesh::engine::NodeView;
 use chargemesh::identity::PartyId;
@@ -11,16 +11,12 @@ use chargemesh::roaming::{Policy, Rule, Whom};
 
 use crate::support::{Plan, World, post, runtime, unix_s, until};
 
-/// Calls the binary against a node.
-async fn agreement(node: &Node, args: &[&str]) -> (Option<i32>, String) {
+/// Calls the binary against a node, whose tasks have threads of their own.
+fn agreement(node: &Node, args: &[&str]) -> (Option<i32>, String) {
     let url = format!("http://{}", node.facade_address().unwrap());
-    let args: Vec<String> =
-        ["agreement"].iter().chain(args).chain(&["--node", &url]).map(ToString::to_string).collect();
-    let call = move || -> Output {
-        Command::new(env!("CARGO_BIN_EXE_chargemesh")).args(args).stdin(Stdio::null()).output().unwrap()
-    };
-    // The node runs in this process: a thread of its own waits for the command.
-    let output = tokio::task::spawn_blocking(call).await.unwrap();
+    let args = ["agreement"].iter().chain(args).chain(&["--node"]);
+    let binary = env!("CARGO_BIN_EXE_chargemesh");
+    let output = Command::new(binary).args(args).arg(url).stdin(Stdio::null()).output().unwrap();
     let told =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code(), told)
@@ -67,26 +63,25 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         assert_eq!(decision(&cpo, "EMP:DE-EMP", "EvseData").await, allowed());
 
         let (code, told) =
-            agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "authorization,Cdr", "--days", "30"])
-                .await;
+            agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "authorization,Cdr", "--days", "30"]);
         assert_eq!(code, Some(0), "{told}");
         let id = told.split(':').next().unwrap().to_owned();
         until(&emp, "an offer", in_state("offered")).await;
-        let (code, told) = agreement(&emp, &["list"]).await;
+        let (code, told) = agreement(&emp, &["list"]);
         assert!(code == Some(0) && told.contains("offered to us"), "{told}");
         assert!(told.contains("CPO:CHABC") && told.contains("Authorization,Cdr"), "{told}");
-        let (code, told) = agreement(&cpo, &["accept", &id[..8]]).await;
+        let (code, told) = agreement(&cpo, &["accept", &id[..8]]);
         assert!(code == Some(1) && told.contains("our own offer"), "{told}");
 
-        let (code, told) = agreement(&emp, &["accept", &id[..8]]).await;
+        let (code, told) = agreement(&emp, &["accept", &id[..8]]);
         assert_eq!(code, Some(0), "{told}");
         until(&cpo, "the acceptance", in_state("agreed")).await;
         for (node, partner) in [(&cpo, "EMP:DEEMP"), (&emp, "CPO:CHABC")] {
             assert_eq!(decision(node, partner, "Cdr").await, allowed());
             assert_eq!(decision(node, partner, "Reservation").await, no_contract());
-            let (code, told) = agreement(node, &["check", partner]).await;
+            let (code, told) = agreement(node, &["check", partner]);
             assert!(code == Some(0) && told.contains("210") && told.contains("allowed"), "{told}");
-            let (_, told) = agreement(node, &["list"]).await;
+            let (_, told) = agreement(node, &["list"]);
             assert!(told.contains("in force"), "{told}");
         }
 
@@ -95,19 +90,19 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         emp.shutdown().await;
         let emp = world.start(&emp_plan).await;
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, allowed());
-        let (code, told) = agreement(&emp, &["end", &id]).await;
+        let (code, told) = agreement(&emp, &["end", &id]);
         assert_eq!(code, Some(0), "{told}");
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, no_contract(), "at once");
         let cpo = world.start(&cpo_plan).await;
         until(&cpo, "the end", in_state("ended")).await;
         assert_eq!(decision(&cpo, "EMP:DEEMP", "Cdr").await, no_contract());
-        let (_, told) = agreement(&cpo, &["list"]).await;
+        let (_, told) = agreement(&cpo, &["list"]);
         assert!(told.contains("ended by EMP:DEEMP"), "{told}");
-        let (code, told) = agreement(&cpo, &["end", "ffffffff"]).await;
+        let (code, told) = agreement(&cpo, &["end", "ffffffff"]);
         assert!(code == Some(1) && told.contains("begins like this"), "{told}");
-        let (code, _) = agreement(&cpo, &["offer", "DE-EMP", "--services", "Cdr"]).await;
+        let (code, _) = agreement(&cpo, &["offer", "DE-EMP", "--services", "Cdr"]);
         assert_eq!(code, Some(1), "a party without its role");
-        let (code, _) = agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "Parking"]).await;
+        let (code, _) = agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "Parking"]);
         assert_eq!(code, Some(2), "no such service");
         for node in [cpo, emp, boot] {
             node.shutdown().await;

@@ -49,6 +49,13 @@ impl World {
         known.iter().map(|known| (known.accepted_unix_s.is_some(), known.ended.is_some())).collect()
     }
 
+    /// Nodes that are off for a while.
+    fn later(&mut self, nodes: &[usize], after_ms: u64) {
+        nodes.iter().for_each(|node| self.kill(*node));
+        self.run(after_ms);
+        nodes.iter().for_each(|node| self.start(*node));
+    }
+
     /// A question as any connected node may ask it.
     fn told(&mut self, node: usize, from: usize, papers: AgreementPapers) {
         self.asked(node, from, &Question::Agreement(Box::new(papers)));
@@ -137,7 +144,7 @@ fn an_agreement_is_in_force_from_its_first_second_to_its_last() {
     for (after_ms, expected) in
         [(0, Decision::NoContract), (DAY_MS, Decision::Allowed), (2 * DAY_MS, Decision::NoContract)]
     {
-        world.run(after_ms);
+        world.later(&[cpo_node, emp_node], after_ms);
         for (node, partner) in [(cpo_node, emp()), (emp_node, cpo())] {
             assert_eq!(world.decision(node, &partner, Service::Cdr), expected, "after {after_ms} ms more");
         }
@@ -182,6 +189,28 @@ fn nothing_is_lost_when_nodes_restart_or_are_away() {
     for node in [cpo_node, emp_node] {
         assert_eq!(world.state(node), [(true, true)]);
     }
+}
+
+#[test]
+fn an_agreement_outlives_the_delegations_that_signed_it() {
+    let (mut world, cpo_node, emp_node) = two();
+    let id = world.offer(cpo_node, &emp(), 30);
+    world.run(1_000);
+    world.settle(emp_node, AgreementAct::Accept(id)).unwrap();
+    world.run(1_000);
+    // Signed by delegations of six days, which have ended and were followed by others.
+    for node in [cpo_node, emp_node] {
+        world.nodes[node].people[0].epoch = 2;
+        world.nodes[node].people[0].days = 29;
+    }
+    world.later(&[cpo_node, emp_node], 20 * DAY_MS);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::Allowed);
+    assert_eq!(world.decision(emp_node, &cpo(), Service::Cdr), Decision::Allowed);
+    world.connect(cpo_node, emp_node);
+    world.run(1_000);
+    world.settle(emp_node, AgreementAct::End(id)).unwrap();
+    world.run(1_000);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::NoContract, "ended by a new delegation");
 }
 
 #[test]
@@ -324,8 +353,7 @@ fn what_was_signed_long_ago_or_in_the_future_does_not_count() {
     assert!(world.known(cpo_node).is_empty());
     // A delegation that ended a day ago still counts for what was signed in its time, but not for long.
     let mine = offered_at(now);
-    world.disconnect(cpo_node, emp_node);
-    world.run(8 * DAY_MS);
+    world.later(&[cpo_node, emp_node], 8 * DAY_MS);
     world.connect(cpo_node, emp_node);
     world.told(cpo_node, emp_node, mine);
     assert!(world.known(cpo_node).is_empty());
