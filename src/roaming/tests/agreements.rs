@@ -210,7 +210,11 @@ fn an_agreement_outlives_the_delegations_that_signed_it() {
     world.run(1_000);
     world.settle(emp_node, AgreementAct::End(id)).unwrap();
     world.run(1_000);
-    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::NoContract, "ended by a new delegation");
+    assert_eq!(
+        world.decision(cpo_node, &emp(), Service::Cdr),
+        Decision::NoContract,
+        "ended by a new delegation"
+    );
 }
 
 #[test]
