@@ -165,7 +165,12 @@ impl Registry {
         }
     }
 
-    fn add_status_list(&mut self, hash: Hash, item: Item, trust: &TrustList) -> Result<Added, RegistryError> {
+    fn add_status_list(
+        &mut self,
+        hash: Hash,
+        item: Item,
+        trust: &TrustList,
+    ) -> Result<Added, RegistryError> {
         let Content::StatusList(list) = &item.content else { return Ok(Added::Outdone) };
         let issuer = *list.signer();
         if trust.issuer(&issuer).is_none() {
@@ -289,21 +294,22 @@ impl Registry {
     /// Whether a credential is dead: itself, its org key, or by its issuer's list.
     pub fn is_credential_dead(&self, credential: &Verified<Credential>) -> bool {
         let terms = &credential.terms;
-        let subjects = [Subject::Credential(*credential.hash()), Subject::OrgKey(*terms.org_key.as_bytes())];
-        let buried = self
-            .parties
-            .get(&terms.party)
-            .is_some_and(|of| subjects.iter().any(|subject| of.dead.contains_key(subject)));
-        buried || self.status_list(credential.signer()).is_some_and(|list| list.is_revoked(credential.hash()))
+        let subjects =
+            [Subject::Credential(*credential.hash()), Subject::OrgKey(*terms.org_key.as_bytes())];
+        let buried = self.parties.get(&terms.party).is_some_and(|of| {
+            subjects.iter().any(|subject| of.dead.contains_key(subject))
+        });
+        buried
+            || self.status_list(credential.signer()).is_some_and(|list| list.is_revoked(credential.hash()))
     }
 
     /// Whether a delegation under this org key of this party is dead.
     pub fn is_delegation_dead(&self, party: &PartyId, org_key: &PublicKey, delegation: &Hash) -> bool {
         let of = self.parties.get(party);
         let buried = of.and_then(|of| of.dead.get(&Subject::Delegation(*delegation)));
-        buried.and_then(|(_, hash)| self.items.get(hash)).is_some_and(
-            |item| matches!(&item.content, Content::Tombstone(tombstone) if tombstone.org_key == *org_key),
-        )
+        buried.and_then(|(_, hash)| self.items.get(hash)).is_some_and(|item| {
+            matches!(&item.content, Content::Tombstone(tombstone) if tombstone.org_key == *org_key)
+        })
     }
 
     /// Whether rotations lead from one org key of a party to another, or they are the same.
@@ -364,8 +370,9 @@ impl Registry {
             (!pinned, since, usize::MAX - rotated, *key.as_bytes())
         };
         let incumbent = *first_held.keys().min_by_key(|key| rank(key))?;
-        let related =
-            |key: &PublicKey| self.follows(party, &incumbent, key) || self.follows(party, key, &incumbent);
+        let related = |key: &PublicKey| {
+            self.follows(party, &incumbent, key) || self.follows(party, key, &incumbent)
+        };
         let newcomers: BTreeSet<PublicKey> = first_held.into_keys().filter(|key| !related(key)).collect();
         (!newcomers.is_empty()).then(|| IdConflict { party: party.clone(), incumbent, newcomers })
     }
