@@ -167,7 +167,11 @@ impl Content for Carried {
             _ => return Err(wrong),
         };
         Ok(Carried {
-            credential: fields.bytes(CREDENTIAL, "credential", Purpose::PartyCredential.size_bytes_max())?,
+            credential: fields.bytes(
+                CREDENTIAL,
+                "credential",
+                Purpose::PartyCredential.size_bytes_max(),
+            )?,
             what,
             epoch: fields.number(EPOCH, "epoch")?,
             since_unix_s: fields.number(SINCE, "since")?,
