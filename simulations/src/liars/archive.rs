@@ -102,7 +102,6 @@ impl Archive {
             }
             Question::Objects(_) => Answer::NotFound,
             Question::Conflict(_) | Question::Registry(_) => Answer::Noted,
-            Question::Conflict(_) => Answer::Noted,
             Question::Introduce(_) => Answer::Chains(Vec::new()),
             Question::Agreement(_) => Answer::NotFound,
         }
