@@ -47,6 +47,7 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         own_feeds: own_feeds.into_iter().map(restored).collect(),
         held,
         identity,
+        equivocations: reader.equivocations().await.map_err(refused)?,
         agreements: reader.agreements().await.map_err(refused)?,
     })
 }

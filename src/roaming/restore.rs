@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::change::{DirectoryChange, HeldPush};
 use super::effect::Effects;
-use super::feed::{Feed, KnownHead};
+use super::feed::{Feed, FeedState, KnownHead};
 use super::input::Now;
 use super::tree::Entry;
 use super::{Roaming, compare};
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub chains: Vec<Chain>,
     /// Feeds of others.
     pub feeds: Vec<RestoredFeed>,
+    /// Two histories that writers showed: two heads each.
+    pub equivocations: Vec<(SignedHead, SignedHead)>,
     /// Feeds of ours, from the ledger.
     pub own_feeds: Vec<RestoredFeed>,
     /// Held pushes.
@@ -69,7 +71,29 @@ impl Roaming {
                 forgotten.push(*restored);
             }
         }
+        for proof in &snapshot.equivocations {
+            self.freeze_again(proof, now);
+        }
         self.judge_anew(&forgotten);
+    }
+
+    /// A proof of two histories outlives a restart: the feed stays frozen until a higher incarnation.
+    fn freeze_again(&mut self, (first, second): &(SignedHead, SignedHead), now: Now) {
+        let (Ok((first, _)), Ok((second, _))) = (self.verify_head(first, now), self.verify_head(second, now))
+        else {
+            return;
+        };
+        let (epoch, incarnation) = (first.epoch, first.incarnation);
+        let contradict = first.position() == second.position() && first.root != second.root;
+        if let Some(feed) =
+            self.feeds.get_mut(&first.feed).filter(|_| contradict && first.feed == second.feed)
+            && feed
+                .newest
+                .as_ref()
+                .is_some_and(|n| (n.head.epoch, n.head.incarnation) <= (epoch, incarnation))
+        {
+            feed.state = FeedState::Equivocated { epoch, incarnation };
+        }
     }
 
     /// `Err` gives a feed back that does not count any more.

@@ -19,7 +19,7 @@ use super::place::{SharedConnection, lock, open_reader};
 use super::writer::{Runner, start};
 use crate::identity::Chain;
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, SyncRequest};
+use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -108,6 +108,11 @@ impl Reader {
     /// All verified credential chains, with the hash of their delegation.
     pub async fn chains(&self) -> Result<Vec<(Digest, Chain)>, StorageError> {
         self.ask(directory::chains).await
+    }
+
+    /// The proofs that writers showed two histories.
+    pub async fn equivocations(&self) -> Result<Vec<(SignedHead, SignedHead)>, StorageError> {
+        self.ask(directory::equivocations).await
     }
 
     /// The credential chain of a delegation.

@@ -200,6 +200,7 @@ impl Store {
             feeds: self.directory.values().filter_map(|stored| stored.restored(facts)).collect(),
             own_feeds: self.ledger.values().filter_map(|stored| stored.restored(facts)).collect(),
             held: Vec::new(),
+            equivocations: Vec::new(),
             identity: self.identity.clone(),
             agreements: Vec::new(),
         }

@@ -304,6 +304,8 @@ fn equivocation_is_proved_and_freezes_the_feed_until_a_higher_incarnation() {
     assert_eq!(verdict(&mut world, 0, 1, two), Verdict::Ignore);
     assert_eq!(world.nodes[1].store.equivocations.len(), 1);
     assert_eq!(world.feed(1, "CH*AAA", Kind::Status).unwrap().state, "equivocated");
+    world.recover(1);
+    assert_eq!(world.feed(1, "CH*AAA", Kind::Status).unwrap().state, "equivocated", "also after a restart");
     let more = forge(&a, 0, Kind::Status, &[("CHAAAE1", "Available"), ("CHAAAE2", "Occupied")], |_| {});
     assert_eq!(verdict(&mut world, 0, 1, more), Verdict::Ignore, "frozen");
     let changes = [("CHAAAE1", "Available"), ("CHAAAE2", "Reserved")];

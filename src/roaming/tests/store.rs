@@ -42,7 +42,7 @@ pub(super) struct Store {
     held: BTreeMap<u64, HeldPush>,
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) agreements: BTreeMap<Digest, Bytes>,
-    pub(super) equivocations: Vec<FeedId>,
+    pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
 
@@ -168,7 +168,7 @@ impl Store {
                 self.feeds.entry(head.feed.clone()).or_default().head(head, signed, received_unix_ms);
             }
             DirectoryChange::Dropped { feed } => drop(self.feeds.remove(&feed)),
-            DirectoryChange::Equivocation { feed, .. } => self.equivocations.push(feed),
+            DirectoryChange::Equivocation { first, second, .. } => self.equivocations.push((first, second)),
             DirectoryChange::Conflict { key, kind, shown, claimed_by } => {
                 if claimed_by.len() < 2 {
                     self.conflicts.remove(&(kind, key));
@@ -190,6 +190,7 @@ impl Store {
         }
         Snapshot {
             chains: self.chains.values().cloned().collect(),
+            equivocations: self.equivocations.clone(),
             feeds: self.feeds.values().filter_map(StoredFeed::restored).collect(),
             own_feeds: self.ledger.values().filter_map(StoredFeed::restored).collect(),
             held: self.held.values().cloned().collect(),

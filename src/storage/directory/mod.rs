@@ -21,7 +21,7 @@ pub(super) use answer::feed_answer;
 pub(super) use delta::data_delta;
 pub(super) use overview::{counts, feeds_overview};
 pub(super) use page::{data_page, data_record, data_values, version_now};
-pub(super) use restore::{chain, chains, conflicts, restore};
+pub(super) use restore::{chain, chains, conflicts, equivocations, restore};
 pub(super) use status::{statuses, statuses_by_key};
 
 pub use answer::FeedAnswer;

@@ -1,5 +1,6 @@
 //! What the core holds in memory, read back after a start.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result};
 use sha2::{Digest as _, Sha256};
 
@@ -104,6 +105,17 @@ pub(crate) fn chains(connection: &Connection) -> Result<Vec<(Digest, Chain)>, St
         Ok((digest(row, 0)?, chain))
     })?;
     Ok(chains.collect::<Result<_>>()?)
+}
+
+/// The proofs that writers showed two histories: two signed heads each.
+pub(crate) fn equivocations(connection: &Connection) -> Result<Vec<(SignedHead, SignedHead)>, StorageError> {
+    let mut statement = connection.prepare("SELECT first, second FROM equivocations ORDER BY feed")?;
+    let signed = |row: &rusqlite::Row<'_>, column| {
+        let bytes = Bytes::copy_from_slice(blob(row, column)?);
+        SignedHead::from_bytes(bytes).map_err(|error| damaged(column, error))
+    };
+    let proofs = statement.query_map([], |row| Ok((signed(row, 0)?, signed(row, 1)?)))?;
+    Ok(proofs.collect::<Result<_>>()?)
 }
 
 /// The chain of a delegation.
