@@ -1,6 +1,8 @@
 //! `chargemesh evse` and `chargemesh peers`: what a running node knows, for people or as JSON.
 
 mod table;
+mod watch;
+mod who;
 
 use std::process::ExitCode;
 
@@ -13,6 +15,9 @@ use chargemesh::outbound::{HubClient, Received};
 
 use super::EXIT_FOUND;
 use super::text::print;
+pub(super) use watch::{WatchArgs, watch};
+pub(super) use who::{ShowArgs, show};
+
 use table::{Table, age, grouped, left, shown};
 
 /// The node to ask.

@@ -3,6 +3,7 @@
 mod card;
 pub(super) mod delegate;
 mod fingerprint;
+mod grant;
 mod install;
 mod pin;
 mod pins;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Unpin(pin::UnpinArgs),
     /// Print the six words of a party's org key.
     Fingerprint(fingerprint::Args),
+    /// Let another party publish under this party's main id (sub-operator), or no longer.
+    Grant(grant::Args),
     /// Prolong the delegation; the same as `chargemesh renew`.
     Renew(RenewArgs),
 }
@@ -52,6 +55,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Pin(args) => pin::run(args),
         Command::Unpin(args) => pin::unpin(args),
         Command::Fingerprint(args) => fingerprint::run(args),
+        Command::Grant(args) => grant::run(args),
         Command::Renew(args) => renew(args),
     }
 }
