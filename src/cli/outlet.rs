@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use chargemesh::outbound::HubClient;
 
-use super::text::shown;
+use super::text::{shell, shown};
 use super::{block_on, files};
 
 /// Characters shown of what a node says; it may say 1000 (OICP AdditionalInfo).
@@ -39,11 +39,6 @@ impl Outlet {
         Ok(())
     }
 
-    /// Whether a node is told at once.
-    pub(super) fn has_node(&self) -> bool {
-        self.node.is_some()
-    }
-
     /// Writes it and hands it in.
     pub(super) fn deliver(&self, object: Vec<u8>, what: &str) -> anyhow::Result<ExitCode> {
         if let Some(file) = &self.output {
@@ -52,7 +47,7 @@ impl Outlet {
         }
         let Some(node) = &self.node else {
             let file = self.output.as_deref().unwrap_or(Path::new("FILE"));
-            println!("Next: chargemesh trust submit {} --node URL", super::text::shell(file));
+            println!("Next: chargemesh trust submit {} --node URL", shell(file));
             return Ok(ExitCode::SUCCESS);
         };
         if self.output.is_none() {
