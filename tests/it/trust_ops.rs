@@ -54,7 +54,11 @@ fn what_is_dead_is_dead_at_every_node() {
     vouched_for(dir);
     let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
     let both = [&cpo, &emp];
-    all_show(dir, &both, &["CPO:DEGEF", "Example AG", "live", "Registrar of the friends", &words(dir, "cpo")]);
+    all_show(
+        dir,
+        &both,
+        &["CPO:DEGEF", "Example AG", "live", "Registrar of the friends", &words(dir, "cpo")],
+    );
     all_show(dir, &both, &["EMP:DEDCB", "live", &words(dir, "emp")]);
     all_show(dir, &both, &["Registrar of the friends", "registrar", "none seen"]);
     assert!(succeeds(dir, &["trust", "watch", "--once", "--node", &emp.url()]).contains("2 parties"));
@@ -67,7 +71,8 @@ fn what_is_dead_is_dead_at_every_node() {
     assert!(refused(dir, &delegation).contains("--output"), "it goes somewhere");
     let foreign = ["trust", "bury", "--credential", "cpo.cose", "--key", "emp/keys/org.key", "-o", "x.cose"];
     assert!(refused(dir, &foreign).contains("may not say this"));
-    let by_issuer = ["trust", "bury", "--credential", "cpo.cose", "--key", "registrar/issuer.key", "--org-key"];
+    let by_issuer =
+        ["trust", "bury", "--credential", "cpo.cose", "--key", "registrar/issuer.key", "--org-key"];
     assert!(refused(dir, &[by_issuer.as_slice(), &["-o", "x.cose"]].concat()).contains("may not say this"));
     assert!(!dir.join("x.cose").exists());
     let said = succeeds(dir, &["trust", "submit", "dead.cose", "--node", &emp.url()]);
@@ -141,6 +146,12 @@ fn rotated(dir: &Path, cpo: &Running, emp: &Running, issued: bool) {
     pushed(cpo, "DE*GEF*E1");
     shows(dir, emp, "1 EVSEs");
     let said = succeeds(dir, &["party", "rotate", "cpo", "--node", &cpo.url()]);
+    assert!(
+        dir.join("cpo/keys")
+            .read_dir()
+            .unwrap()
+            .any(|file| { file.unwrap().file_name().to_string_lossy().starts_with("org-until-") })
+    );
     if issued {
         assert!(said.contains("send cpo/request.cose to the issuer"), "{said}");
         succeeds(dir, &issue("cpo/request.cose", "cpo-2.cose", &words(dir, "cpo/request.cose")));

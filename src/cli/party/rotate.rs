@@ -11,6 +11,7 @@ use chargemesh::identity::{
     Unverified, fingerprint, hash_of,
 };
 use chargemesh::node;
+use zeroize::Zeroizing;
 
 use super::delegate::{CREDENTIAL_DAYS, Validity};
 use super::pins;
@@ -52,6 +53,9 @@ struct Present {
     by_itself: bool,
     old_key: SecretKey,
     new_key: SecretKey,
+    /// Where the two keys are kept; their successors get the same places.
+    org_file: PathBuf,
+    next_file: PathBuf,
     rotation: Vec<u8>,
     now_unix_s: u64,
 }
@@ -66,16 +70,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         println!("Next: chargemesh trust submit {} --node URL", shell(file));
         return Ok(ExitCode::SUCCESS);
     }
-    let name = |what: &str, end: &str| args.dir.join(format!("keys/{what}-{}.{end}", present.now_unix_s));
-    let (rotation, old) = (name("rotation", "cose"), name("org", "key"));
+    let rotation = unused(&args.dir, "rotation", present.now_unix_s, "cose");
+    let beside = present.org_file.parent().unwrap_or(Path::new(""));
+    let old = unused(beside, "org-until", present.now_unix_s, "key");
     // Everything that can fail without consequences comes before the first word to others.
     let next_key = random_key()?;
     let made = Made::of(&present, &next_key, &args.validity)?;
     files::write_new(&rotation, &present.rotation)?;
+    write_key(&old, &present.old_key)?;
     let node = args.node.as_deref().context("which node? --node")?;
     // While the node still believes the old key, or it would not take it.
     hand_in(node, args.admin_key.as_deref(), present.rotation.clone())?;
-    move_keys(args, &present, &next_key, &old)?;
+    // In this order no key is ever in no file.
+    write_key(&present.org_file, &present.new_key)?;
+    write_key(&present.next_file, &next_key)?;
     made.write(args, &present)?;
     node::load(&Config::load(&args.dir.join(files::SETTINGS), &[])?, present.now_unix_s)?;
     report(args, &present, &words, &rotation, &old);
@@ -92,26 +100,41 @@ impl Present {
         let network = &config.mesh.network;
         let bytes = files::read(&party.credential, SIGNED_FILE_BYTES_MAX)?;
         let credential = Credential::open(&bytes, network).context("the credential does not hold")?;
-        let old_file = args.org_key.clone().unwrap_or_else(|| args.dir.join(files::ORG_KEY));
-        let old_key = keys::read(&old_file, KeyPurpose::Org)
+        let org_file = args.org_key.clone().unwrap_or_else(|| args.dir.join(files::ORG_KEY));
+        let old_key = keys::read(&org_file, KeyPurpose::Org)
             .context("the present org key signs: name its file with --org-key")?;
-        let new_file = args.next_org_key.clone().unwrap_or_else(|| args.dir.join(files::NEXT_ORG_KEY));
-        let new_key = keys::read(&new_file, KeyPurpose::Org)
+        let next_file = args.next_org_key.clone().unwrap_or_else(|| args.dir.join(files::NEXT_ORG_KEY));
+        let new_key = keys::read(&next_file, KeyPurpose::Org)
             .context("the org key that follows signs too: name its file with --next-org-key")?;
         let terms = &credential.terms;
-        ensure!(terms.org_key == old_key.public(), "{} is not the org key of the credential", old_file.display());
+        ensure!(
+            terms.org_key == old_key.public(),
+            "{} is not the org key of the credential",
+            org_file.display()
+        );
         let committed: Option<Hash> = terms.next_org_key_hash;
         ensure!(
             committed == Some(new_key.public().id().0),
             "the credential does not commit to the key {}: only that one can follow",
-            new_file.display()
+            next_file.display()
         );
         let now_unix_s = SystemClock::start().now().unix_s();
         let rotation = Rotation::issue(network, &bytes, &old_key, &new_key, now_unix_s)
             .context("the rotation cannot be signed")?;
         let (by_itself, terms) = (credential.signer() == terms.org_key.as_bytes(), terms.clone());
         let party = party.clone();
-        Ok(Present { config, party, terms, by_itself, old_key, new_key, rotation, now_unix_s })
+        Ok(Present {
+            config,
+            party,
+            terms,
+            by_itself,
+            old_key,
+            new_key,
+            org_file,
+            next_file,
+            rotation,
+            now_unix_s,
+        })
     }
 }
 
@@ -177,12 +200,16 @@ impl Made {
     }
 }
 
-/// The old key under a dated name, the new one in its place, and the next one where it was.
-fn move_keys(args: &Args, present: &Present, next_key: &SecretKey, old: &Path) -> anyhow::Result<()> {
-    let secret = |file: &Path, key: &SecretKey| files::write_secret(file, key.to_text(KeyPurpose::Org).as_bytes());
-    secret(old, &present.old_key)?;
-    secret(&args.dir.join(files::ORG_KEY), &present.new_key)?;
-    secret(&args.dir.join(files::NEXT_ORG_KEY), next_key)
+/// A dated name that nothing has yet.
+fn unused(directory: &Path, what: &str, now_unix_s: u64, extension: &str) -> PathBuf {
+    let dated = directory.join(format!("{what}-{}.{extension}", day(now_unix_s)));
+    // A second one on the same day.
+    if dated.exists() { directory.join(format!("{what}-{now_unix_s}.{extension}")) } else { dated }
+}
+
+fn write_key(file: &Path, key: &SecretKey) -> anyhow::Result<()> {
+    let line = Zeroizing::new(format!("{}\n", *key.to_text(KeyPurpose::Org)));
+    files::write_secret(file, line.as_bytes())
 }
 
 fn report(args: &Args, present: &Present, words: &str, rotation: &Path, old: &Path) {
@@ -190,7 +217,7 @@ fn report(args: &Args, present: &Present, words: &str, rotation: &Path, old: &Pa
     println!("Rotated: the org key of {party} has the six words {words}");
     println!("  {}  secret: the old org key; old receipts are proved with it", old.display());
     println!("  {}  the rotation, for whoever missed it", rotation.display());
-    println!("  {}  the next org key: take it away from this machine now", files::NEXT_ORG_KEY);
+    println!("  {}  the next org key: take it away from this machine now", present.next_file.display());
     if present.by_itself {
         println!(
             "Partners who pinned this party follow by themselves once they heard of it. For one that was away: \

@@ -60,11 +60,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => (Dead::Credential, "the credential"),
     };
     let epoch = args.epoch.unwrap_or(now_unix_s);
-    let tombstone = Tombstone::issue(&network, &bytes, dead, epoch, now_unix_s, &args.reason, &key)
-        .context(
-            "this key may not say this: a delegation is buried by the org key, an org key by itself or the next \
+    let tombstone = Tombstone::issue(&network, &bytes, dead, epoch, now_unix_s, &args.reason, &key).context(
+        "this key may not say this: a delegation is buried by the org key, an org key by itself or the next \
              one, a credential also by its issuer",
-        )?;
+    )?;
     println!("{} {}", terms.party, fingerprint::words(&terms.org_key, &terms.party).join(" "));
     args.outlet.deliver(tombstone, &format!("{what} of {} is dead, and stays so", terms.party))
 }
