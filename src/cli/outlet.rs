@@ -14,16 +14,15 @@ const SAID_CHARACTERS_MAX: usize = 1000;
 
 /// Where to put what was signed.
 #[derive(clap::Args)]
-#[group(required = true, multiple = true)]
 pub(super) struct Outlet {
     /// File to make.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "node")]
     output: Option<PathBuf>,
     /// Hand it at once to the running node with this base URL: it takes it in and tells everybody.
     #[arg(long, value_name = "URL")]
     node: Option<String>,
     /// Key of the node's admin API (`facade.admin_key`), if it asks for one.
-    #[arg(long, value_name = "KEY", requires = "node")]
+    #[arg(long, value_name = "KEY", env = "CHARGEMESH_ADMIN_KEY", hide_env_values = true)]
     admin_key: Option<String>,
 }
 

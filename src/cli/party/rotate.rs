@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", required_unless_present = "output")]
     node: Option<String>,
     /// Key of the node's admin API (`facade.admin_key`), if it asks for one.
-    #[arg(long, value_name = "KEY", requires = "node")]
+    #[arg(long, value_name = "KEY", env = "CHARGEMESH_ADMIN_KEY", hide_env_values = true)]
     admin_key: Option<String>,
     /// Make the rotation only, in this file, and change nothing else.
     #[arg(short, long, value_name = "FILE", conflicts_with = "node")]
