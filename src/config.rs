@@ -30,6 +30,8 @@ pub struct Config {
     pub facade: crate::facade::Config,
     /// Whose feeds are held, guard rails, times of repair.
     pub replication: crate::roaming::Config,
+    /// Who may do what with our parties.
+    pub policy: crate::roaming::Policy,
     /// What is logged and how.
     pub log: LogConfig,
     /// The parties that this node speaks for; none makes it a bootstrap node or a mere reader.
@@ -190,6 +192,13 @@ impl Config {
                     Err(error) => return wrong(key, format!("{name:?}: {error}")),
                 }
             }
+        }
+        if self.policy.rules.len() > crate::roaming::POLICY_RULES_MAX {
+            let rule = format!(
+                "more than {} rules: put country or role in the place of parties",
+                crate::roaming::POLICY_RULES_MAX
+            );
+            return wrong("policy.rule".into(), rule);
         }
         if self.mesh.bootstrap_only && !self.parties.is_empty() {
             let rule = "a bootstrap node carries no party: remove [[parties]] or set it to false";

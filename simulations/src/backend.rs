@@ -165,7 +165,7 @@ impl Backend {
                 known.reference.acknowledged(changes);
                 "acknowledged"
             }
-            Ok(_) | Err(EngineError::Busy | EngineError::Storage(_)) => {
+            Ok(_) | Err(EngineError::Busy | EngineError::Storage(_) | EngineError::Reload(_)) => {
                 known.calls.refused += 1;
                 "refused"
             }

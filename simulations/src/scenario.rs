@@ -123,7 +123,12 @@ pub(crate) struct Workload {
 
 impl Default for Workload {
     fn default() -> Workload {
-        Workload { status_per_s: 5.0, batch: Span(Duration::from_millis(250)), revocations: 0, data_per_s: 0.5 }
+        Workload {
+            status_per_s: 5.0,
+            batch: Span(Duration::from_millis(250)),
+            revocations: 0,
+            data_per_s: 0.5,
+        }
     }
 }
 

@@ -49,7 +49,11 @@ impl Act {
     pub(crate) fn is_fault(&self) -> bool {
         !matches!(
             self,
-            Act::Status { .. } | Act::Update { .. } | Act::Delete { .. } | Act::Insert { .. } | Act::Revoke { .. }
+            Act::Status { .. }
+                | Act::Update { .. }
+                | Act::Delete { .. }
+                | Act::Insert { .. }
+                | Act::Revoke { .. }
         )
     }
 

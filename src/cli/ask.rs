@@ -1,5 +1,6 @@
 //! `chargemesh evse` and `chargemesh peers`: what a running node knows, for people or as JSON.
 
+pub(super) mod agreement;
 mod table;
 mod watch;
 mod who;
@@ -7,6 +8,7 @@ mod who;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use chargemesh::engine::SystemClock;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::oicp::json::{self, Node};
@@ -56,7 +58,15 @@ pub(crate) struct PeersArgs {
 impl Target {
     async fn get(&self, path: &str) -> anyhow::Result<Received> {
         let client = HubClient::new(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
-        let answer = client.get(path).await?;
+        self.admitted(client.get(path).await?)
+    }
+
+    async fn post(&self, path: &str, body: Bytes) -> anyhow::Result<Received> {
+        let client = HubClient::new(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
+        self.admitted(client.admin_post(path, body).await?)
+    }
+
+    fn admitted(&self, answer: Received) -> anyhow::Result<Received> {
         match answer.http_status {
             401 if self.admin_key.is_some() => bail!("{} refuses this admin key", self.node),
             401 => bail!(

@@ -61,6 +61,8 @@ enum Command {
     Evse(ask::EvseArgs),
     /// Ask a running node for its peers, feeds, conflicts and held pushes.
     Peers(ask::PeersArgs),
+    /// Agree with other parties who may do what.
+    Agreement(ask::agreement::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -77,6 +79,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Push(args) => block_on(push::run(args)),
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
+        Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("chargemesh: {}", told(&error));

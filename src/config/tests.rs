@@ -106,6 +106,38 @@ fn settings_that_do_not_go_together_are_refused() {
 }
 
 #[test]
+fn rules_of_the_policy_are_read_and_wrong_ones_named_with_their_line() {
+    let text = "[[policy.rule]]\nparty = \"EMP:de-xyz\"\nservices = [\"Authorization\", \"cdr\"]\nallow = true\n\n\
+        [[policy.rule]]\nparty = \"*\"\nallow = false\n";
+    let policy = parse(text, "node.toml", &[]).unwrap().policy;
+    assert_eq!(policy.rules.len(), 2);
+    let emp = PartyId::parse("EMP:DEXYZ").unwrap();
+    assert_eq!(policy.rules[0].whom.party, Some(emp));
+    assert_eq!((policy.rules[0].services.len(), policy.rules[0].allow), (2, true));
+    assert!(policy.rules[1].services.is_empty() && policy.rules[1].whom.party.is_none());
+    let written = toml::to_string(&Config { policy: policy.clone(), ..Config::default() }).unwrap();
+    assert_eq!(parse(&written, "node.toml", &[]).unwrap().policy, policy, "{written}");
+
+    let rule = |line: &str| error(&format!("[[policy.rule]]\nallow = true\n{line}\n"), &[]);
+    for (line, told) in [
+        ("party = \"DE-XYZ\"", "`party`"),
+        ("party = \"XXX:DE-XYZ\"", "no role"),
+        ("country = \"de\"", "`country`"),
+        ("country = \"DEU\"", "`country`"),
+        ("role = \"emp\"", "`role`"),
+        ("party = \"*\"\nservices = [\"Parking\"]", "`services`: \"Parking\""),
+        ("partie = \"*\"", "did you mean `party`?"),
+        ("", "says whom it is about"),
+    ] {
+        let said = rule(line);
+        assert!(said.starts_with("node.toml, line ") && said.contains(told), "{line}: {said}");
+    }
+    assert!(rule("role = \"emp\"").starts_with("node.toml, line 3: "), "{}", rule("role = \"emp\""));
+    let missing = error("[[policy.rule]]\nparty = \"*\"\n", &[]);
+    assert!(missing.contains("allow"), "{missing}");
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let mut config = Config { parties: vec![party("CPO:DE*ABC")], ..Config::default() };
     config.resolve_paths(Path::new("some/where"));

@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::Kind;
+use crate::roaming::AgreementAct;
 use crate::roaming::{OurParty, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
@@ -68,6 +70,14 @@ pub(crate) enum Command {
     },
     Trust {
         reply: oneshot::Sender<TrustSummary>,
+    },
+    Agreement {
+        act: AgreementAct,
+        reply: AgreementReply,
+    },
+    Permissions {
+        partner: PartyId,
+        reply: oneshot::Sender<Vec<PermissionView>>,
     },
     View {
         reply: oneshot::Sender<NodeView>,
@@ -168,7 +178,10 @@ impl Engine {
         self.ask(|reply| Command::View { reply }).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, EngineError> {
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.commands.try_send(command(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => EngineError::Busy,
@@ -191,6 +204,8 @@ pub struct NodeView {
     pub conflicts: Vec<ConflictView>,
     /// Peers with an open connection.
     pub peers: Vec<PeerView>,
+    /// Agreements and offers of our parties.
+    pub agreements: Vec<AgreementView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).

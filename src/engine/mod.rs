@@ -1,6 +1,7 @@
 //! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod agreements;
 mod clock;
 mod gathered;
 mod handle;
@@ -12,6 +13,8 @@ mod store;
 mod tell;
 mod view;
 
+pub use crate::roaming::AgreementRefusal;
+pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,

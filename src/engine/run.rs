@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::agreements::{AgreementReply, permissions};
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
@@ -64,6 +65,7 @@ pub(crate) struct Runner {
     parts: Parts,
     calls: BTreeMap<CallId, Reply>,
     reloads: BTreeMap<CallId, Reloading>,
+    agreement_calls: BTreeMap<CallId, AgreementReply>,
     gossip: BTreeMap<GossipId, GossipToken>,
     asks: BTreeMap<AskId, AskToken>,
     /// Held until the round is over: the mesh reads the next frame of a repair when they are dropped.
@@ -88,6 +90,7 @@ impl Runner {
             parts,
             calls: BTreeMap::new(),
             reloads: BTreeMap::new(),
+            agreement_calls: BTreeMap::new(),
             gossip: BTreeMap::new(),
             asks: BTreeMap::new(),
             credits: Vec::new(),
@@ -249,6 +252,15 @@ impl Runner {
                 // The asker may have gone.
                 let _gone = reply.send(trust_summary(&trust, &self.parts.parties));
             }
+            Command::Agreement { act, reply } => {
+                self.agreement_calls.insert(call, reply);
+                inputs.push(Input::Agreement { call, act });
+            }
+            Command::Permissions { partner, reply } => {
+                let permissions = permissions(&self.parts.core, &partner, self.parts.clock.now());
+                // The asker may have gone.
+                let _gone = reply.send(permissions);
+            }
             Command::View { reply } => self.view(reply),
         }
     }
@@ -366,6 +378,11 @@ impl Runner {
                     let _gone = reply.send(outcome.map_err(EngineError::from));
                 }
             }
+            Action::AgreementDone { call, done } => {
+                if let Some(reply) = self.agreement_calls.remove(&call) {
+                    let _gone = reply.send(Ok(done));
+                }
+            }
             Action::Report(report) => tell(&report),
         }
     }
@@ -385,6 +402,9 @@ impl Runner {
             let _gone = reply.send(Err(error.clone()));
         }
         for (_, reply) in std::mem::take(&mut self.reloads).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+        for reply in std::mem::take(&mut self.agreement_calls).into_values() {
             let _gone = reply.send(Err(error.clone()));
         }
     }

@@ -38,6 +38,14 @@ pub(super) fn tell(report: &Report) {
         Report::Revoked { party, own: false } => {
             tracing::warn!(%party, "a credential or delegation was revoked; what it signs is ignored");
         }
+        Report::Agreement { id, what, offerer, accepter } => {
+            let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+            tracing::info!(%id, %offerer, %accepter, what, "an agreement");
+        }
+        Report::AgreementRefused { from, why } => tracing::warn!(%from, %why, "an agreement was not taken"),
+        Report::AgreementNotBelieved { why } => {
+            tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
+        }
         Report::Clock { state } => tell_clock(*state),
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }

@@ -1,5 +1,6 @@
 //! The core's view as people, metrics and tests see it.
 
+use super::agreements::agreement_view;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartyView, PeerView, TrustListView,
     TrustSummary,
@@ -28,6 +29,7 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         conflicts: view.conflicts.into_iter().map(conflict).collect(),
         peers: peers.iter().map(peer_view).collect(),
         held: view.held.iter().map(held_view).collect(),
+        agreements: view.agreements.iter().map(agreement_view).collect(),
         view_evses: view.view_evses,
         view_statuses: view.view_statuses,
         records_accepted: view.records_accepted,

@@ -162,12 +162,12 @@ fn evse_json(
     })
 }
 
-async fn admin_view(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Result<NodeView, Answer> {
+pub(super) async fn admin_view(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Result<NodeView, Answer> {
     check_admin(shared, peer, headers)?;
     Ok(shared.engine.view().await?)
 }
 
-fn check_admin(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Result<(), Answer> {
+pub(super) fn check_admin(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Result<(), Answer> {
     if shared.access.is_admin(peer.0, headers) {
         return Ok(());
     }
@@ -175,7 +175,7 @@ fn check_admin(shared: &Shared, peer: Peer, headers: &HeaderMap) -> Result<(), A
     Err(Answer::fault(Http::UNAUTHORIZED, Code::UnauthorizedAccess, Some(info)))
 }
 
-fn json_answer(http: Http, body: &Value) -> Response {
+pub(super) fn json_answer(http: Http, body: &Value) -> Response {
     let mut response = (http, body.to_string()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, JSON_UTF8);
     response

@@ -5,6 +5,7 @@
 //! through the engine. Large bodies are read on worker threads, so no client can hold up the runtime.
 
 mod admin;
+mod agreements;
 mod answer;
 mod auth;
 mod body;

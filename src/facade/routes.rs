@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tokio::time::{Instant, timeout};
 
-use super::admin;
 use super::answer::{Answer, PROCESS_ID, process_id};
 use super::auth::Refusal;
 use super::call::Call;
@@ -20,6 +19,7 @@ use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
+use super::{admin, agreements};
 use crate::identity::Role;
 
 const SERVICES: [(&str, Service); 6] = [
@@ -47,7 +47,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             // The largest is a status list with 10,000 hashes.
             post(admin::hand_in).layer(DefaultBodyLimit::max(512 * 1024)),
         )
-        .route("/admin/v1/held/{id}/confirm", post(admin::confirm));
+        .route("/admin/v1/held/{id}/confirm", post(admin::confirm))
+        .route("/admin/v1/agreements", get(agreements::list).post(agreements::offer))
+        .route("/admin/v1/agreements/{id}/accept", post(agreements::accept))
+        .route("/admin/v1/agreements/{id}/end", post(agreements::end))
+        .route("/admin/v1/permissions/{partner}", get(agreements::permissions));
     for (path, service) in SERVICES {
         router =
             router.route(path, of_service(service)).route(&format!("/k/{{key}}{path}"), of_service(service));

@@ -13,6 +13,7 @@
 //! [`Speaker`], the only value that may be asked "may you say this?". The module is pure: time, keys
 //! and seeds are arguments.
 
+pub mod agreement;
 pub mod card;
 pub mod chain;
 pub mod credential;
@@ -37,6 +38,7 @@ pub mod trust_list;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{Agreement, AgreementEnd, AgreementError, AgreementTerms, Service};
 pub use card::{CardError, CredentialRef, PartyCard, VerifiedCard, kad_key};
 pub use chain::{Chain, ChainError, TrustContext};
 pub use credential::{Credential, CredentialTerms, Voucher};

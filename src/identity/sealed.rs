@@ -240,7 +240,8 @@ impl<'a> Unsealed<'a> {
     }
 
     /// The payload before its check, for the one object that carries the proof of its own key (the party
-    /// card). Whoever calls this verifies before anything of it leaves the function.
+    /// card), and for the time at which the signer of an agreement is to be judged. Whoever calls this verifies
+    /// before anything else of it is used.
     pub(super) fn payload_unproven(&self) -> &'a [u8] {
         self.frame.payload
     }

@@ -133,6 +133,11 @@ impl Speaker {
         &self.assurance
     }
 
+    /// Whether the delegation names the id, on whatever ground.
+    pub fn names(&self, id: &CanonicalId) -> bool {
+        self.grants.contains_key(id) || self.untrusted.contains(id)
+    }
+
     /// First second in which credential or delegation is no longer valid, Unix time.
     pub fn valid_until_unix_s(&self) -> u64 {
         self.valid_until_unix_s

@@ -49,7 +49,16 @@ const GRAYLIST_THRESHOLD: f64 = -80.0;
 
 pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> {
     let failed = |why: String| MeshError::Build { part: "gossip", why };
-    let settings = ConfigBuilder::default()
+    let mut settings = ConfigBuilder::default();
+    for topic in Topic::ALL {
+        let (topic, partners) = (ident(topic, config).hash(), partners(topic));
+        settings
+            .mesh_n_for_topic(partners.wanted, topic.clone())
+            .mesh_n_low_for_topic(partners.low, topic.clone())
+            .mesh_n_high_for_topic(partners.high, topic.clone())
+            .mesh_outbound_min_for_topic(partners.own, topic);
+    }
+    let settings = settings
         .protocol_id_prefix(format!("/chargemesh/{}/gossip", config.network))
         .validation_mode(ValidationMode::Anonymous)
         .message_id_fn(|message| message_id(message.topic.as_str(), &message.data))
@@ -72,6 +81,25 @@ pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> 
         gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, settings).map_err(|e| failed(e.into()))?;
     behaviour.with_peer_score(score_params(config), thresholds()).map_err(failed)?;
     Ok(behaviour)
+}
+
+/// How many partners a topic has in gossipsub's mesh.
+struct Partners {
+    wanted: usize,
+    low: usize,
+    high: usize,
+    /// Of these, how many at least this node dialled itself.
+    own: usize,
+}
+
+/// Each topic chooses its partners by itself, and each partner is a connection: what is rare, and is compared
+/// anyway, makes do with few.
+fn partners(topic: Topic) -> Partners {
+    match topic {
+        Topic::Status => Partners { wanted: 6, low: 5, high: 9, own: 2 },
+        Topic::Data => Partners { wanted: 5, low: 4, high: 8, own: 2 },
+        Topic::Heads | Topic::Identity => Partners { wanted: 3, low: 2, high: 5, own: 1 },
+    }
 }
 
 /// Names a message by its content: whoever writes the same twice says it once.

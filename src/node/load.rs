@@ -123,6 +123,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         mesh: config.mesh.clone(),
         storage: config.storage.clone(),
         replication: config.replication.clone(),
+        policy: config.policy.clone(),
         // A bootstrap node has nothing that a backend could ask for.
         facade: (!config.mesh.bootstrap_only).then(|| config.facade.clone()),
     };

@@ -46,6 +46,8 @@ pub struct Settings {
     pub storage: storage::Config,
     /// Whose feeds are held, guard rails.
     pub replication: roaming::Config,
+    /// Who may do what with our parties.
+    pub policy: roaming::Policy,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
 }

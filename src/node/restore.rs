@@ -18,21 +18,16 @@ pub(super) fn restorer(settings: &Settings, standings: &Standings, store: &Store
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
     let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
+    let policy = settings.policy.clone();
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
+        let policy = policy.clone();
         Box::pin(async move {
             let snapshot = snapshot(&store).await?;
-            let parties = standing.parties.clone();
-            Ok(Roaming::restore(
-                config,
-                &network,
-                standing.trust.clone(),
-                parties,
-                seed,
-                snapshot,
-                clock.now(),
-            ))
+            let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
+            let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, clock.now());
+            Ok(core.with_policy(policy))
         })
     })
 }
@@ -52,6 +47,7 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         own_feeds: own_feeds.into_iter().map(restored).collect(),
         held,
         identity,
+        agreements: reader.agreements().await.map_err(refused)?,
     })
 }
 

@@ -210,6 +210,15 @@ impl HubClient {
         self.acknowledgement(&answer)
     }
 
+    /// `POST` of JSON to a path of the node's admin API.
+    ///
+    /// # Errors
+    /// As [`HubClient::get`].
+    pub async fn admin_post(&self, path: &str, body: Bytes) -> Result<Received, OutboundError> {
+        let request = self.request(Method::POST, path)?.header("content-type", "application/json").body(body);
+        self.send(self.as_admin(request), path).await
+    }
+
     /// A call of any path with any body and content type, as it came; for tests of refusals.
     ///
     /// # Errors

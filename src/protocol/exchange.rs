@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::agreement::AgreementPapers;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
@@ -25,6 +26,8 @@ const NAMES_MAX: usize = 60_000;
 
 /// Most objects asked for at once, at some 600 bytes each; what does not fit a frame is asked for again.
 pub const OBJECTS_MAX: usize = 1_024;
+/// Most chains in one introduction, at some kilobytes each: the parties of one node.
+pub const INTRODUCED_CHAINS_MAX: usize = 16;
 
 /// Bytes of a root in a [`HeadMark`]: enough that nobody can make two roots that begin alike.
 const ROOT_PREFIX_BYTES: usize = 16;
@@ -45,6 +48,11 @@ pub enum Question {
     Objects(Vec<ObjectName>),
     /// "You and somebody else publish the same EVSE": told to both publishers.
     Conflict(ConflictNotice),
+    /// "These are the parties that I speak for; who are yours?" At most [`INTRODUCED_CHAINS_MAX`].
+    Introduce(Vec<Chain>),
+    /// What is known of an agreement that the other is a party of. Answered [`Answer::Noted`] if it holds the
+    /// same or more now, [`Answer::NotFound`] if it does not take it.
+    Agreement(Box<AgreementPapers>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -131,6 +139,9 @@ pub enum Answer {
     /// Objects of the registry as they were signed; fewer than asked for if they do not fit.
     Objects(Vec<Bytes>),
     /// Taken note of; nothing to add.
+    /// The chains of the parties that it speaks for, at most [`INTRODUCED_CHAINS_MAX`].
+    Chains(Vec<Chain>),
+    /// Taken note of.
     Noted,
     /// The question is of a kind that this version does not know (`decisions.md` 21).
     Unsupported,
@@ -155,7 +166,14 @@ enum QuestionWire {
     Registry(Hash),
     #[serde(rename = "i")]
     Objects(Buf),
+    #[serde(rename = "p")]
+    Introduce(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
+    #[serde(rename = "g")]
+    Agreement(Buf),
 }
+
+#[derive(Serialize, Deserialize)]
+struct ChainWire(Buf, Buf);
 
 #[derive(Serialize, Deserialize)]
 enum AnswerWire {
@@ -167,6 +185,8 @@ enum AnswerWire {
     Names(Buf),
     #[serde(rename = "i")]
     Objects(Limited<Buf, OBJECTS_MAX>),
+    #[serde(rename = "p")]
+    Chains(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
     #[serde(rename = "n")]
     Noted,
     #[serde(rename = "u")]
@@ -189,6 +209,8 @@ impl Question {
                 notice.claimed_by.truncate(CLAIMS_MAX);
                 QuestionWire::Conflict(notice)
             }
+            Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
+            Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
         };
         encode(&wire).into()
     }
@@ -213,6 +235,10 @@ impl Question {
                 }
                 Ok(Question::Conflict(notice))
             }
+            QuestionWire::Introduce(chains) => Ok(Question::Introduce(chains_from_wire(chains))),
+            QuestionWire::Agreement(Buf(papers)) => {
+                Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
+            }
         }
     }
 }
@@ -224,6 +250,20 @@ fn names_to_wire(names: &[ObjectName], max: usize) -> Buf {
 fn names_from_wire(names: &Buf, max: usize) -> Option<Vec<ObjectName>> {
     let (names, rest) = names.0.as_chunks();
     (rest.is_empty() && names.len() <= max).then(|| names.to_vec())
+}
+
+fn chains_to_wire(chains: &[Chain]) -> Limited<ChainWire, INTRODUCED_CHAINS_MAX> {
+    let wire =
+        |chain: &Chain| ChainWire(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()));
+    Limited(chains.iter().take(INTRODUCED_CHAINS_MAX).map(wire).collect())
+}
+
+fn chains_from_wire(chains: Limited<ChainWire, INTRODUCED_CHAINS_MAX>) -> Vec<Chain> {
+    let chain = |ChainWire(credential, delegation): ChainWire| Chain {
+        credential: credential.0.to_vec(),
+        delegation: delegation.0.to_vec(),
+    };
+    chains.0.into_iter().map(chain).collect()
 }
 
 fn marks_to_wire(marks: &[HeadMark]) -> Limited<MarkWire, MARKS_MAX> {
@@ -258,6 +298,7 @@ impl Answer {
             Answer::Objects(objects) => {
                 AnswerWire::Objects(Limited(objects.iter().take(OBJECTS_MAX).cloned().map(Buf).collect()))
             }
+            Answer::Chains(chains) => AnswerWire::Chains(chains_to_wire(chains)),
             Answer::Noted => AnswerWire::Noted,
             Answer::Unsupported => AnswerWire::Unsupported,
             Answer::NotFound => AnswerWire::NotFound,
@@ -283,6 +324,7 @@ impl Answer {
             AnswerWire::Objects(objects) => {
                 Ok(Answer::Objects(objects.0.into_iter().map(|object| object.0).collect()))
             }
+            AnswerWire::Chains(chains) => Ok(Answer::Chains(chains_from_wire(chains))),
             AnswerWire::Noted => Ok(Answer::Noted),
             AnswerWire::Unsupported => Ok(Answer::Unsupported),
             AnswerWire::NotFound => Ok(Answer::NotFound),

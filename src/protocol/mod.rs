@@ -4,6 +4,7 @@
 //! Everything that travels is CBOR (RFC 8949). What must be provable is a COSE object of
 //! [`crate::identity`]; the rest is covered by a digest inside such an object.
 
+mod agreement;
 mod announcement;
 mod codec;
 mod exchange;
@@ -15,9 +16,12 @@ mod tests;
 mod tree;
 mod wire;
 
+pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use codec::{ProtocolError, compress, decompress};
-pub use exchange::{Answer, ConflictNotice, HeadMark, OBJECTS_MAX, ObjectName, Question};
+pub use exchange::{
+    Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
+};
 pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};

@@ -123,6 +123,40 @@ fn nesting_is_limited() {
     assert!(SyncFrame::decode(&deep).is_err());
 }
 
+fn chain(number: u8) -> Chain {
+    Chain { credential: vec![number, 1], delegation: vec![number, 2] }
+}
+
+fn papers() -> AgreementPapers {
+    let end = Some((Bytes::from_static(b"end"), chain(6)));
+    AgreementPapers {
+        signed: Bytes::from_static(b"signed"),
+        offerer: chain(4),
+        accepter: Some(chain(5)),
+        end,
+    }
+}
+
+#[test]
+fn an_agreement_or_introduction_beyond_its_limits_is_refused() {
+    let large = Chain { credential: vec![0; 16 * 1024], delegation: vec![0; 16 * 1024] };
+    let object = Bytes::from(vec![0; 4 * 1024]);
+    let most = AgreementPapers {
+        signed: object.clone(),
+        offerer: large.clone(),
+        accepter: Some(large.clone()),
+        end: Some((object, large.clone())),
+    };
+    assert_eq!(AgreementPapers::decode(&most.encode()).unwrap(), most);
+    let signed = Bytes::from(vec![0; 4 * 1024 + 1]);
+    assert!(AgreementPapers::decode(&AgreementPapers { signed, ..papers() }.encode()).is_err());
+    let offerer = Chain { credential: vec![0; AGREEMENT_PAPERS_BYTES_MAX], delegation: Vec::new() };
+    assert!(AgreementPapers::decode(&AgreementPapers { offerer, ..papers() }.encode()).is_err());
+    let crowd = Question::Introduce(vec![large; 20]).encode();
+    assert!(crowd.len() < EXCHANGE_FRAME_BYTES_MAX);
+    assert!(matches!(Question::decode(&crowd), Ok(Question::Introduce(chains)) if chains.len() == 16));
+}
+
 #[test]
 fn questions_and_answers_are_read_again() {
     let notice = ConflictNotice {
@@ -136,6 +170,9 @@ fn questions_and_answers_are_read_again() {
         Question::HeadsOf(vec![mark()]),
         Question::Chain([4; 32]),
         Question::Conflict(notice.clone()),
+        Question::Introduce(vec![chain(1), chain(2)]),
+        Question::Agreement(Box::new(papers())),
+        Question::Agreement(Box::new(AgreementPapers { accepter: None, end: None, ..papers() })),
     ];
     for question in questions {
         assert_eq!(Question::decode(&question.encode()).unwrap(), question);
@@ -143,6 +180,7 @@ fn questions_and_answers_are_read_again() {
     let answers = [
         Answer::Heads(vec![signed(&head()); 3]),
         Answer::Chain(Chain { credential: vec![1, 2], delegation: vec![3] }),
+        Answer::Chains(vec![chain(3)]),
         Answer::Noted,
         Answer::Unsupported,
         Answer::NotFound,

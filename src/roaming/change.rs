@@ -126,6 +126,18 @@ pub enum LedgerChange {
         /// Its number.
         id: u64,
     },
+    /// An agreement or offer that a party of ours has a part in, as it is now.
+    Agreement {
+        /// The hash of the offer.
+        id: Digest,
+        /// All that proves it ([`crate::protocol::AgreementPapers`]).
+        papers: Bytes,
+    },
+    /// An agreement that was over made room.
+    AgreementForgotten {
+        /// The hash of its offer.
+        id: Digest,
+    },
 }
 
 /// A push that would remove more than the guard rail allows.

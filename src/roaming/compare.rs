@@ -55,6 +55,13 @@ impl Roaming {
             self.compare(&node, now, fx);
         }
         self.notice_all_to(&node);
+        self.introduce_to(&node, now, fx);
+    }
+
+    pub(super) fn peer_down(&mut self, node: &NodeId) {
+        self.peers.remove(node);
+        self.introductions.forget(node);
+        self.agreements.forget(node);
     }
 
     pub(super) fn gap_suspected(&mut self, node: &NodeId, now: Now) {
@@ -140,6 +147,8 @@ impl Roaming {
             Ok(Question::Registry(root)) => self.names_for(&root),
             Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
+            Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
+            Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
         };
@@ -216,7 +225,9 @@ impl Roaming {
                 self.objects_answered(from, asked, later, objects, now, fx);
             }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
-            (Pending::Notice, _) | (Pending::Heads, _) => {}
+            (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Notice | Pending::Heads | Pending::Introduction, _) => {}
         }
     }
 
@@ -243,7 +254,8 @@ impl Roaming {
         match asking.about {
             Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
-            Pending::Heads | Pending::Notice => {}
+            Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Heads | Pending::Notice | Pending::Introduction => {}
         }
     }
 
@@ -263,7 +275,7 @@ impl Roaming {
             Pending::Heads => true,
             // Heads are asked for when the registry has been heard.
             Pending::Registry | Pending::Objects { .. } => !self.registry_heard,
-            Pending::Chain(_) | Pending::Notice => false,
+            Pending::Chain(_) | Pending::Notice | Pending::Introduction | Pending::Agreement(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))
     }

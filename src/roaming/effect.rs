@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::agreements::AgreementRefusal;
 use super::change::{DirectoryChange, LedgerChange};
 use super::clock_check::ClockState;
 use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
@@ -9,7 +10,7 @@ use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{FeedId, Kind, NodeId, Topic, Verdict};
+use crate::protocol::{Digest, FeedId, Kind, NodeId, Topic, Verdict};
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
 /// done. A crash between them loses a message, never a promise.
@@ -102,6 +103,13 @@ pub enum Action {
         /// Why not.
         outcome: Result<(), ReloadError>,
     },
+    /// Answer who offered, accepted or ended an agreement.
+    AgreementDone {
+        /// Which call.
+        call: CallId,
+        /// The hash of its offer.
+        done: Result<Digest, AgreementRefusal>,
+    },
     /// Tell the operator of the node.
     Report(Report),
 }
@@ -185,6 +193,29 @@ pub enum Report {
         party: PartyId,
         /// Whether it is ours: peers refuse what this node says.
         own: bool,
+    },
+    /// An agreement of a party of ours was offered, agreed on or ended, here or elsewhere.
+    Agreement {
+        /// The hash of its offer.
+        id: Digest,
+        /// `offered`, `agreed` or `ended`.
+        what: &'static str,
+        /// Who offered it.
+        offerer: PartyId,
+        /// To whom.
+        accepter: PartyId,
+    },
+    /// A peer told of an agreement, and it was not taken.
+    AgreementRefused {
+        /// The peer.
+        from: NodeId,
+        /// Why.
+        why: AgreementRefusal,
+    },
+    /// A stored agreement is not in force, because its signers are not believed any more.
+    AgreementNotBelieved {
+        /// Why.
+        why: AgreementRefusal,
     },
     /// A message was refused.
     Refused {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::OurParty;
+use super::agreements::AgreementAct;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{NodeId, Topic};
@@ -81,6 +82,13 @@ pub enum Input {
         call: CallId,
         /// As it was signed.
         bytes: Bytes,
+    },
+    /// Somebody at this node offers, accepts or ends an agreement.
+    Agreement {
+        /// Who waits.
+        call: CallId,
+        /// What.
+        act: AgreementAct,
     },
     /// A peer is connected.
     PeerUp(NodeId),

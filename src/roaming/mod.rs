@@ -4,6 +4,7 @@
 //! One struct, one method: [`Roaming::handle`]. No clock, no randomness, no IO: time and seed are
 //! arguments, so that a test calls it like a calculator and a simulation is a loop over many.
 
+mod agreements;
 pub mod change;
 mod claims;
 mod clock_check;
@@ -13,9 +14,12 @@ mod effect;
 mod feed;
 mod guard;
 mod input;
+mod introductions;
 mod judge;
 mod notices;
 mod pace;
+mod papers;
+mod policy;
 mod publish;
 mod records;
 mod registry;
@@ -37,12 +41,14 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
 pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
@@ -52,9 +58,11 @@ pub use view::{FeedSummary, OwnParty, View};
 use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
+use agreements::Agreements;
 use change::{DirectoryChange, HeldPush, LedgerChange};
 use claims::Claims;
 use clock_check::ClockCheck;
+use introductions::Introductions;
 use pace::Pace;
 use repair::{Job, Slices};
 use speakers::Speakers;
@@ -109,6 +117,8 @@ enum Pending {
     Notice,
     Registry,
     Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
+    Introduction,
+    Agreement(Digest),
 }
 
 /// A question of ours that waits for its answer.
@@ -143,6 +153,10 @@ pub struct Roaming {
     feeds: BTreeMap<FeedId, Feed>,
     claims: Claims,
     clock_check: ClockCheck,
+    agreements: Agreements,
+    introductions: Introductions,
+    /// Of what was restored; told with the first tick.
+    unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
     notices: BTreeSet<(NodeId, Kind, EvseKey)>,
     peers: BTreeMap<NodeId, Peer>,
@@ -209,6 +223,9 @@ impl Roaming {
             feeds: BTreeMap::new(),
             claims: Claims::default(),
             clock_check: ClockCheck::default(),
+            agreements: Agreements::default(),
+            introductions: Introductions::default(),
+            unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -256,8 +273,9 @@ impl Roaming {
             }
             Input::Confirm { call, held } => self.confirm(call, held, now, &mut fx),
             Input::HandIn { call, bytes } => self.hand_in(call, &bytes, now, &mut fx),
+            Input::Agreement { call, act } => self.act_on_agreement(call, act, now, &mut fx),
             Input::PeerUp(node) => self.peer_up(node, now, &mut fx),
-            Input::PeerDown(node) => drop(self.peers.remove(&node)),
+            Input::PeerDown(node) => self.peer_down(&node),
             Input::GapSuspected(node) => self.gap_suspected(&node, now),
             Input::Announced { from, gossip, topic: Topic::Identity, bytes } => {
                 self.identity_announced(&from, gossip, &bytes, now, &mut fx)
@@ -287,6 +305,7 @@ impl Roaming {
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
+            || self.agreements.is_telling(self.last_tick_ms)
             || self.speakers.is_waiting()
             || !self.all_in_sync;
         let (wait_ms, why) = if busy {
@@ -314,6 +333,8 @@ impl Roaming {
         self.tick_registry(now, fx);
         self.tick_notices(now, fx);
         self.tick_clock(now, fx);
+        self.tick_introductions(now, fx);
+        self.tick_agreements(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;

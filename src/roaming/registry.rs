@@ -10,7 +10,7 @@ use super::input::{CallId, GossipId, Now};
 use super::{Pending, Roaming};
 use crate::identity::{self, Added, IdConflict, PartyId, RegistryError};
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::protocol::{Answer, Digest, NodeId, OBJECTS_MAX, ObjectName, Question, Topic, Verdict};
+use crate::protocol::{Answer, Digest, FeedId, NodeId, OBJECTS_MAX, ObjectName, Question, Topic, Verdict};
 
 /// Time between two comparisons with one random peer, in milliseconds: for what gossip lost.
 const COMPARE_MS: u64 = 60_000;
@@ -83,7 +83,20 @@ impl Roaming {
     /// Something is known of a party that was not: its chains count anew, and somebody may claim its id.
     fn news_of(&mut self, party: Option<&PartyId>, now: Now, fx: &mut Effects) {
         let own: Vec<Digest> = self.parties.values().map(|ours| *ours.speaker.delegation_hash()).collect();
-        for gone in self.speakers.judge_anew(party, &own, now) {
+        let judged = self.speakers.judge_anew(party, &own, now);
+        for speaker in judged.changed {
+            let of_speaker = |feed: &super::Feed| {
+                feed.speaker.as_ref().is_some_and(|s| s.delegation_hash() == speaker.delegation_hash())
+            };
+            let feeds = self.feeds.iter().filter(|(_, feed)| !feed.own && of_speaker(feed));
+            let feeds: Vec<FeedId> = feeds.map(|(id, _)| id.clone()).collect();
+            feeds.iter().for_each(|feed_id| self.speaks(feed_id, speaker.clone(), fx));
+        }
+        if party.is_some_and(|party| self.speakers.trust().pin(party).is_some()) {
+            // A rotation may lead from the pinned key to what was of no use before.
+            self.refused_objects.clear();
+        }
+        for gone in judged.fallen {
             fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
         }
         for ours in self.parties.values() {

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub held: Vec<HeldPush>,
     /// The registry's objects, and when each was first held, in unix seconds.
     pub identity: Vec<(Bytes, u64)>,
+    /// Agreements and offers ([`crate::protocol::AgreementPapers`]).
+    pub agreements: Vec<bytes::Bytes>,
 }
 
 impl Roaming {
@@ -50,6 +52,7 @@ impl Roaming {
             // A chain that is no longer trusted takes its feeds along; it is asked for again.
             let _distrusted = self.speakers.admit(chain, now);
         }
+        self.reload_agreements(snapshot.agreements);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let mut forgotten = Vec::new();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));

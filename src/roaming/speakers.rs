@@ -44,6 +44,15 @@ pub(super) enum Knowledge {
     Unknown,
 }
 
+/// What became of chains that were judged anew.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Parties of chains that do not hold any more.
+    pub fallen: Vec<PartyId>,
+    /// Speakers who may say something else than before.
+    pub changed: Vec<Arc<Speaker>>,
+}
+
 /// All senders.
 #[derive(Debug)]
 pub(super) struct Speakers {
@@ -190,22 +199,35 @@ impl Speakers {
         self.registry.id_conflict(party, &self.trust, now.unix_s())
     }
 
-    /// Forgets the chains of a party (of all, for a status list) that do not hold any more, ours excepted,
-    /// and what was not believed before; says whose they were.
-    pub(super) fn judge_anew(&mut self, party: Option<&PartyId>, own: &[Digest], now: Now) -> Vec<PartyId> {
+    /// Judges the chains anew that something new about a party concerns (all, for a status list), ours
+    /// excepted: those of the party, and of others who speak for its id. Forgets those that do not hold any
+    /// more, and what was not believed before.
+    pub(super) fn judge_anew(&mut self, party: Option<&PartyId>, own: &[Digest], now: Now) -> Judged {
         self.distrusted.clear();
-        let concerned = |speaker: &Speaker| party.is_none_or(|party| party == speaker.party());
-        let fallen = |(delegation, (speaker, chain)): (&Digest, &(Arc<Speaker>, Chain))| {
-            let at_unix_s = now.unix_s().min(speaker.valid_until_unix_s().saturating_sub(1));
-            let falls =
-                concerned(speaker) && !own.contains(delegation) && self.verify(chain, at_unix_s).is_err();
-            falls.then(|| (*delegation, speaker.party().clone()))
+        let concerned = |delegation: &Digest, speaker: &Speaker| {
+            let about = |party: &PartyId| party == speaker.party() || speaker.names(&party.id);
+            !own.contains(delegation) && party.is_none_or(about)
         };
-        let fallen: Vec<(Digest, PartyId)> = self.known.iter().filter_map(fallen).collect();
-        for (delegation, _) in &fallen {
-            self.known.remove(delegation);
+        let mut judged = Judged::default();
+        let mut fallen = Vec::new();
+        for (delegation, (speaker, chain)) in self.known.iter().filter(|(d, (s, _))| concerned(d, s)) {
+            let at_unix_s = now.unix_s().min(speaker.valid_until_unix_s().saturating_sub(1));
+            match self.verify(chain, at_unix_s) {
+                Ok(new) if new != **speaker => judged.changed.push(Arc::new(new)),
+                Ok(_) => {}
+                Err(_) => fallen.push((*delegation, speaker.party().clone())),
+            }
         }
-        fallen.into_iter().map(|(_, party)| party).collect()
+        for speaker in &judged.changed {
+            if let Some((held, _)) = self.known.get_mut(speaker.delegation_hash()) {
+                *held = speaker.clone();
+            }
+        }
+        for (delegation, party) in fallen {
+            self.known.remove(&delegation);
+            judged.fallen.push(party);
+        }
+        judged
     }
 
     /// Judges a chain without keeping it.

@@ -15,6 +15,8 @@ pub struct View {
     pub conflicts: Vec<(Kind, EvseKey, Conflict, bool)>,
     /// Held pushes.
     pub held: Vec<super::change::HeldPush>,
+    /// Agreements and offers of our parties.
+    pub agreements: Vec<super::AgreementSummary>,
     /// Data records in the view.
     pub view_evses: u64,
     /// Statuses in the view.
@@ -92,6 +94,7 @@ impl Roaming {
         View {
             conflicts: seen.chain(told).collect(),
             held: self.held.values().cloned().collect(),
+            agreements: self.agreements(),
             view_evses: shown(Kind::Data),
             view_statuses: shown(Kind::Status),
             records_accepted: self.records_accepted,

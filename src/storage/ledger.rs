@@ -122,6 +122,13 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
         LedgerChange::HeldDone { id } => {
             tx.prepare_cached("DELETE FROM held WHERE id = ?")?.execute([Number(*id)]).map(drop)
         }
+        LedgerChange::Agreement { id, papers } => tx
+            .prepare_cached("INSERT OR REPLACE INTO agreements(id, papers) VALUES (?, ?)")?
+            .execute(params![id, papers.as_ref()])
+            .map(drop),
+        LedgerChange::AgreementForgotten { id } => {
+            tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)
+        }
     }
 }
 
@@ -263,6 +270,15 @@ fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
         })
     })?;
     held.collect()
+}
+
+/// The papers of all agreements and offers, by their hash.
+pub(super) fn agreements(connection: &Connection) -> Result<Vec<Bytes>, StorageError> {
+    let read = || -> Result<Vec<Bytes>> {
+        let mut statement = connection.prepare("SELECT papers FROM agreements ORDER BY id")?;
+        statement.query_map([], |row| bytes(row, 0))?.collect()
+    };
+    read().map_err(|error| StorageError::of(Database::Ledger, error))
 }
 
 /// The values of our own records, in the order of the keys; `None` where there is none.

@@ -223,6 +223,7 @@ fn migrations(database: Database) -> Migrations<'static> {
         Database::Ledger => vec![
             M::up(include_str!("migrations/ledger-1.sql")),
             M::up(include_str!("migrations/ledger-2.sql")),
+            M::up(include_str!("migrations/ledger-3.sql")),
         ],
         Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
     })
@@ -231,7 +232,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 2,
+        Database::Ledger => 3,
         Database::Directory => 1,
     }
 }

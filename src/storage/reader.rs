@@ -97,6 +97,14 @@ impl Reader {
         .await
     }
 
+    /// The papers of all agreements and offers, from the ledger.
+    pub async fn agreements(&self) -> Result<Vec<Bytes>, StorageError> {
+        self.run(|connections| {
+            connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::agreements)
+        })
+        .await
+    }
+
     /// All verified credential chains, with the hash of their delegation.
     pub async fn chains(&self) -> Result<Vec<(Digest, Chain)>, StorageError> {
         self.ask(directory::chains).await

@@ -110,6 +110,10 @@ fn the_ledger_remembers_promises_and_how_it_ended() {
             LedgerChange::Held { push: push.clone() },
             LedgerChange::Held { push: HeldPush { id: 2, ..push.clone() } },
             LedgerChange::HeldDone { id: 2 },
+            LedgerChange::Agreement { id: [7; 32], papers: Bytes::from_static(b"offer") },
+            LedgerChange::Agreement { id: [7; 32], papers: Bytes::from_static(b"agreement") },
+            LedgerChange::Agreement { id: [8; 32], papers: Bytes::from_static(b"old") },
+            LedgerChange::AgreementForgotten { id: [8; 32] },
         ];
         ledger.commit(&changes).unwrap();
     }
@@ -123,6 +127,7 @@ fn the_ledger_remembers_promises_and_how_it_ended() {
             state.feeds[0].entries.iter().map(|e| (e.key.clone(), e.seq)).collect::<Vec<_>>(),
             [(key(1), 1)]
         );
+        assert_eq!(wait(opened.reader.agreements()).unwrap(), [Bytes::from_static(b"agreement")]);
         let values = wait(opened.reader.own_values(feed, vec![key(1), key(2)])).unwrap();
         assert_eq!(values, [Some(Bytes::from_static(b"x")), None]);
         opened.ledger.close().unwrap();

@@ -212,13 +212,15 @@ fn a_database_of_a_later_version_or_damaged_is_refused_and_left_as_it_is() {
             );
             node.shutdown().await;
             let file = plan.settings.storage.data_dir.join(database);
-            rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+            let opened = || rusqlite::Connection::open(&file).unwrap();
+            let known: i64 = opened().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            opened().pragma_update(None, "user_version", 99).unwrap();
             let error = World::new().try_start(&plan).await.err().expect("a later version").to_string();
             assert!(
                 error.contains(database) && error.contains("99") && error.contains("later version"),
                 "{error}"
             );
-            rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 1).unwrap();
+            opened().pragma_update(None, "user_version", known).unwrap();
             let node = World::new().start(&plan).await;
             assert_eq!(view(&node).await.view_evses, 5);
             node.shutdown().await;

@@ -1,6 +1,7 @@
 //! The one integration-test binary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod agreements;
 mod architecture;
 mod attacker;
 mod bad_http;

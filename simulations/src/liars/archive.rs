@@ -102,6 +102,8 @@ impl Archive {
             }
             Question::Objects(_) => Answer::NotFound,
             Question::Conflict(_) | Question::Registry(_) => Answer::Noted,
+            Question::Introduce(_) => Answer::Chains(Vec::new()),
+            Question::Agreement(_) => Answer::NotFound,
         }
     }
 

@@ -149,6 +149,9 @@ impl Store {
                 LedgerChange::Held { .. } | LedgerChange::HeldDone { .. } => {
                     return Err("a push was held, and none removes much".to_owned());
                 }
+                LedgerChange::Agreement { .. } | LedgerChange::AgreementForgotten { .. } => {
+                    return Err("an agreement, and nobody offered one".to_owned());
+                }
             }
         }
         let mut applied = Vec::new();
@@ -198,6 +201,7 @@ impl Store {
             own_feeds: self.ledger.values().filter_map(|stored| stored.restored(facts)).collect(),
             held: Vec::new(),
             identity: self.identity.clone(),
+            agreements: Vec::new(),
         }
     }
 

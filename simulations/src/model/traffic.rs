@@ -145,7 +145,7 @@ impl World {
             Action::Report(report @ (Report::Inconsistent { .. } | Report::Equivocation { .. })) => {
                 self.violate(node, &format!("{report:?}, and nobody lies"));
             }
-            Action::Report(_) => {}
+            Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }
 

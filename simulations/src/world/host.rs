@@ -222,7 +222,7 @@ fn settings(scenario: &Scenario, number: NodeNumber, part: Part) -> Result<Setti
     replication.replicate = Replicate::All;
     let storage =
         storage::Config { writer_cache_kib: CACHE_KIB, reader_cache_kib: CACHE_KIB, ..Default::default() };
-    Ok(Settings { mesh, storage, replication, facade: None })
+    Ok(Settings { mesh, storage, replication, facade: None, ..Settings::default() })
 }
 
 fn bootstrap_address(number: NodeNumber) -> Result<String> {

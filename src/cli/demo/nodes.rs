@@ -186,7 +186,7 @@ impl Network {
             worker_threads: 1,
             ..facade::Config::default()
         });
-        Settings { mesh, storage, replication, facade }
+        Settings { mesh, storage, replication, facade, ..Settings::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Attacks on signed objects, each with its refusal. Here: one registrar, one party and its node.
 
+mod agreement;
 mod attacks;
 mod attesters;
 mod card;

@@ -2,6 +2,7 @@
 //! engine and the mesh do with real streams is done here by hand, so that a test is a function of its
 //! seed.
 
+mod agreements;
 mod claims;
 mod gossip;
 mod liars;
@@ -69,6 +70,7 @@ struct Node {
     reloads: BTreeMap<CallId, Result<(), ReloadError>>,
     /// How far its wall clock is ahead, in milliseconds.
     ahead_ms: i64,
+    agreed: BTreeMap<CallId, Result<Digest, AgreementRefusal>>,
     verdicts: Vec<(usize, Verdict)>,
     penalised: Vec<(usize, Misdeed)>,
     reports: Vec<Report>,
@@ -323,6 +325,7 @@ impl World {
                 assert!(node.replies.insert(call, (result, status)).is_none(), "one reply to a call");
             }
             Action::Reloaded { call, outcome } => drop(node.reloads.insert(call, outcome)),
+            Action::AgreementDone { call, done } => drop(node.agreed.insert(call, done)),
             Action::Report(report) => node.reports.push(report),
         }
     }

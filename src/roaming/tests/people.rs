@@ -31,7 +31,8 @@ pub(super) fn trust(issuers: &[(u8, &[&str])]) -> TrustList {
         class: IssuerClass::Registrar,
         grants: countries
             .iter()
-            .map(|country| IssuerGrant { country: (*country).to_owned(), role: Role::Cpo })
+            .flat_map(|country| [Role::Cpo, Role::Emp].map(|role| (*country, role)))
+            .map(|(country, role)| IssuerGrant { country: country.to_owned(), role })
             .collect(),
     };
     TrustList {
@@ -63,6 +64,7 @@ pub(super) fn party(id: &str) -> PartyId {
 #[derive(Clone)]
 pub(super) struct Person {
     pub(super) id: String,
+    pub(super) role: Role,
     pub(super) subs: Vec<String>,
     pub(super) issuer: u8,
     pub(super) epoch: u64,
@@ -77,6 +79,7 @@ impl Person {
     pub(super) fn new(id: &str, number: u8) -> Person {
         Person {
             id: id.to_owned(),
+            role: Role::Cpo,
             subs: Vec::new(),
             issuer: REGISTRAR,
             epoch: 1,
@@ -96,8 +99,12 @@ impl Person {
         self
     }
 
+    pub(super) fn emp(self) -> Person {
+        Person { role: Role::Emp, ..self }
+    }
+
     pub(super) fn party(&self) -> PartyId {
-        party(&self.id)
+        PartyId { role: self.role, ..party(&self.id) }
     }
 
     pub(super) fn message_key(&self) -> SecretKey {
@@ -131,7 +138,7 @@ impl Person {
             party: self.party(),
             peer_id: node.as_bytes().to_vec(),
             message_key: self.message_key().public(),
-            operations: BTreeSet::from([Operation::EvsePublish, Operation::StatusPublish]),
+            operations: Operation::ALL.into_iter().collect(),
             operations_unknown: BTreeSet::new(),
             prefixes: subs().chain([self.party().id]).collect(),
             not_before_unix_s: START_UNIX_S - 3_600,

@@ -46,7 +46,7 @@ fn keys_rotate_under_load_and_nothing_is_lost() {
             assert_eq!(newest(&world, reader, "CH*AAA").epoch, 5, "four rotations");
             assert_eq!(world.core(reader).records_refused, 0);
             let accepted = world.nodes[reader].verdicts.iter().filter(|(_, v)| *v == Verdict::Accept).count();
-            assert!(loss_percent > 0 || accepted > 100, "gossip went on: {accepted}");
+            assert!(loss_percent > 0 || accepted > 50, "gossip went on: {accepted}");
         }
         world.blameless();
     }

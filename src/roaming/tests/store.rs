@@ -41,6 +41,7 @@ pub(super) struct Store {
     pub(super) ledger: BTreeMap<FeedId, StoredFeed>,
     held: BTreeMap<u64, HeldPush>,
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
+    pub(super) agreements: BTreeMap<Digest, Bytes>,
     pub(super) equivocations: Vec<FeedId>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -145,6 +146,8 @@ impl Store {
                 }
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
+                LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
+                LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
         directory.into_iter().for_each(|change| self.directory(change));
@@ -191,6 +194,7 @@ impl Store {
             own_feeds: self.ledger.values().filter_map(StoredFeed::restored).collect(),
             held: self.held.values().cloned().collect(),
             identity: self.identity.iter().map(|(_, bytes, at)| (bytes.clone(), *at)).collect(),
+            agreements: self.agreements.values().cloned().collect(),
         }
     }
 

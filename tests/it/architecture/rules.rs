@@ -32,6 +32,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "facade::config",
             "facade::BackendConfig",
             "roaming::Config",
+            "roaming::POLICY_RULES_MAX",
+            "roaming::Policy",
             "engine::Config",
             "identity",
         ],
