@@ -2,6 +2,8 @@
 
 pub(super) mod agreement;
 mod table;
+mod watch;
+mod who;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,9 @@ use chargemesh::outbound::{HubClient, Received};
 
 use super::EXIT_FOUND;
 use super::text::print;
+pub(super) use watch::{WatchArgs, watch};
+pub(super) use who::{ShowArgs, show};
+
 use table::{Table, age, grouped, left, shown};
 
 /// The node to ask.

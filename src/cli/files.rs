@@ -113,6 +113,21 @@ pub(super) fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot make {}: nothing is ever overwritten", file.display()))
 }
 
+/// Puts a secret into a file that only its owner may read, in the place of what was there, in one step.
+pub(super) fn write_secret(file: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", file.display());
+    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
+        private_directory().create(parent).with_context(context)?;
+    }
+    let new = PathBuf::from(format!("{}.new", file.display()));
+    let written = new_file(true).open(&new).and_then(|mut open| {
+        open.write_all(content)?;
+        open.sync_all()
+    });
+    written.with_context(context)?;
+    std::fs::rename(&new, file).with_context(context)
+}
+
 /// Puts the new content in the old one's place in one step; what was readable for its owner only stays so.
 pub(super) fn replace(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     replace_checked(file, content, |_| Ok(()))

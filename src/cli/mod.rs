@@ -9,6 +9,7 @@ mod init;
 mod input;
 mod keys;
 mod lint;
+mod outlet;
 mod party;
 mod push;
 mod run;

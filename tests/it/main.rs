@@ -19,4 +19,5 @@ mod rebuild;
 mod reload;
 mod support;
 mod trust_cli;
+mod trust_ops;
 mod vectors;

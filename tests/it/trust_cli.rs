@@ -14,26 +14,26 @@ use crate::support::{push_data, push_status, runtime, unix_s};
 const DAY_S: u64 = 86_400;
 
 /// The words after the colon of `party fingerprint`.
-fn words(dir: &Path, path: &str) -> String {
+pub(crate) fn words(dir: &Path, path: &str) -> String {
     let said = succeeds(dir, &["party", "fingerprint", path]);
     said.trim().rsplit_once(": ").unwrap().1.to_owned()
 }
 
 /// What stands behind a name in the lines that a command prints.
-fn said_as(said: &str, name: &str) -> String {
+pub(crate) fn said_as(said: &str, name: &str) -> String {
     let line = said.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap();
     line.trim().to_owned()
 }
 
 /// A directory made by `party request`, and what was said.
-fn requested(dir: &Path, name: &str, party: &str, more: &[&str]) -> String {
+pub(crate) fn requested(dir: &Path, name: &str, party: &str, more: &[&str]) -> String {
     let request =
         ["party", "request", name, "--party", party, "--name", "Example AG", "--network", "friends"];
     succeeds(dir, &[request.as_slice(), more].concat())
 }
 
 /// An issuer and a list of this class, and the list's signer.
-fn authority(dir: &Path, class: &str) -> String {
+pub(crate) fn authority(dir: &Path, class: &str) -> String {
     succeeds(dir, &["trust", "issuer", "new", "registrar", "--name", "Registrar of the friends"]);
     let said = succeeds(dir, &["trust", "list", "new", "list", "--network", "friends"]);
     let add = ["trust", "list", "add", "list", "registrar/issuer.pub", "--class", class];
@@ -44,11 +44,11 @@ fn authority(dir: &Path, class: &str) -> String {
 const ISSUE: [&str; 4] = ["trust", "issue", "--issuer", "registrar/issuer.key"];
 
 /// The arguments that have a request signed with these words.
-fn issue<'a>(request: &'a str, output: &'a str, words: &'a str) -> Vec<&'a str> {
+pub(crate) fn issue<'a>(request: &'a str, output: &'a str, words: &'a str) -> Vec<&'a str> {
     [ISSUE.as_slice(), &["--request", request, "-o", output, "--words", words]].concat()
 }
 
-fn install<'a>(name: &'a str, credential: &'a str, signer: &'a str) -> [&'a str; 8] {
+pub(crate) fn install<'a>(name: &'a str, credential: &'a str, signer: &'a str) -> [&'a str; 8] {
     let list = "list/trust-list.cose";
     ["party", "install", name, credential, "--trust-list", list, "--trust-signer", signer]
 }

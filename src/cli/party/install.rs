@@ -7,13 +7,13 @@ use anyhow::{Context as _, bail, ensure};
 use chargemesh::config::{Config, PartyConfig};
 use chargemesh::engine::SystemClock;
 use chargemesh::identity::{
-    Chain, ChainError, Credential, CredentialTerms, Delegation, KeyPurpose, PartyRequest, PublicKey,
-    Registry, SecretKey, TrustContext, TrustList, Unverified, hash_of,
+    Chain, ChainError, Credential, CredentialTerms, Delegation, KeyPurpose, PartyRequest, Pin, PublicKey,
+    Registry, TrustContext, TrustList, Unverified, hash_of,
 };
 use chargemesh::node;
 
 use super::delegate::{Validity, delegation};
-use super::request;
+use super::{pins, request};
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX};
 use crate::cli::fingerprint::ids;
 use crate::cli::text::{day, shell};
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .context("the org key signs the delegation: name its file with --org-key")?;
     ensure!(org_key.public() == request.org_key, "this is not the org key that the request was made with");
     let until_unix_s = args.validity.end(&opened.terms, now_unix_s);
-    let delegation = delegated(&config, party, &opened.terms, &org_key, now_unix_s, until_unix_s)?
+    let delegation = delegated(&config, party, &opened.terms, now_unix_s, until_unix_s)?
         .issue(network, &hash_of(&credential), &org_key)
         .context("the delegation cannot be made")?;
     let chain = Chain { credential, delegation };
@@ -69,6 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let believed = trust.as_ref().map(|trust| trust.judge(&chain, network, now_unix_s)).transpose()?;
     files::replace(&party.credential, &chain.credential)?;
     files::replace(&party.delegation, &chain.delegation)?;
+    pin_follows(&config, &opened.terms)?;
     if let Some(trust) = trust.as_ref().filter(|_| args.trust_list.is_some()) {
         trust.write(args, &file)?;
     }
@@ -135,12 +136,21 @@ fn answers(terms: &CredentialTerms, request: &PartyRequest, now_unix_s: u64) -> 
     Ok(())
 }
 
+/// After a rotation this node's own pin of the party names the new org key too.
+fn pin_follows(config: &Config, terms: &CredentialTerms) -> anyhow::Result<()> {
+    let (file, network) = (&config.node.pins, &config.mesh.network);
+    let node_key = keys::read(&config.node.key, KeyPurpose::Node)?;
+    let list = pins::read(file, network, &node_key)?;
+    let old = list.pin(&terms.party).filter(|pin| pin.org_key != terms.org_key).cloned();
+    let Some(old) = old else { return Ok(()) };
+    pins::set(file, list, Pin { org_key: terms.org_key, ..old }, network, &node_key)
+}
+
 /// A delegation under the new credential that goes over the present one.
 fn delegated(
     config: &Config,
     party: &PartyConfig,
     terms: &CredentialTerms,
-    org_key: &SecretKey,
     now_unix_s: u64,
     until_unix_s: u64,
 ) -> anyhow::Result<Delegation> {
@@ -148,9 +158,13 @@ fn delegated(
     let message_key = keys::read(&party.message_key, KeyPurpose::Message)?;
     let new = delegation(terms, &node_key, message_key.public(), now_unix_s, until_unix_s)?;
     let old = files::read(&party.delegation, SIGNED_FILE_BYTES_MAX)?;
-    let old = Unverified::<Delegation>::new(&old, &config.mesh.network)
-        .and_then(|old| old.verify(&org_key.public()));
-    let old = old.context("the present delegation was not signed by this org key, or does not hold")?;
+    let network = &config.mesh.network;
+    // The org key of the present credential: after a rotation the new credential has another.
+    let present = files::read(&party.credential, SIGNED_FILE_BYTES_MAX)?;
+    let present = Credential::open(&present, network).context("the present credential does not hold")?;
+    let old = Unverified::<Delegation>::new(&old, network)
+        .and_then(|old| old.verify(&present.terms.org_key))
+        .context("the present delegation is not under the present credential, or does not hold")?;
     Ok(Delegation { epoch: new.epoch.max(old.epoch + 1), slot: old.slot, ..new })
 }
 

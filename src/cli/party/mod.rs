@@ -3,11 +3,13 @@
 mod card;
 pub(super) mod delegate;
 mod fingerprint;
+mod grant;
 mod install;
 mod pin;
 mod pins;
 mod renew;
 pub(super) mod request;
+mod rotate;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Unpin(pin::UnpinArgs),
     /// Print the six words of a party's org key.
     Fingerprint(fingerprint::Args),
+    /// Let the next org key follow the present one, after a theft or after some years.
+    Rotate(rotate::Args),
+    /// Let another party publish under this party's main id (sub-operator), or no longer.
+    Grant(grant::Args),
     /// Prolong the delegation; the same as `chargemesh renew`.
     Renew(RenewArgs),
 }
@@ -52,6 +58,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Pin(args) => pin::run(args),
         Command::Unpin(args) => pin::unpin(args),
         Command::Fingerprint(args) => fingerprint::run(args),
+        Command::Rotate(args) => rotate::run(args),
+        Command::Grant(args) => grant::run(args),
         Command::Renew(args) => renew(args),
     }
 }

@@ -23,7 +23,7 @@ use crate::cli::settings::Settings;
 use crate::cli::text::{DAY_S, day, shell};
 
 /// The issuer that a credential names when there is none.
-const SELF_ISSUER: &str = "the party itself";
+pub(super) const SELF_ISSUER: &str = "the party itself";
 
 /// Arguments of `chargemesh party request`.
 #[derive(clap::Args)]

@@ -1,0 +1,197 @@
+//! Running nodes are asked who is who, and told who is no longer: what one node is handed, all know.
+
+use std::path::Path;
+
+use chargemesh::outbound::HubClient;
+
+use crate::cli::{Running, call, refused, succeeds, told, wait_for};
+use crate::support::{push_data, runtime, unix_s};
+use crate::trust_cli::{authority, install, issue, requested, said_as, words};
+
+/// An operator and a provider that an issuer vouches for.
+fn vouched_for(dir: &Path) {
+    let signer = authority(dir, "registrar");
+    let cpo = requested(dir, "cpo", "CPO:DE*GEF", &[]);
+    requested(dir, "emp", "EMP:DE-DCB", &["--bootstrap", &said_as(&cpo, "reached at")]);
+    for name in ["cpo", "emp"] {
+        let (request, output) = (format!("{name}/request.cose"), format!("{name}.cose"));
+        succeeds(dir, &issue(&request, &output, &words(dir, &request)));
+        succeeds(dir, &install(name, &output, &signer));
+        std::fs::remove_file(dir.join(name).join("keys/pins.cose")).unwrap();
+    }
+}
+
+/// Waits until `trust show` of every node has a line with all these parts.
+fn all_show(dir: &Path, nodes: &[&Running], parts: &[&str]) {
+    for node in nodes {
+        wait_for(&format!("{parts:?} at {}", node.url()), || {
+            let said = told(&call(dir, &["trust", "show", "--node", &node.url()]));
+            said.lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+        });
+    }
+}
+
+fn pushed(node: &Running, evse: &str) {
+    let client = HubClient::new(&node.url(), None).unwrap();
+    let answer =
+        runtime().block_on(client.push_evse_data("DE*GEF", push_data("insert", "DE*GEF", &[evse]))).unwrap();
+    assert!(answer.result, "{answer:?}");
+}
+
+fn shows(dir: &Path, node: &Running, evses: &str) {
+    wait_for(evses, || {
+        let said = succeeds(dir, &["peers", "--node", &node.url()]);
+        said.contains(&format!("shows {evses}")).then_some(())
+    });
+}
+
+const BURY: [&str; 6] = ["trust", "bury", "--credential", "cpo.cose", "--key", "cpo/keys/org.key"];
+
+#[test]
+fn what_is_dead_is_dead_at_every_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    let both = [&cpo, &emp];
+    all_show(
+        dir,
+        &both,
+        &["CPO:DEGEF", "Example AG", "live", "Registrar of the friends", &words(dir, "cpo")],
+    );
+    all_show(dir, &both, &["EMP:DEDCB", "live", &words(dir, "emp")]);
+    all_show(dir, &both, &["Registrar of the friends", "registrar", "none seen"]);
+    assert!(succeeds(dir, &["trust", "watch", "--once", "--node", &emp.url()]).contains("2 parties"));
+    pushed(&cpo, "DE*GEF*E1");
+    shows(dir, &emp, "1 EVSEs");
+
+    let delegation = [BURY.as_slice(), &["--delegation", "cpo/keys/delegation.cose"]].concat();
+    succeeds(dir, &[delegation.as_slice(), &["--reason", "stolen", "-o", "dead.cose"]].concat());
+    assert!(refused(dir, &[delegation.as_slice(), &["-o", "dead.cose"]].concat()).contains("overwritten"));
+    assert!(refused(dir, &delegation).contains("--output"), "it goes somewhere");
+    let foreign = ["trust", "bury", "--credential", "cpo.cose", "--key", "emp/keys/org.key", "-o", "x.cose"];
+    assert!(refused(dir, &foreign).contains("may not say this"));
+    let by_issuer =
+        ["trust", "bury", "--credential", "cpo.cose", "--key", "registrar/issuer.key", "--org-key"];
+    assert!(refused(dir, &[by_issuer.as_slice(), &["-o", "x.cose"]].concat()).contains("may not say this"));
+    assert!(!dir.join("x.cose").exists());
+    let said = succeeds(dir, &["trust", "submit", "dead.cose", "--node", &emp.url()]);
+    assert!(said.contains("tombstone") && said.contains("told to everybody"), "{said}");
+    wait_for("that the other node knows it", || {
+        let said = succeeds(dir, &["trust", "submit", "dead.cose", "--node", &cpo.url()]);
+        said.contains("known already").then_some(())
+    });
+    // From a dead delegation nothing is taken; from the next one all that was missed.
+    pushed(&cpo, "DE*GEF*E2");
+    let since = unix_s();
+    wait_for("three seconds", || {
+        let said = succeeds(dir, &["peers", "--node", &emp.url()]);
+        assert!(!said.contains("shows 2 EVSEs"), "{said}");
+        (unix_s() > since + 3).then_some(())
+    });
+    succeeds(dir, &["renew", "cpo"]);
+    shows(dir, &emp, "2 EVSEs");
+
+    // The issuer ends it all.
+    let list = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--revoked", "cpo.cose"];
+    let foreign = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--revoked", "dead.cose"];
+    assert!(refused(dir, &[foreign.as_slice(), &["-o", "x.cose"]].concat()).contains("is no credential"));
+    let said = succeeds(dir, &[list.as_slice(), &["-o", "list.cose", "--node", &cpo.url()]].concat());
+    assert!(said.contains("1 dead credential") && said.contains("told to everybody"), "{said}");
+    all_show(dir, &both, &["CPO:DEGEF", "revoked"]);
+    all_show(dir, &both, &["Registrar of the friends", "registrar", "good for 23 h"]);
+    // What was dead in one list is so in the next.
+    let next = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--previous", "list.cose"];
+    assert!(succeeds(dir, &[next.as_slice(), &["-o", "next.cose"]].concat()).contains("1 dead credential"));
+}
+
+#[test]
+fn the_holder_of_an_id_hears_that_somebody_else_claims_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    all_show(dir, &[&cpo, &emp], &["CPO:DEGEF", "live"]);
+    let grant = ["party", "grant", "--to", "CPO:DE*MNE", "--org-key", "cpo/keys/org.key"];
+    let url = cpo.url();
+    let grant = [grant.as_slice(), &["--credential", "cpo.cose", "--node", &url]].concat();
+    assert!(succeeds(dir, &[grant.as_slice(), &["--days", "30"]].concat()).contains("until"));
+    assert!(refused(dir, &grant).contains("--days"));
+
+    // Who was here first is told by the second.
+    let since = unix_s();
+    wait_for("another second", || (unix_s() > since + 1).then_some(()));
+    requested(dir, "thief", "CPO:DE*GEF", &[]);
+    succeeds(dir, &issue("thief/request.cose", "thief.cose", &words(dir, "thief")));
+    succeeds(dir, &["trust", "submit", "thief.cose", "--node", &emp.url()]);
+    let theirs = words(dir, "thief");
+    all_show(dir, &[&cpo, &emp], &["CPO:DEGEF", "frozen", &theirs]);
+    for command in [["trust", "show"].as_slice(), &["trust", "watch"]] {
+        let claimed = call(dir, &[command, &["--node", &cpo.url()]].concat());
+        let said = told(&claimed);
+        assert!(claimed.status.code() == Some(1) && said.contains("ALARM: CPO:DEGEF is YOUR id"), "{said}");
+        assert!(said.contains(&theirs) && said.contains("vouched for by Registrar of the friends"), "{said}");
+    }
+    // Somebody else's conflict is shown, and no alarm.
+    let said = succeeds(dir, &["trust", "show", "--node", &emp.url()]);
+    assert!(said.contains("Conflict: CPO:DEGEF") && !said.contains("ALARM"), "{said}");
+    // A grant that was withdrawn in a later second goes over the first.
+    let said = succeeds(dir, &[grant.as_slice(), &["--withdraw"]].concat());
+    assert!(said.contains("no longer") && said.contains("told to everybody"), "{said}");
+}
+
+/// The org key is replaced while both run; the second push is signed under the new one.
+fn rotated(dir: &Path, cpo: &Running, emp: &Running, issued: bool) {
+    let old = words(dir, "cpo");
+    pushed(cpo, "DE*GEF*E1");
+    shows(dir, emp, "1 EVSEs");
+    let said = succeeds(dir, &["party", "rotate", "cpo", "--node", &cpo.url()]);
+    assert!(
+        dir.join("cpo/keys")
+            .read_dir()
+            .unwrap()
+            .any(|file| { file.unwrap().file_name().to_string_lossy().starts_with("org-until-") })
+    );
+    if issued {
+        assert!(said.contains("send cpo/request.cose to the issuer"), "{said}");
+        succeeds(dir, &issue("cpo/request.cose", "cpo-2.cose", &words(dir, "cpo/request.cose")));
+        succeeds(dir, &["party", "install", "cpo", "cpo-2.cose"]);
+    }
+    let new = words(dir, "cpo");
+    assert!(new != old && said.contains(&new), "{said}");
+    all_show(dir, &[cpo, emp], &["CPO:DEGEF", "live", &new]);
+    pushed(cpo, "DE*GEF*E2");
+    shows(dir, emp, "2 EVSEs");
+    let said = succeeds(dir, &["trust", "show", "--node", &emp.url()]);
+    assert!(!said.contains("frozen") && !said.contains("Conflict"), "{said}");
+    succeeds(dir, &["renew", "cpo"]);
+    succeeds(dir, &["party", "rotate", "cpo", "-o", "again.cose"]);
+}
+
+#[test]
+fn a_new_org_key_follows_under_an_issuer() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    rotated(dir, &cpo, &emp, true);
+}
+
+#[test]
+fn a_new_org_key_follows_for_those_who_pinned_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for (name, party) in [("cpo", "CPO:DE*GEF"), ("emp", "EMP:DE-DCB")] {
+        requested(dir, name, party, &[]);
+        succeeds(dir, &["party", "card", "export", name, "-o", &format!("{name}.card")]);
+    }
+    succeeds(dir, &["party", "pin", "cpo", "emp.card", "--yes"]);
+    succeeds(dir, &["party", "pin", "emp", "cpo.card", "--yes"]);
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    rotated(dir, &cpo, &emp, false);
+    // Also after a new start.
+    drop(cpo);
+    let cpo = Running::start(dir, "cpo");
+    pushed(&cpo, "DE*GEF*E3");
+    shows(dir, &emp, "3 EVSEs");
+}
