@@ -84,6 +84,23 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Answers that it cannot be done now. Who only looks hears nothing.
+    pub(crate) fn refuse(self, error: &EngineError) {
+        let error = error.clone();
+        // Whoever asked may have gone.
+        let _gone = match self {
+            Command::PushData { reply, .. }
+            | Command::PushStatus { reply, .. }
+            | Command::Confirm { reply, .. }
+            | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Trust { .. } | Command::Permissions { .. } | Command::View { .. } => false,
+        };
+    }
+}
+
 /// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
 const APPLIED_CHANGES_MAX: usize = 8_192;
 

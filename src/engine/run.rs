@@ -30,6 +30,9 @@ const ROUND_INPUTS_MAX: usize = 256;
 /// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
 const DIRECTORY_COMMITS_MAX: usize = 8;
 
+/// Time between two attempts to read storage after it refused a change.
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a peer may take for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -178,7 +181,10 @@ impl Runner {
                 // A backend that pushed reads its own write on this node.
                 Some(commit) if promises => {
                     if let Err(error) = commit.await {
-                        self.recover(&error).await;
+                        // The ledger holds the promise, and the directory is made from it: not to be refused.
+                        let replies = actions.into_iter().filter(|a| matches!(a, Action::Reply { .. }));
+                        replies.for_each(|reply| self.act(reply));
+                        return self.recover(&error).await;
                     }
                 }
                 commit => self.commits.extend(commit),
@@ -419,9 +425,15 @@ impl Runner {
         self.gathered = Gathered::default();
         while self.commits.next().await.is_some() {}
         loop {
-            tokio::select! {
-                () = self.parts.stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            let again = tokio::time::sleep(RECOVER_EVERY);
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    () = self.parts.stop.cancelled() => return,
+                    // Nobody waits for a storage that may be away for long.
+                    Some(command) = self.parts.commands.recv() => command.refuse(error),
+                    () = &mut again => break,
+                }
             }
             match (self.parts.restore)().await {
                 Ok(core) => {
