@@ -171,7 +171,12 @@ impl Roaming {
         let start = self.random() as usize;
         let newer = |head: &Head| theirs.get(&head.feed).map_or(!only_these, |mark| mark.is_outdone_by(head));
         let applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
-        let newer: Vec<&SignedHead> = applied.filter(|k| newer(&k.head)).map(|k| &k.signed).collect();
+        let newer = applied.filter(|k| newer(&k.head)).map(|k| &k.signed);
+        // Who holds one of two histories cannot know that there is another.
+        let rivals =
+            self.feeds.iter().filter(|(feed_id, feed)| feed.is_frozen() && theirs.contains_key(*feed_id));
+        let newer: Vec<&SignedHead> =
+            newer.chain(rivals.filter_map(|(_, feed)| feed.rival.as_ref())).collect();
         // Where not all fit, another part comes each time: an asker may not want the first ones.
         let first = if newer.len() > HEADS_PER_ANSWER_MAX { start % newer.len() } else { 0 };
         let mut bytes = 0;
@@ -186,6 +191,9 @@ impl Roaming {
     /// Whether the marks are those of our own heads, one by one: so it is nearly always, and then no more
     /// needs to be looked at.
     fn holds_the_same(&self, marks: &[HeadMark]) -> bool {
+        if self.feeds.values().any(Feed::is_frozen) {
+            return false;
+        }
         let mut marks = marks.iter();
         let mut applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
         applied.all(|known| marks.next().is_some_and(|mark| mark.is_of(&known.head)))

@@ -76,6 +76,8 @@ pub struct Feed {
     pub tree: Tree,
     /// Whether it can be relied on.
     pub state: FeedState,
+    /// Of two histories the head that `newest` contradicts: peers hear of both.
+    pub rival: Option<SignedHead>,
     /// The repair under way.
     pub sync: Option<SyncId>,
     /// Whether a verified answer is still being written to storage.
@@ -97,6 +99,11 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// Whether its writer showed two histories, and nothing later.
+    pub(super) fn is_frozen(&self) -> bool {
+        matches!(self.state, FeedState::Equivocated { .. })
+    }
+
     /// A feed of which nothing is known yet.
     pub fn new(own: bool) -> Feed {
         Feed {
@@ -107,6 +114,7 @@ impl Feed {
             received_unix_ms: 0,
             tree: Tree::default(),
             state: FeedState::Ok,
+            rival: None,
             sync: None,
             applying: false,
             sources: BTreeSet::new(),

@@ -401,6 +401,7 @@ fn fresh(feed: &mut Feed, known: &KnownHead, fx: &mut Effects) -> Result<(), Ref
             let (first, second) = (newest.signed.clone(), known.signed.clone());
             fx.directory.push(DirectoryChange::Equivocation { feed: head.feed.clone(), first, second });
             fx.actions.push(Action::Report(Report::Equivocation { feed: head.feed.clone() }));
+            feed.rival = Some(known.signed.clone());
             feed.state = FeedState::Equivocated { epoch: head.epoch, incarnation: head.incarnation };
             Err(Refusal::Equivocation)
         }

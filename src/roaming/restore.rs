@@ -78,8 +78,9 @@ impl Roaming {
     }
 
     /// A proof of two histories outlives a restart: the feed stays frozen until a higher incarnation.
-    fn freeze_again(&mut self, (first, second): &(SignedHead, SignedHead), now: Now) {
-        let (Ok((first, _)), Ok((second, _))) = (self.verify_head(first, now), self.verify_head(second, now))
+    fn freeze_again(&mut self, proof: &(SignedHead, SignedHead), now: Now) {
+        let (Ok((first, _)), Ok((second, _))) =
+            (self.verify_head(&proof.0, now), self.verify_head(&proof.1, now))
         else {
             return;
         };
@@ -93,6 +94,8 @@ impl Roaming {
                 .is_some_and(|n| (n.head.epoch, n.head.incarnation) <= (epoch, incarnation))
         {
             feed.state = FeedState::Equivocated { epoch, incarnation };
+            let holds_first = feed.newest.as_ref().is_some_and(|newest| newest.head.root == first.root);
+            feed.rival = Some(if holds_first { proof.1.clone() } else { proof.0.clone() });
         }
     }
 
