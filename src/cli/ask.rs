@@ -204,6 +204,9 @@ fn trust_lines(root: &Node<'_>, out: &mut Lines) {
             left("delegation_until_unix_s"),
             left("credential_until_unix_s")
         ));
+        if flag(own, "revoked") {
+            out.line("    REVOKED: nobody believes what this node says for it. Install a new credential or delegation.");
+        }
     }
     if let Some(list) = root.field("trust_list") {
         let until = left(now_s, number(list, "until_unix_s"));

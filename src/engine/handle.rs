@@ -263,6 +263,8 @@ pub struct OwnPartyView {
     pub delegation_until_unix_s: u64,
     /// The same of the credential.
     pub credential_until_unix_s: u64,
+    /// Whether credential, org key or delegation was declared dead: nobody believes what this node says for it.
+    pub revoked: bool,
 }
 
 /// The trust list in use.

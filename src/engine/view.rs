@@ -51,6 +51,7 @@ fn own_view(own: &OwnParty) -> OwnPartyView {
         epoch: own.epoch,
         delegation_until_unix_s: own.delegation_until_unix_s,
         credential_until_unix_s: own.credential_until_unix_s,
+        revoked: own.revoked,
     }
 }
 

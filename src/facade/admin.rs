@@ -25,16 +25,20 @@ use crate::oicp::status_code::Code;
 const METRICS_TEXT: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// `GET /healthz`: 200 when the engine answers. Open to everybody, so it says little.
+/// `GET /healthz`: 200 when the engine answers and none of the node's parties was revoked. Open to everybody, so it says little.
 pub(super) async fn health(State(shared): State<Arc<Shared>>) -> Response {
     match shared.engine.view().await {
         Ok(view) => {
             let in_sync = view.feeds.iter().filter(|feed| feed.in_sync).count();
+            let revoked: Vec<&str> =
+                view.own.iter().filter(|own| own.revoked).map(|own| own.party.as_str()).collect();
             let body = json!({
-                "ready": true, "node": view.node, "parties": view.parties,
+                "ready": revoked.is_empty(), "revoked": revoked, "node": view.node, "parties": view.parties,
                 "feeds": view.feeds.len(), "feeds_in_sync": in_sync,
             });
-            json_answer(Http::OK, &body)
+            // Nobody hears what it says for them: not ready, so that a monitor rings.
+            let http = if revoked.is_empty() { Http::OK } else { Http::SERVICE_UNAVAILABLE };
+            json_answer(http, &body)
         }
         Err(error) => {
             let body = json!({ "ready": false, "why": error.to_string() });

@@ -137,13 +137,14 @@ fn ends(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
         gauge.set(value);
         gauge
     };
-    let (delegations, credentials) =
-        (Family::<Own, FloatGauge>::default(), Family::<Own, FloatGauge>::default());
+    let [delegations, credentials, revoked] = std::array::from_fn(|_| Family::<Own, FloatGauge>::default());
     for own in &view.own {
         let label = Own { party: own.party.clone() };
         delegations.get_or_create(&label).set(left_s(own.delegation_until_unix_s));
         credentials.get_or_create(&label).set(left_s(own.credential_until_unix_s));
+        revoked.get_or_create(&label).set(f64::from(u8::from(own.revoked)));
     }
+    registry.register("revoked", "1 if what the party speaks with was declared dead", revoked);
     let help = "Time until the party's delegation to this node ends";
     registry.register("delegation_expires_in_seconds", help, delegations);
     registry.register("credential_expires_in_seconds", "Time until the party's credential ends", credentials);
@@ -171,6 +172,7 @@ mod tests {
             epoch: 1,
             delegation_until_unix_s: 90,
             credential_until_unix_s: 190,
+            revoked: true,
         };
         let view = NodeView {
             view_evses: 18_425,
@@ -185,6 +187,7 @@ mod tests {
             "chargemesh_view_evses 18425",
             "chargemesh_delegation_expires_in_seconds{party=\"CPO:CHABC\"} -10",
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
+            "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");

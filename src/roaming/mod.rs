@@ -183,6 +183,8 @@ pub struct Roaming {
     id_conflicts: BTreeMap<PartyId, IdConflict>,
     /// Objects of peers' registries that are of no use here.
     refused_objects: BTreeSet<ObjectName>,
+    /// Parties of ours whose credential, key or delegation is dead: nobody believes what they say.
+    revoked: BTreeSet<PartyId>,
     /// Whether some peer's registry was heard since the start.
     registry_heard: bool,
     /// When registries are compared next, on the monotonic clock.
@@ -248,6 +250,7 @@ impl Roaming {
             id_conflicts: BTreeMap::new(),
             refused_objects: BTreeSet::new(),
             registry_heard: false,
+            revoked: BTreeSet::new(),
             registry_at_ms: now.mono_ms,
             stale_at_ms: now.mono_ms,
             take_back_until_ms: 0,

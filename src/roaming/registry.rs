@@ -99,13 +99,8 @@ impl Roaming {
         for gone in judged.fallen {
             fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
         }
-        for ours in self.parties.values() {
-            if let Err(error) = self.speakers.verify(&ours.chain, now.unix_s())
-                && matches!(error, identity::ChainError::Revoked { .. })
-            {
-                let party = ours.party.clone();
-                fx.actions.push(Action::Report(Report::Revoked { party, own: true }));
-            }
+        if party.is_none_or(|party| self.parties.contains_key(party)) {
+            self.judge_own(now, fx);
         }
         if let Some(party) = party {
             self.settle_id(party, now, fx);
@@ -120,6 +115,20 @@ impl Roaming {
             self.settle_id(party, now, fx);
         }
         self.registry_at_ms = now.mono_ms;
+    }
+
+    /// Whether what we speak with is dead; told once.
+    pub(super) fn judge_own(&mut self, now: Now, fx: &mut Effects) {
+        let is_dead = |ours: &&super::OurParty| {
+            let verified = self.speakers.verify(&ours.chain, now.unix_s());
+            matches!(verified, Err(identity::ChainError::Revoked { .. }))
+        };
+        let dead: std::collections::BTreeSet<PartyId> =
+            self.parties.values().filter(is_dead).map(|ours| ours.party.clone()).collect();
+        for party in dead.difference(&self.revoked) {
+            fx.actions.push(Action::Report(Report::Revoked { party: party.clone(), own: true }));
+        }
+        self.revoked = dead;
     }
 
     /// Who claims a party's id; told if it is not as it was.
@@ -163,6 +172,8 @@ impl Roaming {
                 self.id_conflicts.insert(party, conflict);
             }
         }
+        // What would be told is seen in the view; a start is no news.
+        self.judge_own(now, &mut fx);
         self.pending_ledger = fx.ledger;
     }
 

@@ -171,6 +171,7 @@ impl Roaming {
                 feed.heartbeat_at_ms = now.mono_ms;
             }
         }
+        self.judge_own(now, fx);
         if self.ready && self.may_sign() {
             self.leave_lost_prefixes(now, fx);
         }

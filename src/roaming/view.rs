@@ -52,6 +52,8 @@ pub struct OwnParty {
     pub delegation_until_unix_s: u64,
     /// The same of the credential.
     pub credential_until_unix_s: u64,
+    /// Whether credential, org key or delegation was declared dead: nobody believes what it says.
+    pub revoked: bool,
 }
 
 /// One feed.
@@ -100,7 +102,7 @@ impl Roaming {
             records_accepted: self.records_accepted,
             records_refused: self.records_refused,
             full_loads: self.full_loads,
-            parties: self.parties.values().map(own_party).collect(),
+            parties: self.parties.values().map(|ours| self.own_party(ours)).collect(),
             trust_list: (trust.seq, trust.valid_until_unix_s),
             clock: self.clock_check.state(),
             registry_objects: self.speakers.registry().len() as u64,
@@ -140,6 +142,17 @@ impl Roaming {
         }
     }
 
+    fn own_party(&self, ours: &OurParty) -> OwnParty {
+        let (credential_until_unix_s, delegation_until_unix_s) = ours.speaker.ends();
+        OwnParty {
+            party: ours.party.clone(),
+            epoch: ours.speaker.epoch(),
+            delegation_until_unix_s,
+            credential_until_unix_s,
+            revoked: self.revoked.contains(&ours.party),
+        }
+    }
+
     /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.
     fn hidden(&self, id: &FeedId, feed: &super::Feed) -> u64 {
         let lost = self.claims.conflicts().filter(|((kind, _), conflict)| {
@@ -155,15 +168,5 @@ impl Roaming {
             _ => 0,
         };
         lost.count() as u64 + untrusted as u64
-    }
-}
-
-fn own_party(ours: &OurParty) -> OwnParty {
-    let (credential_until_unix_s, delegation_until_unix_s) = ours.speaker.ends();
-    OwnParty {
-        party: ours.party.clone(),
-        epoch: ours.speaker.epoch(),
-        delegation_until_unix_s,
-        credential_until_unix_s,
     }
 }

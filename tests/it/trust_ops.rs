@@ -45,6 +45,14 @@ fn shows(dir: &Path, node: &Running, evses: &str) {
     });
 }
 
+/// A node tells its own people when nobody believes it any more.
+fn says_that_it_is_revoked(dir: &Path, node: &Running, revoked: bool) {
+    wait_for(&format!("revoked = {revoked} at {}", node.url()), || {
+        let said = succeeds(dir, &["peers", "--node", &node.url()]);
+        (said.contains("REVOKED") == revoked).then_some(())
+    });
+}
+
 const BURY: [&str; 6] = ["trust", "bury", "--credential", "cpo.cose", "--key", "cpo/keys/org.key"];
 
 #[test]
@@ -82,6 +90,7 @@ fn what_is_dead_is_dead_at_every_node() {
         said.contains("known already").then_some(())
     });
     // From a dead delegation nothing is taken; from the next one all that was missed.
+    says_that_it_is_revoked(dir, &cpo, true);
     pushed(&cpo, "DE*GEF*E2");
     let since = unix_s();
     wait_for("three seconds", || {
@@ -91,6 +100,7 @@ fn what_is_dead_is_dead_at_every_node() {
     });
     succeeds(dir, &["renew", "cpo"]);
     shows(dir, &emp, "2 EVSEs");
+    says_that_it_is_revoked(dir, &cpo, false);
 
     // The issuer ends it all.
     let list = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--revoked", "cpo.cose"];
@@ -99,6 +109,8 @@ fn what_is_dead_is_dead_at_every_node() {
     let said = succeeds(dir, &[list.as_slice(), &["-o", "list.cose", "--node", &cpo.url()]].concat());
     assert!(said.contains("1 dead credential") && said.contains("told to everybody"), "{said}");
     all_show(dir, &both, &["CPO:DEGEF", "revoked"]);
+    says_that_it_is_revoked(dir, &cpo, true);
+    says_that_it_is_revoked(dir, &emp, false);
     all_show(dir, &both, &["Registrar of the friends", "registrar", "good for 23 h"]);
     // What was dead in one list is so in the next.
     let next = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--previous", "list.cose"];

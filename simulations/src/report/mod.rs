@@ -186,6 +186,7 @@ fn golden() -> Report {
         totals: roles.into_iter().enumerate().map(node).collect(),
         faults: vec![fault(12.0, faults::FaultKind::Crash), fault(20.0, faults::FaultKind::Split)],
         work_s: Some((5.0, 40.0)),
+        revocations_ms: Vec::new(),
         violations: Vec::new(),
         planted: None,
     }
