@@ -131,6 +131,16 @@ impl Fields {
         }
     }
 
+    /// Such bytes, if the key is there.
+    pub(super) fn bytes_maybe(
+        &mut self,
+        key: i64,
+        name: &'static str,
+        length_max: usize,
+    ) -> Result<Option<Vec<u8>>, FieldError> {
+        if self.0.contains_key(&key) { self.bytes(key, name, length_max).map(Some) } else { Ok(None) }
+    }
+
     /// 32 bytes, if the key is there.
     pub(super) fn hash_maybe(
         &mut self,

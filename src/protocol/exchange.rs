@@ -53,6 +53,9 @@ pub enum Question {
     /// What is known of an agreement that the other is a party of. Answered [`Answer::Noted`] if it holds the
     /// same or more now, [`Answer::NotFound`] if it does not take it.
     Agreement(Box<AgreementPapers>),
+    /// A signed envelope of a party that the asker speaks for. Answered by [`Answer::Message`], or by
+    /// [`Answer::WhoAreYou`] if its sender has not introduced itself.
+    Message(Bytes),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -138,11 +141,14 @@ pub enum Answer {
     Names(Vec<ObjectName>),
     /// Objects of the registry as they were signed; fewer than asked for if they do not fit.
     Objects(Vec<Bytes>),
-    /// Taken note of; nothing to add.
     /// The chains of the parties that it speaks for, at most [`INTRODUCED_CHAINS_MAX`].
     Chains(Vec<Chain>),
     /// Taken note of.
     Noted,
+    /// A signed envelope that answers one.
+    Message(Bytes),
+    /// Who speaks there is not known here (any more): introduce yourself and ask again.
+    WhoAreYou,
     /// The question is of a kind that this version does not know (`decisions.md` 21).
     Unsupported,
     /// Known kind, but no such thing here.
@@ -170,6 +176,8 @@ enum QuestionWire {
     Introduce(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
     #[serde(rename = "g")]
     Agreement(Buf),
+    #[serde(rename = "m")]
+    Message(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +197,10 @@ enum AnswerWire {
     Chains(Limited<ChainWire, INTRODUCED_CHAINS_MAX>),
     #[serde(rename = "n")]
     Noted,
+    #[serde(rename = "m")]
+    Message(Buf),
+    #[serde(rename = "w")]
+    WhoAreYou,
     #[serde(rename = "u")]
     Unsupported,
     #[serde(rename = "0")]
@@ -211,6 +223,7 @@ impl Question {
             }
             Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
+            Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
         };
         encode(&wire).into()
     }
@@ -239,6 +252,7 @@ impl Question {
             QuestionWire::Agreement(Buf(papers)) => {
                 Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
             }
+            QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
         }
     }
 }
@@ -300,6 +314,8 @@ impl Answer {
             }
             Answer::Chains(chains) => AnswerWire::Chains(chains_to_wire(chains)),
             Answer::Noted => AnswerWire::Noted,
+            Answer::Message(envelope) => AnswerWire::Message(Buf(envelope.clone())),
+            Answer::WhoAreYou => AnswerWire::WhoAreYou,
             Answer::Unsupported => AnswerWire::Unsupported,
             Answer::NotFound => AnswerWire::NotFound,
         };
@@ -326,6 +342,8 @@ impl Answer {
             }
             AnswerWire::Chains(chains) => Ok(Answer::Chains(chains_from_wire(chains))),
             AnswerWire::Noted => Ok(Answer::Noted),
+            AnswerWire::Message(Buf(envelope)) => Ok(Answer::Message(envelope)),
+            AnswerWire::WhoAreYou => Ok(Answer::WhoAreYou),
             AnswerWire::Unsupported => Ok(Answer::Unsupported),
             AnswerWire::NotFound => Ok(Answer::NotFound),
         }

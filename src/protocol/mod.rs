@@ -10,6 +10,8 @@ mod codec;
 mod exchange;
 mod feed;
 mod node_id;
+mod session;
+mod session_record;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ pub use exchange::{
 };
 pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
+pub use session::{AskOutcome, SESSION_ASKED_MAX, SessionMessage, SessionOperation};
+pub use session_record::{SessionPhase, SessionRecord};
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
 pub use tree::{EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
 

@@ -5,6 +5,7 @@ mod attacks;
 mod attesters;
 mod card;
 mod chain;
+mod envelope;
 mod frame;
 mod registry;
 mod rotation;

@@ -1,0 +1,264 @@
+//! How a node remembers a session: one row of the ledger.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{ProtocolError, decode, encode};
+use super::session::{SESSION_ASKED_MAX, SessionOperation, message_id};
+use super::wire::{Buf, Limited};
+use crate::identity::envelope::ENVELOPE_BODY_BYTES_MAX;
+use crate::identity::{MessageId, PartyId};
+
+/// Largest stored session in bytes: an OICP answer at the limit of an envelope, and some words.
+pub(super) const SESSION_RECORD_BYTES_MAX: usize = ENVELOPE_BODY_BYTES_MAX + 16 * 1024;
+
+/// How far a session has come. The numbers are those of storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum SessionPhase {
+    /// Asked, and no answer yet: at the side that asked.
+    Requested = 1,
+    /// The backend is being asked: at the side that was asked.
+    Calling = 2,
+    /// The answer did not come in time: at the side that asked. It goes on asking what became of it.
+    InDoubt = 3,
+    /// Nobody knows whether the backend did it. Settled by a notification, a stop, a CDR, or expiry.
+    Unconfirmed = 4,
+    /// Both sides said yes.
+    Active = 5,
+    /// It did not come to be: refused, never received, or released.
+    Refused = 6,
+    /// Its CDR was taken.
+    Closed = 7,
+    /// Nothing was heard of it for very long.
+    Expired = 8,
+}
+
+impl SessionPhase {
+    /// Every phase.
+    pub const ALL: [SessionPhase; 8] = [
+        SessionPhase::Requested,
+        SessionPhase::Calling,
+        SessionPhase::InDoubt,
+        SessionPhase::Unconfirmed,
+        SessionPhase::Active,
+        SessionPhase::Refused,
+        SessionPhase::Closed,
+        SessionPhase::Expired,
+    ];
+
+    /// For people and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SessionPhase::Requested => "requested",
+            SessionPhase::Calling => "calling",
+            SessionPhase::InDoubt => "in doubt",
+            SessionPhase::Unconfirmed => "unconfirmed",
+            SessionPhase::Active => "active",
+            SessionPhase::Refused => "refused",
+            SessionPhase::Closed => "closed",
+            SessionPhase::Expired => "expired",
+        }
+    }
+
+    /// Whether nothing follows any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, SessionPhase::Refused | SessionPhase::Closed | SessionPhase::Expired)
+    }
+
+    fn of_code(code: u8) -> Option<SessionPhase> {
+        SessionPhase::ALL.into_iter().find(|phase| *phase as u8 == code)
+    }
+}
+
+/// A session as one node remembers it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// SessionID: a lower-case UUID.
+    pub session: String,
+    /// What it began with.
+    pub operation: SessionOperation,
+    /// Whether our side asked.
+    pub asked_by_us: bool,
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side; `None` while several are asked.
+    pub partner: Option<PartyId>,
+    /// How far it has come.
+    pub phase: SessionPhase,
+    /// The envelope that asked first.
+    pub ask: MessageId,
+    /// First millisecond in which the ask counts no more, unix time.
+    pub ask_expires_unix_ms: u64,
+    /// EvseID as it was sent.
+    pub evse: Option<String>,
+    /// What identifies the driver, in the one spelling that is compared. Personal data.
+    pub medium: Option<String>,
+    /// Further media that may stop it without the EMP, in the same spelling. Personal data.
+    pub stop_media: Vec<String>,
+    /// The OICP answer to the ask.
+    pub answer: Option<Bytes>,
+    /// CPOPartnerSessionID.
+    pub cpo_partner_session: Option<String>,
+    /// EMPPartnerSessionID.
+    pub emp_partner_session: Option<String>,
+    /// Who was asked as well and has yet to hear that the session is not theirs.
+    pub to_release: Vec<PartyId>,
+    /// Whether the EMP's node answered from pushed authentication data.
+    pub offline: bool,
+    /// Whether our backend has yet to be told that a start succeeded late.
+    pub to_tell_backend: bool,
+    /// When it began here, unix milliseconds.
+    pub opened_unix_ms: u64,
+    /// When it changed last, unix milliseconds.
+    pub changed_unix_ms: u64,
+}
+
+impl std::fmt::Debug for SessionRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither media nor OICP messages: they name drivers.
+        f.debug_struct("SessionRecord")
+            .field("session", &self.session)
+            .field("operation", &self.operation)
+            .field("asked_by_us", &self.asked_by_us)
+            .field("ours", &self.ours)
+            .field("partner", &self.partner)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordWire {
+    op: u8,
+    us: bool,
+    ours: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+    phase: u8,
+    ask: Buf,
+    until: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    evse: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    medium: Option<String>,
+    stop: Limited<String, SESSION_ASKED_MAX>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<Buf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpo: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    emp: Option<String>,
+    free: Limited<String, SESSION_ASKED_MAX>,
+    offline: bool,
+    tell: bool,
+    opened: u64,
+    changed: u64,
+}
+
+impl SessionRecord {
+    /// As storage keeps it, beside its SessionID.
+    pub fn encode(&self) -> Bytes {
+        let texts = |parties: &[PartyId]| Limited(parties.iter().map(PartyId::to_text).collect());
+        encode(&RecordWire {
+            op: self.operation as u8,
+            us: self.asked_by_us,
+            ours: self.ours.to_text(),
+            other: self.partner.as_ref().map(PartyId::to_text),
+            phase: self.phase as u8,
+            ask: Buf(Bytes::copy_from_slice(&self.ask.0)),
+            until: self.ask_expires_unix_ms,
+            evse: self.evse.clone(),
+            medium: self.medium.clone(),
+            stop: Limited(self.stop_media.clone()),
+            answer: self.answer.clone().map(Buf),
+            cpo: self.cpo_partner_session.clone(),
+            emp: self.emp_partner_session.clone(),
+            free: texts(&self.to_release),
+            offline: self.offline,
+            tell: self.to_tell_backend,
+            opened: self.opened_unix_ms,
+            changed: self.changed_unix_ms,
+        })
+        .into()
+    }
+
+    /// From storage.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if it is damaged.
+    pub fn decode(session: &str, bytes: &[u8]) -> Result<SessionRecord, ProtocolError> {
+        const WHAT: &str = "stored session";
+        let invalid = |rule| ProtocolError::Invalid { what: WHAT, rule };
+        let party = |text: &str| PartyId::parse(text).map_err(|_| invalid("a party's id is damaged"));
+        let wire: RecordWire = decode(WHAT, bytes, SESSION_RECORD_BYTES_MAX)?;
+        Ok(SessionRecord {
+            session: session.to_owned(),
+            operation: SessionOperation::of_code(wire.op).ok_or(invalid("an unknown operation"))?,
+            asked_by_us: wire.us,
+            ours: party(&wire.ours)?,
+            partner: wire.other.as_deref().map(party).transpose()?,
+            phase: SessionPhase::of_code(wire.phase).ok_or(invalid("an unknown phase"))?,
+            ask: message_id(WHAT, &wire.ask.0)?,
+            ask_expires_unix_ms: wire.until,
+            evse: wire.evse,
+            medium: wire.medium,
+            stop_media: wire.stop.0,
+            answer: wire.answer.map(|answer| answer.0),
+            cpo_partner_session: wire.cpo,
+            emp_partner_session: wire.emp,
+            to_release: wire.free.0.iter().map(|text| party(text)).collect::<Result<_, _>>()?,
+            offline: wire.offline,
+            to_tell_backend: wire.tell,
+            opened_unix_ms: wire.opened,
+            changed_unix_ms: wire.changed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> SessionRecord {
+        SessionRecord {
+            session: "7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e11".to_owned(),
+            operation: SessionOperation::RemoteStart,
+            asked_by_us: true,
+            ours: PartyId::parse("EMP:DEDCB").unwrap(),
+            partner: Some(PartyId::parse("CPO:DEGEF").unwrap()),
+            phase: SessionPhase::InDoubt,
+            ask: MessageId([3; 16]),
+            ask_expires_unix_ms: 12,
+            evse: Some("DE*GEF*E1".to_owned()),
+            medium: Some("evco:SECRETCONTRACT".to_owned()),
+            stop_media: vec!["rfid:SECRETCARD".to_owned()],
+            answer: Some(Bytes::from_static(b"{}")),
+            cpo_partner_session: None,
+            emp_partner_session: Some("mine".to_owned()),
+            to_release: vec![PartyId::parse("EMP:DEXYZ").unwrap()],
+            offline: false,
+            to_tell_backend: true,
+            opened_unix_ms: 1,
+            changed_unix_ms: 2,
+        }
+    }
+
+    #[test]
+    fn a_session_is_remembered_as_it_was() {
+        for record in [record(), SessionRecord { partner: None, answer: None, medium: None, ..record() }] {
+            let read = SessionRecord::decode(&record.session, &record.encode()).unwrap();
+            assert_eq!(read, record);
+        }
+        let bytes = record().encode();
+        for cut in 0..bytes.len() {
+            assert!(SessionRecord::decode("s", &bytes[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_names_a_driver_is_not_shown() {
+        let shown = format!("{:?}", record());
+        assert!(shown.contains("InDoubt") && !shown.contains("SECRET"), "{shown}");
+    }
+}
