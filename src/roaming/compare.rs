@@ -149,6 +149,7 @@ impl Roaming {
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
+            Ok(Question::Message(_)) => Answer::Unsupported,
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
         };
