@@ -1,6 +1,7 @@
 //! Walks a message along its published table and reports every deviation, changing nothing. Values that a
 //! repair would turn into the right shape are judged as if they had been repaired.
 
+use super::decimal::Decimal;
 use super::finding::{Finding, Hit, Rule, Severity, Step};
 use super::geo::{self, GeoFormat};
 use super::id::{EvseId, IdForm};
@@ -157,6 +158,11 @@ impl<'r> Walk<'r> {
             },
             Kind::Number { .. } | Kind::Power => self.number(kind, field, node),
             Kind::Position => self.position(field, node),
+            Kind::Decimal => self.decimal(field, node),
+            Kind::Readings => match node.field("meterValues") {
+                Some(list) if node.is_object() => self.list(&Kind::Decimal, false, field, list),
+                _ => self.list(&Kind::Decimal, false, field, node),
+            },
             Kind::List { of, lone_ok } => self.list(of, *lone_ok, field, node),
             Kind::Object(table) => {
                 if node.is_object() {
@@ -223,6 +229,12 @@ impl<'r> Walk<'r> {
         }
         if matches!(kind, Kind::Power) && size == 0.0 {
             self.hit(Rule::PowerZero, field, Some(node));
+        }
+    }
+
+    fn decimal(&mut self, field: &'static str, node: &Node<'_>) {
+        if Decimal::read(node).is_none() {
+            self.hit(Rule::WrongType, field, Some(node));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The OICP 2.3 vocabulary: ids, codes, messages, validation and repair. Pure: knows nothing of the mesh.
 
 pub mod acknowledgement;
+pub mod charging;
 mod check;
 pub mod conform;
+pub mod decimal;
 pub mod evco;
 pub mod evse_status;
 pub mod finding;

@@ -78,7 +78,7 @@ fn member_value(field: &'static Field, node: &mut Node<'_>) -> bool {
 fn value(kind: &'static Kind, node: &mut Node<'_>) -> bool {
     match kind {
         Kind::Text { .. } | Kind::Pattern(_) | Kind::Operator | Kind::Instant => number_to_text(node),
-        Kind::Evse => false,
+        Kind::Evse | Kind::Decimal | Kind::Readings => false,
         Kind::Choice(values) => match node.as_bool().map(word) {
             Some(text) if values.contains(&text) => replace(node, Value::String(Cow::Borrowed(text))),
             _ => false,

@@ -18,6 +18,10 @@ pub(super) enum Kind {
     Number { advised_max: u32 },
     /// Electrical power in kilowatts: as a number, 0 is suspicious.
     Power,
+    /// An exact decimal of any size, as number or as numeric text (GAPS A23).
+    Decimal,
+    /// Meter readings: a list, or the object that the examples print (GAPS A4).
+    Readings,
     /// An EvseID.
     Evse,
     /// An OperatorID.
@@ -90,15 +94,15 @@ impl Field {
     }
 }
 
-const fn field(name: &'static str, need: Need, kind: Kind) -> Field {
+pub(super) const fn field(name: &'static str, need: Need, kind: Kind) -> Field {
     Field { name, kind, need, variants: &[] }
 }
 
-const fn text(max: usize) -> Kind {
+pub(super) const fn text(max: usize) -> Kind {
     Kind::Text { min: 0, max }
 }
 
-const fn list(of: &'static Kind) -> Kind {
+pub(super) const fn list(of: &'static Kind) -> Kind {
     Kind::List { of, lone_ok: false }
 }
 
@@ -135,7 +139,7 @@ pub(super) const AUTHENTICATION_MODES: &[&str] = &[
 pub(super) const CALIBRATION_LAW: &[&str] = &["Local", "External", "Not Available"];
 pub(super) const EVSE_STATUSES: &[&str] =
     &["Available", "Reserved", "Occupied", "OutOfService", "EvseNotFound", "Unknown"];
-const ACTION_TYPES: &[&str] = &["fullLoad", "update", "insert", "delete"];
+pub(super) const ACTION_TYPES: &[&str] = &["fullLoad", "update", "insert", "delete"];
 const DELTA_TYPES: &[&str] = &["update", "insert", "delete"];
 const LOCATIONS: &[&str] = &["OnStreet", "ParkingLot", "ParkingGarage", "UndergroundParkingGarage"];
 const CHARGING_MODES: &[&str] = &["Mode_1", "Mode_2", "Mode_3", "Mode_4", "CHAdeMO"];
@@ -404,7 +408,7 @@ pub(super) static PULL_STATUS_BY_OPERATOR: Table = Table {
     ],
 };
 
-fn is_provider(text: &str) -> bool {
+pub(super) fn is_provider(text: &str) -> bool {
     ProviderId::parse(text).is_ok()
 }
 

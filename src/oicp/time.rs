@@ -1,6 +1,48 @@
 //! Date-times: RFC 3339 in full is read, received texts are never respelled (TYPES section 3, GAPS B2).
 
+use std::fmt;
+
 use jiff::Timestamp;
+
+/// A date-time with its received text. Two are equal if their texts are; compare instants with
+/// [`Self::unix_ms`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DateTime {
+    text: Box<str>,
+    unix_ms: i64,
+}
+
+impl DateTime {
+    /// Reads RFC 3339 with its zone; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<DateTime> {
+        Some(DateTime { text: text.into(), unix_ms: parse_ms(text)? })
+    }
+
+    /// An instant (milliseconds since 1970, UTC) in the spelling of [`format_ms`].
+    #[must_use]
+    pub fn from_unix_ms(unix_ms: i64) -> DateTime {
+        DateTime { text: format_ms(unix_ms).into(), unix_ms }
+    }
+
+    /// The text as received.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The instant in milliseconds since 1970 (UTC).
+    #[must_use]
+    pub fn unix_ms(&self) -> i64 {
+        self.unix_ms
+    }
+}
+
+impl fmt::Display for DateTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 /// The instant of an RFC 3339 date-time in milliseconds since 1970 (UTC); `None` if it is none or has no zone.
 #[must_use]

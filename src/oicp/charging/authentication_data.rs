@@ -1,0 +1,115 @@
+//! eRoamingPushAuthenticationData: an EMP uploads media, so that its node can answer for it.
+
+use super::body::Body;
+use super::identification::{Identification, Media, OPTIONS};
+use super::schema::PUSH_AUTHENTICATION_DATA;
+use crate::oicp::finding::{Fault, Finding};
+use crate::oicp::id::ProviderId;
+use crate::oicp::json::{self, Node};
+use crate::oicp::push::ActionType;
+use crate::oicp::reading::Reading;
+
+/// Most records in one push: a large EMP's cards. Bounds the memory of one message.
+pub const RECORDS_MAX: usize = 500_000;
+
+/// eRoamingPushAuthenticationData.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PushAuthenticationData {
+    /// What to do.
+    pub action: ActionType,
+    /// Who pushes.
+    pub provider_id: ProviderId,
+    /// The media in received order, each with exactly one option; one medium may occur twice.
+    pub records: Vec<Identification>,
+    /// Deviations, at most [`crate::oicp::push::FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+}
+
+impl PushAuthenticationData {
+    /// Reads the body of the push.
+    ///
+    /// # Errors
+    /// [`Fault`] (HTTP 400): not JSON, no action, no valid ProviderID, a record without exactly one readable
+    /// medium, more than [`RECORDS_MAX`] records; in strict reading every deviation of severity `Error` or
+    /// `OwnerMustSupply`.
+    pub fn parse(body: &[u8], reading: Reading) -> Result<PushAuthenticationData, Fault> {
+        let root = json::parse(body, reading)?;
+        let body = Body::open(&root, &PUSH_AUTHENTICATION_DATA, reading)?;
+        let action = body.needed("ActionType", body.text("ActionType").and_then(ActionType::parse))?;
+        let block = body.needed("ProviderAuthenticationData", body.get("ProviderAuthenticationData"))?;
+        let at = |name: &str| format!("/ProviderAuthenticationData/{name}");
+        let provider = block.field_any_case(&["ProviderID"]).and_then(Node::as_str);
+        let provider_id = provider.and_then(|text| ProviderId::parse(text).ok());
+        let provider_id =
+            provider_id.ok_or_else(|| Fault::single(&at("ProviderID"), "a ProviderID is needed"))?;
+        let list_at = at("AuthenticationDataRecord");
+        let list = block.field_any_case(&["AuthenticationDataRecord"]);
+        let list = list.ok_or_else(|| Fault::single(&list_at, "AuthenticationDataRecord may not be null"))?;
+        let nodes = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+        if nodes.len() > RECORDS_MAX {
+            return Err(Fault::single(&list_at, format!("more than {RECORDS_MAX} records in one push")));
+        }
+        let mut records = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            records.push(record(node, &format!("{list_at}/{index}"))?);
+        }
+        Ok(PushAuthenticationData { action, provider_id, records, findings: body.findings() })
+    }
+
+    /// Places of records whose contract is of another provider than `may_push` accepts (code 019, RULES
+    /// section 3); it is asked with the canonical provider part.
+    pub fn foreign_contracts(&self, may_push: impl Fn(&str) -> bool) -> Vec<usize> {
+        let foreign =
+            |record: &Identification| record.evco_id().is_some_and(|evco_id| !may_push(&evco_id.provider()));
+        let records = self.records.iter().enumerate();
+        records.filter(|(_, record)| foreign(record)).map(|(index, _)| index).collect()
+    }
+}
+
+/// One record; its medium stands in `Identification`, or in the record itself (GAPS A26).
+fn record(node: &Node<'_>, pointer: &str) -> Result<Identification, Fault> {
+    if let Some(inner) = node.field_any_case(&["Identification"]) {
+        let found = Identification::read(inner, Media::Upload);
+        return found.map_err(|error| error.at(&format!("{pointer}/Identification")));
+    }
+    if node.field_any_case(&OPTIONS).is_none() {
+        return Err(Fault::single(&format!("{pointer}/Identification"), "Identification may not be null"));
+    }
+    Identification::read(node, Media::Upload).map_err(|error| error.at(pointer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(records: &str) -> Result<PushAuthenticationData, Fault> {
+        let body = format!(
+            "{{\"ActionType\":\"fullLoad\",\"ProviderAuthenticationData\":{{\"ProviderID\":\"DE-DCB\",\"AuthenticationDataRecord\":[{records}]}}}}"
+        );
+        PushAuthenticationData::parse(body.as_bytes(), Reading::Strict)
+    }
+
+    #[test]
+    fn media_in_both_forms() {
+        let read = push(
+            r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID":"04a2b3c4"}}},
+            {"RFIDIdentification":{"UID":"04A2B3C4","RFID":"mifareDes","EvcoID":"DE-XYZ-C12345678"}},
+            {"Identification":{"QRCodeIdentification":{"EvcoID":"DE-DCB-C12345678-X","HashedPIN":
+              {"Value":"$2a$10$abcdefghijklmnopqrstuv","Function":"Bcrypt"}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(read.records.len(), 3);
+        assert_eq!(read.records[0].medium_key(), read.records[1].medium_key());
+        assert_eq!(read.foreign_contracts(|provider| provider == "DEDCB"), [1]);
+        assert!(push("").unwrap().records.is_empty());
+    }
+
+    #[test]
+    fn a_broken_record_refuses_the_push_and_is_named() {
+        let qr = r#"{"Identification":{"QRCodeIdentification":{"EvcoID":"DE-DCB-C12345678-X"}}}"#;
+        for record in ["{}", qr, r#"{"Identification":{}}"#] {
+            let fault = push(record).unwrap_err().to_json();
+            assert!(fault.contains("authenticationDataRecord[0].identification"), "{fault}");
+        }
+    }
+}

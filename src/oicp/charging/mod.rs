@@ -1,0 +1,39 @@
+//! The messages of charging: authorization, remote start and stop, reservation, notifications, charge detail
+//! records, authentication data. A message's received bytes travel on unchanged; what is typed here is only a
+//! view of them, for decisions. Personal data (card UIDs, contracts, PINs) shows in no `Debug` output.
+
+pub mod answer;
+pub mod authentication_data;
+pub mod authorize;
+mod body;
+pub mod cdr;
+pub mod cdr_check;
+pub mod cdr_query;
+pub mod identification;
+pub mod medium;
+pub mod notification;
+pub mod remote;
+pub mod rewrite;
+mod schema;
+pub mod session_id;
+
+pub use answer::{
+    AnswerError, AuthorizationStart, AuthorizationStatus, AuthorizationStop, read_acknowledgement,
+};
+pub use authentication_data::PushAuthenticationData;
+pub use authorize::{AuthorizeStart, AuthorizeStop};
+pub use cdr::ChargeDetailRecord;
+pub use cdr_check::{CdrFinding, calibration_findings, cdr_findings};
+pub use cdr_query::GetChargeDetailRecords;
+pub use identification::Identification;
+pub use medium::{HashedPin, MediumKey, Pin, Uid};
+pub use notification::{ChargingNotification, NotificationKind};
+pub use remote::{
+    AuthorizeRemoteReservationStart, AuthorizeRemoteReservationStop, AuthorizeRemoteStart,
+    AuthorizeRemoteStop,
+};
+pub use rewrite::{FieldValue, with_fields, with_upper_case_uid};
+pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};
+
+#[cfg(test)]
+mod fixture_tests;

@@ -1,0 +1,211 @@
+//! Changes single values of a received message and leaves every other byte as it was: unknown fields, the
+//! spelling of numbers, order and white space.
+
+use crate::oicp::json::{self, JsonError, Node};
+use crate::oicp::json_write::Writer;
+use crate::oicp::reading::Reading;
+
+use super::identification::OPTIONS;
+use super::medium::Uid;
+
+/// A value to be put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldValue<'v> {
+    /// A text, quoted here.
+    Text(&'v str),
+    /// `null`.
+    Null,
+    /// JSON text, copied as it is: the caller answers for its being JSON.
+    Json(&'v str),
+}
+
+impl<'v> From<Option<&'v str>> for FieldValue<'v> {
+    fn from(text: Option<&'v str>) -> FieldValue<'v> {
+        text.map_or(FieldValue::Null, FieldValue::Text)
+    }
+}
+
+/// Why a message cannot be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    /// Not JSON.
+    #[error("the message is not JSON: {0}")]
+    Json(#[from] JsonError),
+    /// Not an object.
+    #[error("the message is a {0}, not an object")]
+    NotAnObject(&'static str),
+}
+
+/// The message with its top-level `fields` set: a member of that name gets the new value in its place, also
+/// one in another case, which then is renamed; what is not there is put in front. Give each name once.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec<u8>, RewriteError> {
+    let root = json::parse(body, Reading::Tolerant)?;
+    if !root.is_object() {
+        return Err(RewriteError::NotAnObject(root.kind()));
+    }
+    let mut changes: Vec<Change> = Vec::new();
+    let mut added = String::new();
+    for (name, value) in fields {
+        let value = written(*value);
+        let named = |exact: bool| {
+            move |(key, _): &&(std::borrow::Cow<'_, str>, Node<'_>)| {
+                if exact { key == name } else { key != name && key.eq_ignore_ascii_case(name) }
+            }
+        };
+        let exact = root.members().iter().find(named(true)).map(|(_, node)| node);
+        let others: Vec<_> = root.members().iter().filter(named(false)).map(|(_, node)| node).collect();
+        if let Some(node) = exact {
+            changes.extend(Change::of(&root, node, value));
+            // A reader that ignores case must not find the old value.
+            changes.extend(others.iter().filter_map(|other| Change::of(&root, other, "null".to_owned())));
+        } else {
+            for other in others {
+                changes.extend(Change::of(&root, other, "null".to_owned()));
+            }
+            let mut member = Writer::new();
+            member.key(name).raw(&value);
+            added.push_str(&member.finish());
+            added.push(',');
+        }
+    }
+    if !added.is_empty() {
+        if root.members().is_empty() {
+            added.pop();
+        }
+        changes.push(Change { at: 1, until: 1, text: added });
+    }
+    Ok(applied(root.raw(), changes).into_bytes())
+}
+
+/// The message with the UID of its `Identification` in upper case, as the hub converts it before anybody
+/// sees it (GAPS B3); nothing else changes, not even the length. What holds no UID comes back as it is.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_upper_case_uid(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    let root = json::parse(body, Reading::Tolerant)?;
+    if !root.is_object() {
+        return Err(RewriteError::NotAnObject(root.kind()));
+    }
+    let identification = root.field_any_case(&["Identification"]);
+    let cards = identification.into_iter().flat_map(|node| {
+        OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])?.field_any_case(&["UID"]))
+    });
+    let changes = cards
+        .filter_map(|node| {
+            let uid = Uid::parse(node.as_str()?)?;
+            Change::of(&root, node, written(FieldValue::Text(uid.expose())))
+        })
+        .collect();
+    Ok(applied(root.raw(), changes).into_bytes())
+}
+
+/// Bytes `at..until` of the root's text become `text`.
+struct Change {
+    at: usize,
+    until: usize,
+    text: String,
+}
+
+impl Change {
+    /// Replaces a value; `None` if it does not lie in the root's text.
+    fn of(root: &Node<'_>, node: &Node<'_>, text: String) -> Option<Change> {
+        let (whole, part) = (root.raw(), node.raw());
+        // Both are slices of one text, so the difference of their addresses is the place.
+        let at = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        let until = at.checked_add(part.len())?;
+        (whole.get(at..until) == Some(part)).then_some(Change { at, until, text })
+    }
+}
+
+fn applied(whole: &str, mut changes: Vec<Change>) -> String {
+    changes.sort_by_key(|change| change.at);
+    let more: usize = changes.iter().map(|change| change.text.len()).sum();
+    let mut text = String::with_capacity(whole.len() + more);
+    let mut copied = 0;
+    for change in changes {
+        if change.at < copied {
+            continue;
+        }
+        text.push_str(whole.get(copied..change.at).unwrap_or_default());
+        text.push_str(&change.text);
+        copied = change.until;
+    }
+    text.push_str(whole.get(copied..).unwrap_or_default());
+    text
+}
+
+fn written(value: FieldValue<'_>) -> String {
+    let mut writer = Writer::new();
+    match value {
+        FieldValue::Text(text) => writer.string(text),
+        FieldValue::Null => writer.null(),
+        FieldValue::Json(json) => writer.raw(json),
+    };
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(body: &str, fields: &[(&str, FieldValue<'_>)]) -> String {
+        String::from_utf8(with_fields(body.as_bytes(), fields).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn only_the_named_values_change() {
+        let body = "{ \"b\" : 22.0,\r\n \"SessionID\":null , \"x\":{\"SessionID\":1e2}, \"\\u0061\":[ ]}";
+        let session = ("SessionID", FieldValue::Text("s\"1"));
+        assert_eq!(
+            set(body, &[session, ("CPOPartnerSessionID", FieldValue::Null)]),
+            "{\"CPOPartnerSessionID\":null, \"b\" : 22.0,\r\n \"SessionID\":\"s\\\"1\" , \"x\":{\"SessionID\":1e2}, \"\\u0061\":[ ]}"
+        );
+        assert_eq!(set(body, &[("a", FieldValue::Json("[1.50]"))]), body.replace("[ ]", "[1.50]"));
+        assert_eq!(set(body, &[]), body);
+    }
+
+    #[test]
+    fn empty_objects_and_other_spellings() {
+        assert_eq!(
+            set("{}", &[("a", FieldValue::Text("1")), ("b", FieldValue::Null)]),
+            r#"{"a":"1","b":null}"#
+        );
+        assert_eq!(set(" { } ", &[("a", FieldValue::Null)]), r#"{"a":null }"#);
+        assert_eq!(
+            set(r#"{"sessionid":"old"}"#, &[("SessionID", FieldValue::Text("new"))]),
+            r#"{"SessionID":"new","sessionid":null}"#
+        );
+        assert_eq!(
+            set(r#"{"sessionid":"old","SessionID":"x"}"#, &[("SessionID", FieldValue::Text("new"))]),
+            r#"{"sessionid":null,"SessionID":"new"}"#
+        );
+        assert!(matches!(with_fields(b"[]", &[]), Err(RewriteError::NotAnObject("list"))));
+        assert!(matches!(with_fields(b"{", &[]), Err(RewriteError::Json(_))));
+    }
+
+    #[test]
+    fn a_uid_becomes_upper_case_in_place() {
+        let body =
+            r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID": "04a2b3c4"},"x":"04a2b3c4"}}"#;
+        let upper = String::from_utf8(with_upper_case_uid(body.as_bytes()).unwrap()).unwrap();
+        assert_eq!(upper, body.replacen("04a2b3c4", "04A2B3C4", 1));
+        let other = br#"{"Identification":{"RemoteIdentification":{"EvcoID":"de-8eo-c12345678"}}}"#;
+        assert_eq!(with_upper_case_uid(other).unwrap(), other);
+    }
+
+    #[test]
+    fn any_object_stays_json_and_has_the_fields() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let fields = [("SessionID", FieldValue::Text("s")), ("a", FieldValue::Null)];
+            if let Ok(changed) = with_fields(bytes, &fields) {
+                let node = json::parse(&changed, Reading::Strict).expect("still JSON");
+                assert_eq!(node.field("SessionID").and_then(Node::as_str), Some("s"));
+                assert_eq!(with_fields(&changed, &fields).expect("an object"), changed);
+            }
+        });
+    }
+}
