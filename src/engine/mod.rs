@@ -2,6 +2,7 @@
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
 mod agreements;
+mod backends;
 mod clock;
 mod gathered;
 mod handle;
@@ -14,7 +15,9 @@ mod tell;
 mod view;
 
 pub use crate::roaming::AgreementRefusal;
+pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
+pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,

@@ -174,6 +174,12 @@ impl Roaming {
         self.agreements.policy.decide(partner, service, agreed)
     }
 
+    /// The other sides of all agreements.
+    pub(super) fn agreement_partners(&self) -> BTreeSet<PartyId> {
+        let both = self.agreements.kept.values().map(|kept| [&kept.terms.offerer, &kept.terms.accepter]);
+        both.flatten().filter(|party| !self.parties.contains_key(*party)).cloned().collect()
+    }
+
     /// The parties of this node.
     pub fn parties(&self) -> impl Iterator<Item = &PartyId> {
         self.parties.keys()

@@ -90,6 +90,7 @@ impl Roaming {
         let held = speakers.filter(|speaker| speaker.peer_id() == from.as_bytes()).collect();
         self.introductions.nodes.insert(from.clone(), held);
         self.tell_agreements_to(from, now);
+        self.settle_soon(now);
     }
 
     /// The parties that a connected node speaks for now.
@@ -102,5 +103,26 @@ impl Roaming {
     /// Connected nodes that introduced themselves.
     pub(super) fn introduced_nodes(&self) -> Vec<NodeId> {
         self.introductions.nodes.keys().cloned().collect()
+    }
+
+    /// Who speaks with a delegation, as a connected node has shown.
+    pub(super) fn introduced_speaker(&self, delegation: &Digest) -> Option<Arc<Speaker>> {
+        let speakers = self.introductions.nodes.values().flatten();
+        speakers.into_iter().find(|speaker| speaker.delegation_hash() == delegation).cloned()
+    }
+
+    /// The parties that connected nodes speak for.
+    pub(super) fn introduced_parties(&self) -> BTreeSet<PartyId> {
+        self.introductions.nodes.values().flatten().map(|speaker| speaker.party().clone()).collect()
+    }
+
+    /// Whether a party speaks for another id too: that of one that it bundles.
+    pub(super) fn speaks_for_id(&self, party: &PartyId, other: &PartyId, now: Now) -> bool {
+        let own = self.parties.get(party).map(|ours| &ours.speaker);
+        let mut speakers = self.introductions.nodes.values().flatten().chain(own);
+        let names = |speaker: &&Arc<Speaker>| {
+            *speaker.party() == *party && speaker.may_at(now.unix_s()).is_ok() && speaker.names(&other.id)
+        };
+        party.role == other.role && speakers.any(|speaker| names(&speaker))
     }
 }
