@@ -5,6 +5,7 @@ pub(super) mod delegate;
 mod fingerprint;
 mod grant;
 mod install;
+mod node_key;
 mod pin;
 mod pins;
 mod renew;
