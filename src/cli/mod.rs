@@ -1,5 +1,25 @@
 //! The command line: part of the binary, sees only the public API.
 
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! print {
+    ($($text:tt)+) => { crate::cli::text::say(format_args!($($text)+)) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! println {
+    ($($text:tt)+) => { crate::cli::text::say(format_args!("{}\n", format_args!($($text)+))) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! eprint {
+    ($($text:tt)+) => { crate::cli::text::complain(format_args!($($text)+)) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! eprintln {
+    ($($text:tt)+) => { crate::cli::text::complain(format_args!("{}\n", format_args!($($text)+))) };
+}
+
 mod addresses;
 mod ask;
 mod demo;

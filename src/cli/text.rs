@@ -20,6 +20,18 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Writes to the standard output in the middle of work that goes on whatever becomes of the text.
+pub(super) fn say(text: std::fmt::Arguments<'_>) {
+    if let Err(error) = print(&text.to_string()) {
+        complain(format_args!("chargemesh: the standard output cannot be written: {error}\n"));
+    }
+}
+
+/// Writes to the error output. If that is gone too, there is nobody to tell.
+pub(super) fn complain(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_all(text.to_string().as_bytes());
+}
+
 /// A count with a comma before every three digits: `18,427`.
 pub(super) fn count(number: usize) -> String {
     let digits = number.to_string();

@@ -64,7 +64,7 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
 
         let (code, told) =
             agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "authorization,Cdr", "--days", "30"]);
-        assert_eq!(code, Some(0), "{told}");
+        assert!(code == Some(0) && !told.contains("Nobody here knows"), "{told}");
         let id = told.split(':').next().unwrap().to_owned();
         until(&emp, "an offer", in_state("offered")).await;
         let (code, told) = agreement(&emp, &["list"]);
@@ -75,6 +75,8 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
 
         let (code, told) = agreement(&emp, &["accept", &id[..8]]);
         assert_eq!(code, Some(0), "{told}");
+        let (code, told) = agreement(&emp, &["accept", &id[..8]]);
+        assert!(code == Some(0) && told.contains("accepted already, on "), "{told}");
         until(&cpo, "the acceptance", in_state("agreed")).await;
         for (node, partner) in [(&cpo, "EMP:DEEMP"), (&emp, "CPO:CHABC")] {
             assert_eq!(decision(node, partner, "Cdr").await, allowed());
@@ -91,7 +93,11 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         let emp = world.start(&emp_plan).await;
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, allowed());
         let (code, told) = agreement(&emp, &["end", &id]);
-        assert_eq!(code, Some(0), "{told}");
+        assert!(code == Some(0) && !told.contains("already"), "{told}");
+        let (code, told) = agreement(&emp, &["end", &id]);
+        assert!(code == Some(0) && told.contains("ended already") && told.contains("by EMP:DEEMP"), "{told}");
+        let (code, told) = agreement(&emp, &["accept", &id]);
+        assert!(code == Some(1) && told.contains("was ended on"), "{told}");
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, no_contract(), "at once");
         let cpo = world.start(&cpo_plan).await;
         until(&cpo, "the end", in_state("ended")).await;
@@ -100,6 +106,10 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         assert!(told.contains("ended by EMP:DEEMP"), "{told}");
         let (code, told) = agreement(&cpo, &["end", "ffffffff"]);
         assert!(code == Some(1) && told.contains("begins like this"), "{told}");
+        let (code, told) = agreement(&cpo, &["offer", "emp:xy-123", "--services", "Cdr"]);
+        assert!(code == Some(0) && told.contains("Nobody here knows EMP:XY123 yet"), "{told}");
+        let (code, told) = agreement(&cpo, &["offer", "cpo:ch*abc", "--services", "Cdr"]);
+        assert!(code == Some(1) && told.contains("CPO:CHABC is a party of this node"), "{told}");
         let (code, _) = agreement(&cpo, &["offer", "DE-EMP", "--services", "Cdr"]);
         assert_eq!(code, Some(1), "a party without its role");
         let (code, _) = agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "Parking"]);
