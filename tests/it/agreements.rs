@@ -9,6 +9,7 @@ use chargemesh::identity::PartyId;
 use chargemesh::node::Node;
 use chargemesh::roaming::{Policy, Rule, Whom};
 
+use crate::cli::{call, told as told_by, wait_for};
 use crate::support::{Plan, World, post, runtime, unix_s, until};
 
 /// Calls the binary against a node, whose tasks have threads of their own.
@@ -64,7 +65,7 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
 
         let (code, told) =
             agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "authorization,Cdr", "--days", "30"]);
-        assert!(code == Some(0) && !told.contains("Nobody here knows"), "{told}");
+        assert_eq!(code, Some(0), "{told}");
         let id = told.split(':').next().unwrap().to_owned();
         until(&emp, "an offer", in_state("offered")).await;
         let (code, told) = agreement(&emp, &["list"]);
@@ -106,6 +107,13 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         assert!(told.contains("ended by EMP:DEEMP"), "{told}");
         let (code, told) = agreement(&cpo, &["end", "ffffffff"]);
         assert!(code == Some(1) && told.contains("begins like this"), "{told}");
+        let url = format!("http://{}", cpo.facade_address().unwrap());
+        wait_for("that the partner is known", || {
+            let said = told_by(&call(dir.path(), &["trust", "show", "--node", &url]));
+            said.contains("EMP:DEEMP").then_some(())
+        });
+        let (code, told) = agreement(&cpo, &["offer", "EMP:DEEMP", "--services", "Cdr"]);
+        assert!(code == Some(0) && !told.contains("Nobody here knows"), "{told}");
         let (code, told) = agreement(&cpo, &["offer", "emp:xy-123", "--services", "Cdr"]);
         assert!(code == Some(0) && told.contains("Nobody here knows EMP:XY123 yet"), "{told}");
         let (code, told) = agreement(&cpo, &["offer", "cpo:ch*abc", "--services", "Cdr"]);

@@ -63,6 +63,10 @@ fn exchange(dir: &Path) {
                 client.push_evse_data("DE*GEF", push_data("insert", "DE*GEF", &[evse])).await.unwrap();
             assert!(pushed.result, "{pushed:?}");
         }
+        // Further ids stand in EvseIDs, not in the place of the party's own.
+        let pushed =
+            client.push_evse_data("DE*XYZ", push_data("insert", "DE*XYZ", &["DE*XYZ*E2"])).await.unwrap();
+        assert!(!pushed.result && pushed.status.code == "017", "{pushed:?}");
         let status = push_status("fullLoad", "DE*GEF", &[("DE*GEF*E1", "Occupied")]);
         assert!(client.push_evse_status("DE*GEF", status).await.unwrap().result);
     });
