@@ -210,7 +210,7 @@ fn trust_lines(root: &Node<'_>, out: &mut Lines) {
     }
     if let Some(list) = root.field("trust_list") {
         let until = left(now_s, number(list, "until_unix_s"));
-        out.line(&format!("  trust list {}: {until}", number(list, "seq")));
+        out.line(&format!("  the trust list, version {}, {until}", number(list, "seq")));
     }
     if !flag(root, "signs") {
         out.line(
