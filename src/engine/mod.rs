@@ -5,6 +5,7 @@ mod agreements;
 mod clock;
 mod gathered;
 mod handle;
+mod partners;
 mod run;
 mod serve;
 mod spawner;
@@ -18,7 +19,7 @@ pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
+    PartnerView, PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

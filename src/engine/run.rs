@@ -12,6 +12,7 @@ use super::agreements::{AgreementReply, permissions};
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::partners::{self, PartnerNodes};
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
@@ -76,6 +77,7 @@ pub(crate) struct Runner {
     commits: FuturesUnordered<DirectoryCommit>,
     /// What the directory is told with the next commit.
     gathered: Gathered,
+    partner_nodes: PartnerNodes,
     next_id: u64,
 }
 
@@ -99,6 +101,7 @@ impl Runner {
             credits: Vec::new(),
             commits: FuturesUnordered::new(),
             gathered: Gathered::default(),
+            partner_nodes: PartnerNodes::default(),
             next_id: 0,
         }
     }
@@ -165,6 +168,7 @@ impl Runner {
             effects.append(self.parts.core.handle(input, now));
         }
         self.credits.clear();
+        self.partner_nodes.tell(&self.parts.mesh);
         let Effects { ledger, directory, actions } = effects;
         let applied = self.applied(&directory);
         let promises = !ledger.is_empty();
@@ -315,10 +319,10 @@ impl Runner {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
             MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::CardFound { key, value } => inputs.push(Input::CardFound { key, bytes: value }),
+            MeshEvent::CardNotFound { key } => inputs.push(Input::CardNotFound { key }),
             MeshEvent::PeerUp { answers: false, .. }
             | MeshEvent::PeerSubscribed { .. }
-            | MeshEvent::CardFound { .. }
-            | MeshEvent::CardNotFound { .. }
             | MeshEvent::Listening { .. } => {}
         }
     }
@@ -389,6 +393,9 @@ impl Runner {
                     let _gone = reply.send(Ok(done));
                 }
             }
+            Action::FindCard { key } => partners::find_card(mesh, key),
+            Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
+            Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
             Action::Report(report) => tell(&report),
         }
     }

@@ -126,7 +126,7 @@ impl Kept {
         self.accepted_unix_s.is_none() && !self.is_over(now)
     }
 
-    fn is_live(&self, now: Now) -> bool {
+    pub(super) fn is_live(&self, now: Now) -> bool {
         self.accepted_unix_s.is_some() && !self.is_over(now) && self.terms.is_valid_at(now.unix_s())
     }
 }

@@ -6,7 +6,7 @@ use super::OurParty;
 use super::agreements::AgreementAct;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{NodeId, Topic};
+use crate::protocol::{Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,18 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+    },
+    /// A card that was looked for; whether it holds is for the core to say.
+    CardFound {
+        /// Its key.
+        key: Digest,
+        /// The card.
+        bytes: Bytes,
+    },
+    /// Nobody has such a card.
+    CardNotFound {
+        /// The key.
+        key: Digest,
     },
     /// Time passed.
     Tick,

@@ -7,6 +7,7 @@ mod claims;
 mod gossip;
 mod liars;
 mod links;
+mod partners;
 mod people;
 mod publish;
 mod random;
@@ -76,6 +77,11 @@ struct Node {
     reports: Vec<Report>,
     syncs_served: u64,
     published: Vec<(Topic, Bytes)>,
+    /// The nodes whose connection the mesh keeps, each time that the core said so.
+    kept: Vec<Vec<usize>>,
+    addresses: Vec<(usize, String)>,
+    /// Cards that were looked for, and when.
+    looked: Vec<(Digest, u64)>,
 }
 
 struct World {
@@ -87,6 +93,8 @@ struct World {
     /// Gossip that is lost, in percent.
     loss_percent: u64,
     calls: u64,
+    /// What Kademlia holds.
+    cards: BTreeMap<Digest, Bytes>,
 }
 
 impl World {
@@ -99,6 +107,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             loss_percent: 0,
             calls: 0,
+            cards: BTreeMap::new(),
         }
     }
 
@@ -326,6 +335,17 @@ impl World {
             }
             Action::Reloaded { call, outcome } => drop(node.reloads.insert(call, outcome)),
             Action::AgreementDone { call, done } => drop(node.agreed.insert(call, done)),
+            Action::FindCard { key } => {
+                node.looked.push((key, self.now_ms));
+                let input = match self.cards.get(&key).cloned() {
+                    Some(bytes) => Input::CardFound { key, bytes },
+                    None => Input::CardNotFound { key },
+                };
+                let after_ms = self.latency();
+                self.deliver(index, None, after_ms, Event::Input(input));
+            }
+            Action::KnowAddress { node: of, address } => node.addresses.push((number(&of), address)),
+            Action::KeepPartners(nodes) => node.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
         }
     }
