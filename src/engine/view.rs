@@ -2,8 +2,8 @@
 
 use super::agreements::agreement_view;
 use super::handle::{
-    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView, TrustListView,
-    TrustSummary,
+    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
+    TrustListView, TrustSummary,
 };
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;

@@ -133,10 +133,9 @@ impl Actor {
 
     fn dial_candidates(&mut self) {
         let now = Instant::now();
-        let candidates =
-            self.book.candidates(now, |peer| {
-                self.peers.contains_key(peer) || self.bootstrap.contains(peer) || self.partners.contains(peer)
-            });
+        let candidates = self.book.candidates(now, |peer| {
+            self.peers.contains_key(peer) || self.bootstrap.contains(peer) || self.partners.contains(peer)
+        });
         let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();
         let rng = &mut self.rng;
         for peer in crowd::choose(candidates, DIALS_PER_REVIEW_MAX, || rng.next_u32() as usize) {

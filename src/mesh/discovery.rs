@@ -264,7 +264,9 @@ impl Actor {
                     self.end_find(id);
                 }
             }
-            kad::Event::OutboundQueryProgressed { result: QueryResult::GetClosestPeers(Ok(found)), .. } => {
+            kad::Event::OutboundQueryProgressed {
+                result: QueryResult::GetClosestPeers(Ok(found)), ..
+            } => {
                 self.found_nodes(found.peers);
             }
             kad::Event::OutboundQueryProgressed { result: QueryResult::PutRecord(Ok(_)), .. } => {

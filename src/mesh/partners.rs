@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use libp2p::kad::PeerInfo;
 use libp2p::PeerId;
+use libp2p::kad::PeerInfo;
 use tokio::time::Instant;
 
 use super::actor::Actor;
@@ -40,7 +40,8 @@ impl Actor {
     pub(super) fn dial_partners(&mut self) {
         let now = Instant::now();
         let missing = |peer: &&PeerId| !self.peers.contains_key(*peer) && self.book.is_due(peer, now);
-        let due: Vec<PeerId> = self.partners.iter().filter(missing).take(DIALS_PER_TICK_MAX).copied().collect();
+        let due: Vec<PeerId> =
+            self.partners.iter().filter(missing).take(DIALS_PER_TICK_MAX).copied().collect();
         for peer in due {
             if self.book.addresses(&peer).is_empty() {
                 // Nobody reports that such a dial failed.

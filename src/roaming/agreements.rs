@@ -158,6 +158,7 @@ impl Roaming {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Roaming {
         self.agreements.policy = policy;
+        self.partners.policy_changed();
         self
     }
 

@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Roaming;
 use super::agreements::Kept;
 use super::effect::{Action, Effects, Report};
 use super::input::Now;
 use super::policy::Decision;
-use super::Roaming;
 use crate::identity::delegation::SLOT_MAX;
-use crate::identity::{
-    CardError, PartyCard, PartyId, Service, Speaker, TrustContext, VerifiedCard, kad_key,
-};
+use crate::identity::{CardError, PartyCard, PartyId, Service, Speaker, TrustContext, VerifiedCard, kad_key};
 use crate::protocol::{Digest, FeedId, Kind, NodeId};
 
 /// Nodes that are kept: as many as the mesh keeps, some for each of some hundred partners.
@@ -74,7 +72,7 @@ pub struct PartnerSummary {
 /// All partners.
 #[derive(Debug, Default)]
 pub(super) struct Partners {
-    /// Those that the policy names, which does not change.
+    /// Those that the policy names.
     named: Option<BTreeSet<PartyId>>,
     /// What each live agreement leads to. Bounded by the agreements.
     agreed: BTreeMap<Digest, Option<Agreed>>,
@@ -122,6 +120,13 @@ impl Partners {
         if !self.sought.is_empty() {
             self.check_at_ms = 0;
         }
+    }
+
+    /// Another policy names and denies others.
+    pub(super) fn policy_changed(&mut self) {
+        self.named = None;
+        self.agreed.clear();
+        self.check_at_ms = 0;
     }
 
     /// An agreement began or ended.
@@ -314,7 +319,9 @@ impl Roaming {
         } else {
             (&terms.accepter, &terms.offerer)
         };
-        let may = |service: &Service| self.agreements.policy.decide(partner, *service, || true) == Decision::Allowed;
+        let may = |service: &Service| {
+            self.agreements.policy.decide(partner, *service, || true) == Decision::Allowed
+        };
         let foreign = !self.parties.contains_key(partner) && partner.role != ours.role;
         let mut paid = terms.services.iter().filter(|service| !service.is_public());
         (foreign && paid.any(may)).then_some(partner)
@@ -373,7 +380,8 @@ impl Roaming {
     /// The partner and the place that a key stands for, if it is looked for now.
     fn looked_for(&self, key: &Digest) -> Option<(PartyId, u8)> {
         let network = self.speakers.network();
-        let looking = self.partners.sought.iter().filter_map(|(party, sought)| Some((party, sought.looking?.0)));
+        let looking =
+            self.partners.sought.iter().filter_map(|(party, sought)| Some((party, sought.looking?.0)));
         let mut fitting = looking.filter(|(party, slot)| kad_key(network, party, *slot) == *key);
         fitting.next().map(|(party, slot)| (party.clone(), slot))
     }

@@ -77,11 +77,7 @@ struct Node {
     reports: Vec<Report>,
     syncs_served: u64,
     published: Vec<(Topic, Bytes)>,
-    /// The nodes whose connection the mesh keeps, each time that the core said so.
-    kept: Vec<Vec<usize>>,
-    addresses: Vec<(usize, String)>,
-    /// Cards that were looked for, and when.
-    looked: Vec<(Digest, u64)>,
+    partners: partners::Told,
 }
 
 struct World {
@@ -93,7 +89,6 @@ struct World {
     /// Gossip that is lost, in percent.
     loss_percent: u64,
     calls: u64,
-    /// What Kademlia holds.
     cards: BTreeMap<Digest, Bytes>,
 }
 
@@ -335,17 +330,9 @@ impl World {
             }
             Action::Reloaded { call, outcome } => drop(node.reloads.insert(call, outcome)),
             Action::AgreementDone { call, done } => drop(node.agreed.insert(call, done)),
-            Action::FindCard { key } => {
-                node.looked.push((key, self.now_ms));
-                let input = match self.cards.get(&key).cloned() {
-                    Some(bytes) => Input::CardFound { key, bytes },
-                    None => Input::CardNotFound { key },
-                };
-                let after_ms = self.latency();
-                self.deliver(index, None, after_ms, Event::Input(input));
-            }
-            Action::KnowAddress { node: of, address } => node.addresses.push((number(&of), address)),
-            Action::KeepPartners(nodes) => node.kept.push(nodes.iter().map(number).collect()),
+            Action::FindCard { key } => self.find_card(index, key),
+            Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
+            Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
         }
     }
