@@ -14,7 +14,8 @@ use crate::support::{Plan, World, post, runtime, unix_s, until};
 /// A node that dials nobody of its own accord but its bootstrap nodes, and its partners.
 fn plan(name: &str, party: &str, dir: &Path, boot: &Node) -> Plan {
     let mut plan = Plan::new(name, Some(party), dir).bootstrap(boot.mesh_addresses());
-    plan.settings.mesh.peers_target = 1;
+    let mesh = &mut plan.settings.mesh;
+    (mesh.peers_target, mesh.connections_low, mesh.connections_high) = (1, 0, 1);
     plan
 }
 

@@ -469,16 +469,6 @@ impl World {
         let of = |kind| first.keys().filter(|(k, _)| *k == kind).count();
         assert_eq!((of(Kind::Data), of(Kind::Status)), (evses, statuses));
     }
-
-    fn blameless(&self) {
-        for (index, node) in self.nodes.iter().enumerate() {
-            assert_eq!(node.penalised, [], "penalised by {index}");
-            assert!(
-                node.verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Reject),
-                "rejected by {index}"
-            );
-        }
-    }
 }
 
 fn number(node: &NodeId) -> usize {
