@@ -11,10 +11,12 @@ use chargemesh::roaming::{Policy, Rule, Whom};
 
 use crate::support::{Plan, World, post, runtime, unix_s, until};
 
-/// A node that dials nobody of its own accord but its bootstrap nodes, and its partners.
+/// A node that dials nobody of its own accord but its bootstrap node, and its partners.
 fn plan(name: &str, party: &str, dir: &Path, boot: &Node) -> Plan {
     let mut plan = Plan::new(name, Some(party), dir).bootstrap(boot.mesh_addresses());
     let mesh = &mut plan.settings.mesh;
+    // Kademlia leads nobody to a client: nothing but its card says where it is.
+    mesh.kad_client = true;
     (mesh.peers_target, mesh.connections_low, mesh.connections_high) = (1, 0, 1);
     plan
 }
