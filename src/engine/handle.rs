@@ -247,6 +247,8 @@ pub struct NodeView {
     pub peers: Vec<PeerView>,
     /// Agreements and offers of our parties.
     pub agreements: Vec<AgreementView>,
+    /// Parties with which money changes hands, and whether they are connected.
+    pub partners: Vec<PartnerView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).
@@ -412,6 +414,19 @@ pub struct PeerView {
     pub rtt_ms: Option<f64>,
     /// Why the connection is kept.
     pub purpose: String,
+}
+
+/// One partner.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PartnerView {
+    /// `ROLE:ID`.
+    pub party: String,
+    /// Whether a node that speaks for it is connected.
+    pub connected: bool,
+    /// Peer ids (base58) of those nodes.
+    pub nodes: Vec<String>,
+    /// Since when it is looked for, in unix milliseconds; `None` if it is connected.
+    pub looked_for_since_unix_ms: Option<u64>,
 }
 
 /// One held push.

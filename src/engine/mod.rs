@@ -6,6 +6,7 @@ mod backends;
 mod clock;
 mod gathered;
 mod handle;
+mod partners;
 mod run;
 mod serve;
 mod spawner;
@@ -21,7 +22,7 @@ pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
+    PartnerView, PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

@@ -13,6 +13,7 @@ use super::backends::{BackendQuestion, Backends};
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::partners::{self, PartnerNodes};
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
@@ -83,6 +84,7 @@ pub(crate) struct Runner {
     charge_calls: BTreeMap<CallId, ChargeReply>,
     /// What found no room and comes back.
     returned: Vec<Input>,
+    partner_nodes: PartnerNodes,
     next_id: u64,
 }
 
@@ -110,6 +112,7 @@ impl Runner {
             gathered: Gathered::default(),
             charge_calls: BTreeMap::new(),
             returned: Vec::new(),
+            partner_nodes: PartnerNodes::default(),
             next_id: 0,
         }
     }
@@ -186,6 +189,7 @@ impl Runner {
             effects.append(self.parts.core.handle(input, now));
         }
         self.credits.clear();
+        self.partner_nodes.tell(&self.parts.mesh);
         let Effects { ledger, directory, actions } = effects;
         let applied = self.applied(&directory);
         let promises = !ledger.is_empty();
@@ -341,10 +345,10 @@ impl Runner {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
             MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::CardFound { key, value } => inputs.push(Input::CardFound { key, bytes: value }),
+            MeshEvent::CardNotFound { key } => inputs.push(Input::CardNotFound { key }),
             MeshEvent::PeerUp { answers: false, .. }
             | MeshEvent::PeerSubscribed { .. }
-            | MeshEvent::CardFound { .. }
-            | MeshEvent::CardNotFound { .. }
             | MeshEvent::Listening { .. } => {}
         }
     }
@@ -426,6 +430,9 @@ impl Runner {
                     let _gone = reply.send(Ok(done));
                 }
             }
+            Action::FindCard { key } => partners::find_card(mesh, key),
+            Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
+            Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
             Action::Report(report) => tell(&report),
         }
     }

@@ -46,6 +46,9 @@ pub(super) fn tell(report: &Report) {
         Report::AgreementNotBelieved { why } => {
             tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
         }
+        Report::PartnerCard { party, why } => {
+            tracing::warn!(%party, %why, "a card of a partner is of no use: it is looked for again");
+        }
         Report::Clock { state } => tell_clock(*state),
         Report::Session { session, operation, partner, phase } => tracing::info!(
             %session,

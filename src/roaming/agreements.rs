@@ -126,7 +126,7 @@ impl Kept {
         self.accepted_unix_s.is_none() && !self.is_over(now)
     }
 
-    fn is_live(&self, now: Now) -> bool {
+    pub(super) fn is_live(&self, now: Now) -> bool {
         self.accepted_unix_s.is_some() && !self.is_over(now) && self.terms.is_valid_at(now.unix_s())
     }
 }
@@ -158,6 +158,7 @@ impl Roaming {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Roaming {
         self.agreements.policy = policy;
+        self.partners.policy_changed();
         self
     }
 

@@ -62,6 +62,7 @@ impl Roaming {
         self.peers.remove(node);
         self.introductions.forget(node);
         self.agreements.forget(node);
+        self.partners.look_soon();
     }
 
     pub(super) fn gap_suspected(&mut self, node: &NodeId, now: Now) {

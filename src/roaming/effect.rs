@@ -7,6 +7,7 @@ use super::change::{DirectoryChange, LedgerChange};
 use super::charging::HttpAnswer;
 use super::clock_check::ClockState;
 use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
+use super::partners::PartnerCardError;
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
@@ -135,6 +136,20 @@ pub enum Action {
         /// The hash of its offer.
         done: Result<Digest, AgreementRefusal>,
     },
+    /// Look for a card in Kademlia; `CardFound` or `CardNotFound` should follow.
+    FindCard {
+        /// Its key.
+        key: Digest,
+    },
+    /// Note where a node may be dialled.
+    KnowAddress {
+        /// The node.
+        node: NodeId,
+        /// A multiaddress.
+        address: String,
+    },
+    /// Keep a connection to these nodes, and to no others for the same reason.
+    KeepPartners(Vec<NodeId>),
     /// Tell the operator of the node.
     Report(Report),
 }
@@ -252,6 +267,13 @@ pub enum Report {
         partner: Option<PartyId>,
         /// How far it has come.
         phase: SessionPhase,
+    },
+    /// A card was found of a partner, and it is of no use.
+    PartnerCard {
+        /// The partner.
+        party: PartyId,
+        /// Why.
+        why: PartnerCardError,
     },
     /// A message was refused.
     Refused {

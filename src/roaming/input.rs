@@ -7,7 +7,7 @@ use super::agreements::AgreementAct;
 use super::charging::{BackendAnswer, ChargeRequest, EvseSeen};
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{NodeId, Topic};
+use crate::protocol::{Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +177,18 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+    },
+    /// A card that was looked for; whether it holds is for the core to say.
+    CardFound {
+        /// Its key.
+        key: Digest,
+        /// The card.
+        bytes: Bytes,
+    },
+    /// Nobody has such a card.
+    CardNotFound {
+        /// The key.
+        key: Digest,
     },
     /// Time passed.
     Tick,

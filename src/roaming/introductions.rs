@@ -89,6 +89,7 @@ impl Roaming {
         let speakers = chains.iter().take(INTRODUCED_CHAINS_MAX).filter_map(verified);
         let held = speakers.filter(|speaker| speaker.peer_id() == from.as_bytes()).collect();
         self.introductions.nodes.insert(from.clone(), held);
+        self.partners.look_soon();
         self.tell_agreements_to(from, now);
         self.settle_soon(now);
     }
@@ -98,6 +99,13 @@ impl Roaming {
         let speakers = self.introductions.nodes.get(node).into_iter().flatten();
         let current = speakers.filter(|speaker| speaker.may_at(now.unix_s()).is_ok());
         current.map(|speaker| speaker.party().clone()).collect()
+    }
+
+    /// What connected nodes speak with now.
+    pub(super) fn introduced_speakers(&self, now: Now) -> impl Iterator<Item = (&NodeId, &Speaker)> {
+        let all = self.introductions.nodes.iter();
+        let all = all.flat_map(|(node, speakers)| speakers.iter().map(move |speaker| (node, &**speaker)));
+        all.filter(move |(_, speaker)| speaker.may_at(now.unix_s()).is_ok())
     }
 
     /// Connected nodes that introduced themselves.

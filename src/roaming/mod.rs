@@ -20,6 +20,7 @@ mod judge;
 mod notices;
 mod pace;
 mod papers;
+mod partners;
 mod policy;
 mod publish;
 mod records;
@@ -53,6 +54,7 @@ pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
 pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
 pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
@@ -70,6 +72,7 @@ use claims::Claims;
 use clock_check::ClockCheck;
 use introductions::Introductions;
 use pace::Pace;
+use partners::Partners;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -163,6 +166,7 @@ pub struct Roaming {
     agreements: Agreements,
     charging: Charging,
     introductions: Introductions,
+    partners: Partners,
     /// Of what was restored; told with the first tick.
     unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
@@ -236,6 +240,7 @@ impl Roaming {
             agreements: Agreements::default(),
             charging: Charging::default(),
             introductions: Introductions::default(),
+            partners: Partners::default(),
             unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
@@ -305,6 +310,8 @@ impl Roaming {
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
             Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
+            Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),
         }
         fx
@@ -324,6 +331,7 @@ impl Roaming {
             || self.agreements.is_telling(self.last_tick_ms)
             || self.charging.is_busy()
             || self.speakers.is_waiting()
+            || !self.parties.is_empty() && self.partners.is_due(self.last_tick_ms)
             || !self.all_in_sync;
         let (wait_ms, why) = if busy {
             (TICK_BUSY_MS, "something waits")
@@ -353,6 +361,7 @@ impl Roaming {
         self.tick_introductions(now, fx);
         self.tick_agreements(now, fx);
         self.tick_charging(now, fx);
+        self.tick_partners(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;

@@ -145,6 +145,8 @@ impl World {
             Action::Report(report @ (Report::Inconsistent { .. } | Report::Equivocation { .. })) => {
                 self.violate(node, &format!("{report:?}, and nobody lies"));
             }
+            // Nobody has partners in the model.
+            Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

@@ -43,7 +43,7 @@ impl Roaming {
             self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
             return true;
         }
-        let Some(node) = self.connected_node_of(&about.to, now) else { return false };
+        let Some(node) = self.nodes_of(&about.to, now).into_iter().next() else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
         about.again = Some((node.clone(), bytes.clone()));
         let timeout_ms = about.timeout_ms;
@@ -229,10 +229,5 @@ impl Roaming {
         if let About::Ask(operation) = ours.about {
             self.ask_unanswered(ours, operation, sent, now, fx);
         }
-    }
-
-    /// A connected node of a party.
-    fn connected_node_of(&self, party: &PartyId, now: Now) -> Option<NodeId> {
-        self.introduced_nodes().into_iter().find(|node| self.parties_of(node, now).contains(party))
     }
 }
