@@ -65,7 +65,8 @@ fn partners_answers_are_read_tolerantly() {
 
 #[test]
 fn garbage_is_an_error() {
-    let table: [(&[u8], fn(&AnswerError) -> bool); 7] = [
+    type Is = fn(&AnswerError) -> bool;
+    let table: [(&[u8], Is); 7] = [
         (b"<html>ok</html>", |error| matches!(error, AnswerError::Json(_))),
         (b"", |error| matches!(error, AnswerError::Json(_))),
         (b"\xff\xfe", |error| matches!(error, AnswerError::Json(_))),

@@ -72,7 +72,7 @@ fn what_a_record_needs() {
 
 #[test]
 fn signed_values_are_bounded() {
-    let many = vec![r#"{"SignedMeteringValue":"A","MeteringStatus":"Progress"}"#; SIGNED_VALUES_MAX + 1];
+    let many = [r#"{"SignedMeteringValue":"A","MeteringStatus":"Progress"}"#; SIGNED_VALUES_MAX + 1];
     let body =
         FULL.replace("\"SignedMeteringValues\":[", &format!("\"SignedMeteringValues\":[{},", many.join(",")));
     assert!(ChargeDetailRecord::parse(body.as_bytes(), Reading::Tolerant).is_err());
