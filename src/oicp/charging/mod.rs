@@ -32,7 +32,7 @@ pub use remote::{
     AuthorizeRemoteReservationStart, AuthorizeRemoteReservationStop, AuthorizeRemoteStart,
     AuthorizeRemoteStop,
 };
-pub use rewrite::{FieldValue, RewriteError, with_fields, with_upper_case_medium};
+pub use rewrite::{FieldValue, RewriteError, with_fields, with_upper_case_medium, with_upper_case_uid};
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};
 
 #[cfg(test)]
