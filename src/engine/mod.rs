@@ -15,6 +15,7 @@ mod store;
 mod tell;
 mod view;
 
+pub use crate::protocol::SessionOperation;
 pub use crate::roaming::AgreementRefusal;
 pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};

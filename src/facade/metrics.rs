@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::engine::NodeView;
+use crate::engine::{NodeView, SessionOperation};
+use crate::identity::Role;
 
 /// Upper bounds of the run time classes, in seconds: a status push takes milliseconds, a full load seconds.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
@@ -27,6 +28,29 @@ pub(super) enum Service {
     PullEvseStatus,
     PullEvseStatusById,
     PullEvseStatusByOperatorId,
+    AuthorizeStart,
+    AuthorizeStop,
+    AuthorizeRemoteStart,
+    AuthorizeRemoteStop,
+    ReservationStart,
+    ReservationStop,
+    ChargingNotification,
+}
+
+impl Service {
+    /// What it is about a session, and the role of the party that asks it; `None` for pushes and pulls.
+    pub(super) fn session_operation(self) -> Option<(SessionOperation, Role)> {
+        match self {
+            Service::AuthorizeStart => Some((SessionOperation::AuthorizeStart, Role::Cpo)),
+            Service::AuthorizeStop => Some((SessionOperation::AuthorizeStop, Role::Cpo)),
+            Service::AuthorizeRemoteStart => Some((SessionOperation::RemoteStart, Role::Emp)),
+            Service::AuthorizeRemoteStop => Some((SessionOperation::RemoteStop, Role::Emp)),
+            Service::ReservationStart => Some((SessionOperation::ReservationStart, Role::Emp)),
+            Service::ReservationStop => Some((SessionOperation::ReservationStop, Role::Emp)),
+            Service::ChargingNotification => Some((SessionOperation::Notification, Role::Cpo)),
+            _ => None,
+        }
+    }
 }
 
 impl EncodeLabelValue for Service {

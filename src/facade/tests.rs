@@ -111,6 +111,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::Charge { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()

@@ -329,7 +329,7 @@ impl Roaming {
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
             || self.agreements.is_telling(self.last_tick_ms)
-            || self.charging.is_busy()
+            || self.charging.is_busy(self.last_tick_ms)
             || self.speakers.is_waiting()
             || !self.parties.is_empty() && self.partners.is_due(self.last_tick_ms)
             || !self.all_in_sync;

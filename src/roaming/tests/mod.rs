@@ -3,6 +3,7 @@
 //! seed.
 
 mod agreements;
+mod charging;
 mod claims;
 mod gossip;
 mod liars;
@@ -78,6 +79,7 @@ struct Node {
     syncs_served: u64,
     published: Vec<(Topic, Bytes)>,
     partners: partners::Told,
+    charging: charging::Told,
 }
 
 struct World {
@@ -152,7 +154,8 @@ impl World {
         let ours = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
         let (snapshot, config) = (node.store.snapshot(), node.config.clone());
         let trust = node.trust.clone().unwrap();
-        node.core = Some(Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now));
+        let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
+        node.core = Some(node.charging.settings(core, &node.people));
     }
 
     /// Stops a node where it stands: what it committed stays, what was under way is lost.
@@ -304,7 +307,7 @@ impl World {
                     self.spread(index, Some(from), topic, &bytes);
                 }
             }
-            Action::Ask { to, request, bytes } => {
+            Action::Ask { to, request, bytes, .. } => {
                 let after_ms = self.latency();
                 self.send(index, &to, after_ms, Event::Ask { from: index, request, bytes });
             }
@@ -334,6 +337,7 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
+            Action::ReplyOicp { .. } | Action::CallBackend { .. } => node.charging.told(action),
         }
     }
 

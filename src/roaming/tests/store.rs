@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::identity::{Chain, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{
-    BUCKETS, Digest, FeedId, Have, Head, Kind, SignedHead, SyncChunk, SyncEntry, SyncFrame, SyncRequest,
-    SyncStart, bucket_of,
+    BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry, SyncFrame,
+    SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{DirectoryChange, HeldPush, LedgerChange, RecordChange};
 use crate::roaming::{Entry, RestoredFeed, Snapshot, Tree};
@@ -42,6 +42,7 @@ pub(super) struct Store {
     held: BTreeMap<u64, HeldPush>,
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) agreements: BTreeMap<Digest, Bytes>,
+    pub(super) sessions: BTreeMap<String, Bytes>,
     pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -147,6 +148,7 @@ impl Store {
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
+                LedgerChange::Session { session, record, .. } => drop(self.sessions.insert(session, record)),
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
@@ -196,6 +198,9 @@ impl Store {
             held: self.held.values().cloned().collect(),
             identity: self.identity.iter().map(|(_, bytes, at)| (bytes.clone(), *at)).collect(),
             agreements: self.agreements.values().cloned().collect(),
+            sessions: (self.sessions.iter())
+                .map(|(session, record)| SessionRecord::decode(session, record).expect("as it was encoded"))
+                .collect(),
         }
     }
 
