@@ -17,6 +17,7 @@ mod real_data;
 mod real_demo;
 mod rebuild;
 mod reload;
+mod rotation;
 mod support;
 mod trust_cli;
 mod trust_ops;

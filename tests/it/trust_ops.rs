@@ -9,7 +9,7 @@ use crate::support::{push_data, runtime, unix_s};
 use crate::trust_cli::{authority, install, issue, requested, said_as, words};
 
 /// An operator and a provider that an issuer vouches for.
-fn vouched_for(dir: &Path) {
+pub(crate) fn vouched_for(dir: &Path) {
     let signer = authority(dir, "registrar");
     let cpo = requested(dir, "cpo", "CPO:DE*GEF", &[]);
     requested(dir, "emp", "EMP:DE-DCB", &["--bootstrap", &said_as(&cpo, "reached at")]);
@@ -22,7 +22,7 @@ fn vouched_for(dir: &Path) {
 }
 
 /// Waits until `trust show` of every node has a line with all these parts.
-fn all_show(dir: &Path, nodes: &[&Running], parts: &[&str]) {
+pub(crate) fn all_show(dir: &Path, nodes: &[&Running], parts: &[&str]) {
     for node in nodes {
         wait_for(&format!("{parts:?} at {}", node.url()), || {
             let said = told(&call(dir, &["trust", "show", "--node", &node.url()]));
