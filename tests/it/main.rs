@@ -18,6 +18,7 @@ mod real_demo;
 mod rebuild;
 mod reload;
 mod rotation;
+mod slots;
 mod support;
 mod trust_cli;
 mod trust_ops;

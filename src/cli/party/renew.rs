@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use chargemesh::config::{Config, PartyConfig};
 use chargemesh::engine::SystemClock;
+use chargemesh::identity::delegation::SLOT_MAX;
 use chargemesh::identity::{Credential, Delegation, KeyPurpose, PublicKey, SecretKey, Unverified, hash_of};
 use chargemesh::node;
 
-use super::delegate::Validity;
+use super::delegate::{Validity, operations};
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX, replace};
 use crate::cli::keys;
 use crate::cli::text::{DAY_S, day};
@@ -25,6 +26,10 @@ pub(crate) struct Args {
     /// Make a new message key for each party too, the key that signs what the node says.
     #[arg(long)]
     new_message_key: bool,
+    /// Give the node another slot (0 to 7): with 0 it writes the party's feeds. Stop the node that had it
+    /// before, and start this one anew.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=i64::from(SLOT_MAX)))]
+    slot: Option<u8>,
     #[command(flatten)]
     validity: Validity,
 }
@@ -41,7 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for party in &config.parties {
         let message_key = if args.new_message_key { Some(keys::random_key()?) } else { None };
         let public = message_key.as_ref().map(SecretKey::public);
-        let new = renewed(party, &config.mesh.network, &org_key, public, &args.validity, now_unix_s)
+        let new = renewed(party, &config.mesh.network, &org_key, public, args, now_unix_s)
             .with_context(|| format!("the delegation of {} cannot be renewed", party.id))?;
         if let Some(key) = message_key {
             replace(&party.message_key, key.to_text(KeyPurpose::Message).as_bytes())?;
@@ -74,7 +79,7 @@ fn renewed(
     network: &str,
     org_key: &SecretKey,
     message_key: Option<PublicKey>,
-    validity: &Validity,
+    args: &Args,
     now_unix_s: u64,
 ) -> anyhow::Result<Renewed> {
     let credential = files::read(&party.credential, SIGNED_FILE_BYTES_MAX)?;
@@ -90,9 +95,13 @@ fn renewed(
         .and_then(|old| old.verify(&org_key.public()))
         .context("the old delegation was not signed by this org key, or does not hold")?
         .into_content();
+    let slot = args.slot.unwrap_or(old.slot);
+    let operations = if slot == old.slot { old.operations } else { operations(old.party.role, slot) };
     let new = Delegation {
+        slot,
+        operations,
         not_before_unix_s: now_unix_s,
-        expires_unix_s: validity.end(&terms, now_unix_s),
+        expires_unix_s: args.validity.end(&terms, now_unix_s),
         epoch: now_unix_s.max(old.epoch + 1),
         message_key: message_key.unwrap_or(old.message_key),
         ..old
