@@ -17,6 +17,7 @@ mod real_data;
 mod real_demo;
 mod rebuild;
 mod reload;
+mod replay;
 mod rotation;
 mod slots;
 mod support;
