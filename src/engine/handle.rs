@@ -353,7 +353,7 @@ pub struct PartyView {
     pub sub_ids: Vec<String>,
     /// Rotations known of the party.
     pub rotations: u64,
-    /// `live`, `expired`, `revoked`, `frozen` or `one-attester`.
+    /// `live`, `replaced`, `expired`, `revoked`, `frozen` or `one-attester`.
     pub standing: &'static str,
 }
 

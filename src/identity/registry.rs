@@ -244,8 +244,11 @@ impl Registry {
                 (&tombstone.party, &tombstone.issuer, own.then_some(&tombstone.org_key))
             }
             Content::Rotation(rotation) => {
-                let own = self.is_committed(rotation);
-                (&rotation.party, &rotation.issuer, own.then_some(&rotation.old_key))
+                let author = match self.leads_to_pin(rotation, trust) {
+                    true => Some(&rotation.new_key),
+                    false => self.is_committed(rotation).then_some(&rotation.old_key),
+                };
+                (&rotation.party, &rotation.issuer, author)
             }
             Content::SubGrant(grant) => (&grant.holder, &grant.issuer, Some(&grant.org_key)),
             Content::StatusList(_) => return None,
@@ -271,7 +274,19 @@ impl Registry {
             return Some(*issuer);
         }
         let pin = trust.pin(party)?;
-        author.filter(|key| self.follows(party, &pin.org_key, key)).map(|key| *key.as_bytes())
+        let author = author?;
+        if self.follows(party, &pin.org_key, author) {
+            return Some(*author.as_bytes());
+        }
+        // The keys before the pinned one: what was signed under them can be proved, and is believed no more for
+        // that. They share the room of the pinned key, which alone says that it follows them.
+        self.follows(party, author, &pin.org_key).then(|| *pin.org_key.as_bytes())
+    }
+
+    /// Whether the pinned key, or one that it follows, consents to be the new one: its own word.
+    fn leads_to_pin(&self, rotation: &Rotation, trust: &TrustList) -> bool {
+        let pin = trust.pin(&rotation.party);
+        pin.is_some_and(|pin| self.follows(&rotation.party, &rotation.new_key, &pin.org_key))
     }
 
     /// Whether the first credential that was held here with the old key commits to the new one. Who stole a

@@ -219,7 +219,7 @@ impl Roaming {
     }
 
     fn is_behind(&self, feed_id: &FeedId, mark: &HeadMark) -> bool {
-        if !self.replicate_all && !self.parties.contains_key(&feed_id.party) {
+        if !self.holds(&feed_id.party) {
             return false;
         }
         let newest = self.feeds.get(feed_id).and_then(|feed| feed.newest.as_ref());

@@ -202,10 +202,10 @@ impl Roaming {
         let feed_id = known.head.feed.clone();
         // The writer is bound to the changes even where we do not need them: what is passed on is right.
         let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
-        if self.parties.contains_key(&feed_id.party) {
+        if self.writes(&feed_id.party) {
             return Ok(self.own_head(known, speaker, from, now, fx)?);
         }
-        if !self.replicate_all
+        if !self.holds(&feed_id.party)
             || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max
         {
             return Err(Refusal::NotHeld.into());
@@ -266,6 +266,12 @@ impl Roaming {
         speaker
             .may_do(records::operation(head.feed.kind))
             .map_err(|error| Refusal::Scope(error.to_string()))?;
+        if !speaker.is_writer() {
+            let (party, slot) = (speaker.party(), speaker.slot());
+            return Err(Refusal::Scope(format!(
+                "slot {slot} of {party} signs a head, and slot 0 writes its feeds"
+            )));
+        }
         let valid_then = speaker.may_at(head.created_unix_ms / 1_000).is_ok();
         if !valid_then || head.created_unix_ms > now.unix_ms + FUTURE_MS_MAX {
             return Err(Refusal::Time);

@@ -430,6 +430,16 @@ impl Roaming {
         fx.directory.push(DirectoryChange::Dropped { feed: feed_id.clone() });
     }
 
+    /// Whether this node writes a party's feeds: of a party's nodes that is the one with slot 0.
+    fn writes(&self, party: &PartyId) -> bool {
+        self.parties.get(party).is_some_and(|ours| ours.speaker.is_writer())
+    }
+
+    /// Whether this node keeps a party's feeds.
+    fn holds(&self, party: &PartyId) -> bool {
+        self.replicate_all || self.parties.contains_key(party)
+    }
+
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id

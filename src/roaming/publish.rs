@@ -17,7 +17,7 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::push::{ActionType, PushEvseData, PushEvseStatus};
 use crate::oicp::record::Summary;
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::protocol::{Announcement, FeedId, Kind, SignedHead, Topic};
+use crate::protocol::{Announcement, FeedId, Kind, NodeId, SignedHead, Topic};
 
 /// Pushes that may wait while the node asks peers for its own feeds.
 const WAITING_PUSHES_MAX: usize = 64;
@@ -93,7 +93,8 @@ impl Roaming {
             let feed = self.feeds.get(&FeedId::public(party.clone(), *kind));
             feed.is_some_and(|feed| feed.applying || taking_back && !feed.in_sync())
         };
-        !self.ready || Kind::ALL.iter().any(busy)
+        // A node that does not write says so at once.
+        self.writes(party) && (!self.ready || Kind::ALL.iter().any(busy))
     }
 
     pub(super) fn wait_push(&mut self, input: Input, call: CallId, fx: &mut Effects) {
@@ -116,6 +117,7 @@ impl Roaming {
         if !self.parties.contains_key(party) {
             return Err(StatusCode::from(Code::PartnerNotFound));
         }
+        self.refuse_unless_writer(party, push.kind)?;
         self.refuse_unless_signing()?;
         check_ids(&self.parties, party, &push)?;
         let feed_id = FeedId::public(party.clone(), push.kind);
@@ -133,6 +135,21 @@ impl Roaming {
             self.publish(&FeedId::public(party.clone(), Kind::Status), vanished, Some(&label), now, fx);
         }
         Ok(())
+    }
+
+    /// A party may have several nodes, and one of them writes its feeds.
+    fn refuse_unless_writer(&self, party: &PartyId, kind: Kind) -> Result<(), Refused> {
+        let slot = match self.parties.get(party) {
+            Some(ours) if !ours.speaker.is_writer() => ours.speaker.slot(),
+            _ => return Ok(()),
+        };
+        let feed = self.feeds.get(&FeedId::public(party.clone(), kind));
+        let writer = feed.and_then(|feed| NodeId::from_bytes(feed.speaker.as_ref()?.peer_id()));
+        let known = writer.map(|node| format!(" ({node})")).unwrap_or_default();
+        let text = format!(
+            "this node has slot {slot} of {party} and writes no feed: push to the party's node with slot 0{known}"
+        );
+        Err(StatusCode::with_info(Code::DataTransactionError, &text))
     }
 
     /// What a push changes, or why it is refused as a whole. Records that stay equal are no change.

@@ -18,6 +18,9 @@ const COMPARE_MS: u64 = 60_000;
 /// Bytes of one answer with objects: it has to fit one frame of an exchange stream.
 const OBJECT_BYTES_PER_ANSWER_MAX: usize = 768 * 1024;
 
+/// How often what was not vouched for is tried again at a start: each time one rotation further back.
+const ROUNDS_MAX: usize = 8;
+
 /// How long a starting node waits for the registry of its first peers before it takes heads, in milliseconds.
 const HEARD_MS_MAX: u64 = 5_000;
 
@@ -154,11 +157,7 @@ impl Roaming {
 
     /// The registry as storage remembers it, and the credentials of our own parties.
     pub(super) fn reload_registry(&mut self, objects: Vec<(Bytes, u64)>, now: Now) {
-        for (bytes, received_unix_s) in objects {
-            let then = Now { unix_ms: received_unix_s * 1_000, ..now };
-            // What nobody trusted here vouches for any more is not held any more.
-            let _untrusted = self.speakers.learn(&bytes, then);
-        }
+        self.hold_again(objects, now);
         let mut fx = Effects::default();
         let own: Vec<Bytes> =
             self.parties.values().map(|ours| Bytes::from(ours.chain.credential.clone())).collect();
@@ -175,6 +174,22 @@ impl Roaming {
         // What would be told is seen in the view; a start is no news.
         self.judge_own(now, &mut fx);
         self.pending_ledger = fx.ledger;
+    }
+
+    /// Objects with the time when each was first held. What nobody trusted here vouches for any more is not held
+    /// any more; some count only with another that came later, as what was signed before a rotation to the key
+    /// that is pinned now.
+    fn hold_again(&mut self, mut objects: Vec<(Bytes, u64)>, now: Now) {
+        for _ in 0..ROUNDS_MAX {
+            let before = objects.len();
+            objects.retain(|(bytes, received_unix_s)| {
+                let then = Now { unix_ms: received_unix_s * 1_000, ..now };
+                matches!(self.speakers.learn(bytes, then), Err(RegistryError::Untrusted))
+            });
+            if objects.is_empty() || objects.len() == before {
+                return;
+            }
+        }
     }
 
     /// A peer is there: what does it know?

@@ -300,7 +300,7 @@ impl Roaming {
             return;
         }
         let records: Vec<_> = checked.into_iter().map(|checked| self.shown(feed_id, checked, fx)).collect();
-        if self.parties.contains_key(&feed_id.party) {
+        if self.writes(&feed_id.party) {
             fx.ledger.push(LedgerChange::Records { feed: feed_id.clone(), records: records.clone() });
         }
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });

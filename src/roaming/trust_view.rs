@@ -50,6 +50,8 @@ pub enum PartyStanding {
     Frozen,
     /// One attester vouches for it, and no other yet.
     OneAttester,
+    /// Another org key has followed this one, and is in use.
+    Replaced,
 }
 
 impl PartyStanding {
@@ -61,6 +63,7 @@ impl PartyStanding {
             PartyStanding::Revoked => "revoked",
             PartyStanding::Frozen => "frozen",
             PartyStanding::OneAttester => "one-attester",
+            PartyStanding::Replaced => "replaced",
         }
     }
 }
@@ -139,6 +142,8 @@ impl Roaming {
             PartyStanding::Expired
         } else if frozen {
             PartyStanding::Frozen
+        } else if self.is_replaced(party, &org_key, now) {
+            PartyStanding::Replaced
         } else if !pinned && !registrar && vouched_by.len() < 2 {
             PartyStanding::OneAttester
         } else {
@@ -154,6 +159,20 @@ impl Roaming {
             sub_ids: newest.terms.sub_ids.iter().map(ToString::to_string).collect(),
             rotations: registry.rotations(party).count() as u64,
             standing,
+        })
+    }
+
+    /// Whether a key that follows this one has a credential that holds.
+    fn is_replaced(&self, party: &PartyId, org_key: &PublicKey, now: Now) -> bool {
+        let registry = self.speakers.registry();
+        let follows = |key: &PublicKey| key != org_key && registry.follows(party, org_key, key);
+        registry.credentials(party).any(|credential| {
+            let terms = &credential.terms;
+            let begun = terms.not_before_unix_s <= now.unix_s();
+            begun
+                && terms.expires_unix_s > now.unix_s()
+                && follows(&terms.org_key)
+                && !registry.is_credential_dead(credential)
         })
     }
 }

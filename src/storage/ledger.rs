@@ -9,7 +9,7 @@ use super::error::{Database, StorageError};
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
 use crate::oicp::id::EvseKey;
-use crate::protocol::{FeedId, Head, SignedHead};
+use crate::protocol::{Digest, FeedId, Head, SignedHead};
 use crate::roaming::change::{HeldPush, LedgerChange, RecordChange};
 
 /// The ledger's database, opened for writing.
@@ -118,6 +118,12 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             let Some(outdone) = outdone else { return Ok(()) };
             tx.prepare_cached("DELETE FROM identity WHERE hash = ?")?.execute([outdone]).map(drop)
         }
+        LedgerChange::TrustListSeen { signer, seq } => tx
+            .prepare_cached(
+                "INSERT INTO meta(name, value) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET value = max(value, ?2)",
+            )?
+            .execute(params![trust_list_name(signer), Number(*seq)])
+            .map(drop),
         LedgerChange::Held { push } => hold(tx, push),
         LedgerChange::HeldDone { id } => {
             tx.prepare_cached("DELETE FROM held WHERE id = ?")?.execute([Number(*id)]).map(drop)
@@ -276,6 +282,24 @@ fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
         })
     })?;
     held.collect()
+}
+
+/// Under which name of `meta` the version of a signer's trust list stands. A node sees as many as its operator
+/// ever names in the settings.
+fn trust_list_name(signer: &Digest) -> String {
+    let hex: String = signer.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("trust_list_seq {hex}")
+}
+
+/// The highest version of a signer's trust list that was ever in use; 0: none.
+pub(super) fn trust_list_seen(
+    connection: &Connection,
+    signer: &Digest,
+) -> std::result::Result<u64, StorageError> {
+    let seen = connection
+        .query_row("SELECT value FROM meta WHERE name = ?", [trust_list_name(signer)], |row| number(row, 0))
+        .optional();
+    seen.map(Option::unwrap_or_default).map_err(|error| StorageError::of(Database::Ledger, error))
 }
 
 /// The papers of all agreements and offers, by their hash.

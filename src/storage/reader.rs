@@ -107,6 +107,16 @@ impl Reader {
         .await
     }
 
+    /// The highest version of a signer's trust list that was ever in use, from the ledger; 0: none.
+    pub async fn trust_list_seen(&self, signer: Digest) -> Result<u64, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, |connection| {
+                ledger::trust_list_seen(connection, &signer)
+            })
+        })
+        .await
+    }
+
     /// The papers of all agreements and offers, from the ledger.
     pub async fn agreements(&self) -> Result<Vec<Bytes>, StorageError> {
         self.run(|connections| {

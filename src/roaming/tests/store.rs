@@ -145,6 +145,8 @@ impl Store {
                     self.identity.retain(|(held, ..)| Some(*held) != outdone);
                     self.identity.push((hash, bytes, received_unix_s));
                 }
+                // Of the node, not of the core.
+                LedgerChange::TrustListSeen { .. } => {}
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
