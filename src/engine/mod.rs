@@ -18,7 +18,7 @@ pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
+    PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

@@ -25,6 +25,13 @@ pub(super) fn tell(report: &Report) {
         Report::Held { id, feed, removes } => {
             tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
         }
+        Report::RevocationsStale { ago_s: Some(ago_s) } => {
+            tracing::warn!(
+                ago_s,
+                "no peer has said for long what was revoked: nothing new is started but with pinned partners; what runs goes on. Connect this node to the mesh"
+            );
+        }
+        Report::RevocationsStale { ago_s: None } => tracing::info!("a peer has said what was revoked"),
         Report::IdConflict { conflict, own: true } => {
             tracing::error!(party = %conflict.party, newcomers = conflict.newcomers.len(), "somebody else claims this id of ours; they are frozen here. Ask the issuer that vouched for them");
         }

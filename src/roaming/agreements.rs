@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::effect::{Action, Effects, Report};
+use super::freshness::{Operation, Stale};
 use super::input::{CallId, Now};
 use super::pace::Pace;
 use super::policy::{Decision, Policy};
@@ -76,6 +77,14 @@ pub enum AgreementRefusal {
     /// Signed too long ago, or in the future.
     #[error("signed at a time that does not count any more, or not yet: offer it again")]
     Time,
+    /// What is known of revocations is too old.
+    #[error("it is not known whether {partner} was revoked: {why}, or pin the partner")]
+    Stale {
+        /// The other side.
+        partner: PartyId,
+        /// What is too old.
+        why: Stale,
+    },
     /// Of parties of other nodes.
     #[error("an agreement of others")]
     OfOthers,
@@ -266,6 +275,7 @@ impl Roaming {
         if terms.valid_until_unix_s <= now.unix_s() {
             return Err(AgreementRefusal::Past);
         }
+        self.check_fresh(&terms.accepter, now)?;
         let signed: Bytes = terms.offer(self.speakers.network(), &ours.speaker, &ours.message_key)?.into();
         let id = hash_of(&signed);
         let papers = AgreementPapers { signed, offerer: ours.chain.clone(), accepter: None, end: None };
@@ -285,6 +295,7 @@ impl Roaming {
         let Some(ours) = self.parties.get(&kept.terms.accepter) else {
             return Err(AgreementRefusal::OwnOffer(kept.terms.accepter.clone()));
         };
+        self.check_fresh(&kept.terms.offerer, now)?;
         let offerer = self.signer(&kept.papers.offerer, kept.terms.created_unix_s)?;
         let (network, created) = (self.speakers.network(), now.unix_s());
         let signed = Agreement::accept(
@@ -300,6 +311,13 @@ impl Roaming {
         let (terms, ended) = (kept.terms.clone(), None);
         self.keep_agreement(id, Kept { papers, terms, accepted_unix_s: Some(created), ended }, None, now, fx);
         Ok(id)
+    }
+
+    fn check_fresh(&self, partner: &PartyId, now: Now) -> Result<(), AgreementRefusal> {
+        match self.may_still(partner, Operation::AgreementStart, now).refused() {
+            Some(why) => Err(AgreementRefusal::Stale { partner: partner.clone(), why }),
+            None => Ok(()),
+        }
     }
 
     fn end(&mut self, id: Digest, now: Now, fx: &mut Effects) -> Result<Digest, AgreementRefusal> {

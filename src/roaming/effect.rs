@@ -175,6 +175,11 @@ pub enum Report {
         /// How.
         state: ClockState,
     },
+    /// Peers have not said for long what was revoked, or do so again: see [`super::Freshness`].
+    RevocationsStale {
+        /// How long ago the last did, in seconds; `None`: one does again.
+        ago_s: Option<u64>,
+    },
     /// Somebody claims an id that is known here under another key (decisions.md 20).
     IdConflict {
         /// Who goes on and who is frozen.
@@ -259,6 +264,9 @@ pub enum Refusal {
     /// Too many messages of this feed.
     #[error("too many messages of this feed")]
     RateLimit,
+    /// What is known of the writer's revocation is too old.
+    #[error("it is not known whether the writer was revoked: {0}")]
+    Stale(super::Stale),
     /// This node does not hold such feeds, or no more of them.
     #[error("this node does not hold this feed")]
     NotHeld,
@@ -277,6 +285,7 @@ impl Refusal {
             | Refusal::Equivocation
             | Refusal::WrongRoot
             | Refusal::RateLimit
+            | Refusal::Stale(_)
             | Refusal::NotHeld => Verdict::Ignore,
         }
     }

@@ -12,6 +12,7 @@ mod compare;
 mod config;
 mod effect;
 mod feed;
+mod freshness;
 mod guard;
 mod input;
 mod introductions;
@@ -47,6 +48,7 @@ pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
+pub use freshness::{COMPARED_MS_MAX, FailMode, Freshness, Operation, Stale, fail_mode};
 pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
 pub use reload::{ReloadError, may_replace};
@@ -187,6 +189,10 @@ pub struct Roaming {
     revoked: BTreeSet<PartyId>,
     /// Whether some peer's registry was heard since the start.
     registry_heard: bool,
+    /// When a peer's registry was compared with ours last, all of it.
+    compared: Option<freshness::Compared>,
+    /// Whether it was told that this is too long ago.
+    told_stale: bool,
     /// When registries are compared next, on the monotonic clock.
     registry_at_ms: u64,
     /// When feeds are looked through for stale ones, on the monotonic clock.
@@ -250,6 +256,8 @@ impl Roaming {
             id_conflicts: BTreeMap::new(),
             refused_objects: BTreeSet::new(),
             registry_heard: false,
+            compared: None,
+            told_stale: false,
             revoked: BTreeSet::new(),
             registry_at_ms: now.mono_ms,
             stale_at_ms: now.mono_ms,
@@ -334,6 +342,7 @@ impl Roaming {
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
         self.tick_registry(now, fx);
+        self.tick_freshness(now, fx);
         self.tick_notices(now, fx);
         self.tick_clock(now, fx);
         self.tick_introductions(now, fx);

@@ -237,6 +237,7 @@ impl Roaming {
 
     fn ask_objects(&mut self, from: &NodeId, mut missing: Vec<ObjectName>, now: Now, fx: &mut Effects) {
         if missing.is_empty() {
+            self.registry_compared(now);
             return self.registry_done(from, now, fx);
         }
         let later = missing.split_off(missing.len().min(OBJECTS_MAX));

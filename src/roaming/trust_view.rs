@@ -16,6 +16,10 @@ pub struct TrustView {
     pub objects: u64,
     /// One hash over them: equal at two nodes that know the same.
     pub root: Digest,
+    /// When a peer's registry was compared with ours last, in unix milliseconds; `None`: not since the start.
+    pub compared_unix_ms: Option<u64>,
+    /// Whether that is too long ago to start anything new with partners that are not pinned.
+    pub is_stale: bool,
     /// The issuers of the trust list.
     pub issuers: Vec<IssuerSummary>,
     /// The parties that somebody trusted here vouches for, by their newest credential.
@@ -103,6 +107,8 @@ impl Roaming {
             list_until_unix_s: trust.valid_until_unix_s,
             objects: registry.len() as u64,
             root: self.speakers.registry_root_now(),
+            compared_unix_ms: self.compared.map(|compared| compared.unix_ms),
+            is_stale: !self.is_compared(now),
             issuers: trust.issuers.iter().map(issuer).collect(),
             parties: registry.parties().flat_map(|party| self.summaries(party, now)).collect(),
             conflicts: self.id_conflicts().cloned().collect(),

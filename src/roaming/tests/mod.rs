@@ -4,6 +4,7 @@
 
 mod agreements;
 mod claims;
+mod freshness;
 mod gossip;
 mod liars;
 mod links;
