@@ -346,7 +346,7 @@ pub struct PartyView {
     pub sub_ids: Vec<String>,
     /// Rotations known of the party.
     pub rotations: u64,
-    /// `live`, `expired`, `revoked`, `frozen` or `one-attester`.
+    /// `live`, `expired`, `revoked`, `delegation-dead`, `frozen` or `one-attester`.
     pub standing: &'static str,
 }
 

@@ -39,6 +39,20 @@ pub(super) fn tell(report: &Report) {
             tracing::warn!(party = %conflict.party, newcomers = conflict.newcomers.len(), "several keys claim one id; the newcomers are frozen");
         }
         Report::IdConflictOver { party } => tracing::info!(%party, "nobody else claims this id any more"),
+        Report::IssuerFull { issuer, max } => {
+            tracing::error!(
+                issuer,
+                max,
+                "an issuer vouches for more parties than are kept of one: no further ones are known here. Ask it why, or take it out of the trust list"
+            );
+        }
+        Report::Replaced { party } => {
+            tracing::info!(%party, "a rotation replaced the key that it spoke with")
+        }
+        Report::AgreementBelieved { id } => {
+            let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+            tracing::info!(%id, "an agreement is in force again: its signers are believed");
+        }
         Report::Revoked { party, own: true } => {
             tracing::error!(%party, "what this node speaks with was revoked: nobody believes it any more. Install a new credential or delegation");
         }
@@ -51,7 +65,7 @@ pub(super) fn tell(report: &Report) {
         }
         Report::AgreementRefused { from, why } => tracing::warn!(%from, %why, "an agreement was not taken"),
         Report::AgreementNotBelieved { why } => {
-            tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
+            tracing::warn!(%why, "an agreement is not in force: a signer is not believed any more");
         }
         Report::Clock { state } => tell_clock(*state),
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),

@@ -192,6 +192,18 @@ pub enum Report {
         /// Whose id.
         party: PartyId,
     },
+    /// A trusted issuer vouches for more parties than this node keeps of one: it is careless, or a rogue.
+    IssuerFull {
+        /// Its name in the trust list.
+        issuer: String,
+        /// How many are kept.
+        max: usize,
+    },
+    /// What a party spoke with counts no more, for a rotation put another key or delegation in its place.
+    Replaced {
+        /// Whose.
+        party: PartyId,
+    },
     /// What a party's node spoke with was declared dead.
     Revoked {
         /// Whose.
@@ -217,10 +229,15 @@ pub enum Report {
         /// Why.
         why: AgreementRefusal,
     },
-    /// A stored agreement is not in force, because its signers are not believed any more.
+    /// An agreement is not in force, because its signers are not believed any more.
     AgreementNotBelieved {
         /// Why.
         why: AgreementRefusal,
+    },
+    /// One is in force again, because its signers are believed again.
+    AgreementBelieved {
+        /// The hash of its offer.
+        id: Digest,
     },
     /// A message was refused.
     Refused {

@@ -185,6 +185,8 @@ pub struct Roaming {
     id_conflicts: BTreeMap<PartyId, IdConflict>,
     /// Objects of peers' registries that are of no use here.
     refused_objects: BTreeSet<ObjectName>,
+    /// Issuers that vouch for more parties than are kept; of those in the trust list.
+    full_issuers: BTreeSet<Digest>,
     /// Parties of ours whose credential, key or delegation is dead: nobody believes what they say.
     revoked: BTreeSet<PartyId>,
     /// Whether some peer's registry was heard since the start.
@@ -255,6 +257,7 @@ impl Roaming {
             pending_ledger: Vec::new(),
             id_conflicts: BTreeMap::new(),
             refused_objects: BTreeSet::new(),
+            full_issuers: BTreeSet::new(),
             registry_heard: false,
             compared: None,
             told_stale: false,

@@ -69,7 +69,8 @@ impl Roaming {
 
     /// Takes an object into the registry; says whether it is news. What hangs on it is judged anew.
     pub(super) fn learn(&mut self, bytes: &Bytes, now: Now, fx: &mut Effects) -> Result<bool, RegistryError> {
-        let Added::New { hash, party, outdone } = self.speakers.learn(bytes, now)? else { return Ok(false) };
+        let added = self.speakers.learn(bytes).inspect_err(|error| self.tell_full(error, fx))?;
+        let Added::New { hash, party, outdone } = added else { return Ok(false) };
         fx.ledger.push(LedgerChange::Identity {
             hash,
             bytes: bytes.clone(),
@@ -78,6 +79,17 @@ impl Roaming {
         });
         self.news_of(party.as_ref(), now, fx);
         Ok(true)
+    }
+
+    /// An issuer vouches for more parties than are kept: told once for each.
+    fn tell_full(&mut self, error: &RegistryError, fx: &mut Effects) {
+        if let RegistryError::IssuerFull { issuer, max } = error
+            && self.full_issuers.insert(*issuer)
+        {
+            let name = self.speakers.trust().issuer(issuer).map(|issuer| issuer.name.clone());
+            let issuer = name.unwrap_or_default();
+            fx.actions.push(Action::Report(Report::IssuerFull { issuer, max: *max }));
+        }
     }
 
     /// Something is known of a party that was not: its chains count anew, and somebody may claim its id.
@@ -97,8 +109,14 @@ impl Roaming {
             self.refused_objects.clear();
         }
         for gone in judged.fallen {
-            fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
+            let party = gone.party().clone();
+            let report = match self.speakers.is_replaced(&gone, now.unix_s()) {
+                true => Report::Replaced { party },
+                false => Report::Revoked { party, own: false },
+            };
+            fx.actions.push(Action::Report(report));
         }
+        self.judge_agreements(party, fx);
         if party.is_none_or(|party| self.parties.contains_key(party)) {
             self.judge_own(now, fx);
         }
@@ -110,6 +128,7 @@ impl Roaming {
     /// Another trust list: what was of no use may be of use now, and other claims may count.
     pub(super) fn judge_registry_anew(&mut self, now: Now, fx: &mut Effects) {
         self.refused_objects.clear();
+        self.full_issuers.clear();
         let parties: Vec<PartyId> = self.speakers.registry().parties().cloned().collect();
         for party in &parties {
             self.settle_id(party, now, fx);
@@ -154,10 +173,10 @@ impl Roaming {
 
     /// The registry as storage remembers it, and the credentials of our own parties.
     pub(super) fn reload_registry(&mut self, objects: Vec<(Bytes, u64)>, now: Now) {
-        for (bytes, received_unix_s) in objects {
-            let then = Now { unix_ms: received_unix_s * 1_000, ..now };
+        // In the order in which they were first held.
+        for (bytes, _) in objects {
             // What nobody trusted here vouches for any more is not held any more.
-            let _untrusted = self.speakers.learn(&bytes, then);
+            let _untrusted = self.speakers.learn(&bytes);
         }
         let mut fx = Effects::default();
         let own: Vec<Bytes> =

@@ -2,7 +2,12 @@
 
 use super::Roaming;
 use super::input::Now;
-use crate::identity::{Credential, IdConflict, IssuerClass, PartyId, PublicKey, Verified};
+use std::sync::Arc;
+
+use crate::identity::delegation::DELEGATION_VALIDITY_S_MAX;
+use crate::identity::{
+    Credential, IdConflict, IssuerClass, PartyId, PublicKey, Speaker, Subject, Tombstone, Verified,
+};
 use crate::protocol::Digest;
 
 /// What a node knows of everybody.
@@ -50,6 +55,8 @@ pub enum PartyStanding {
     Expired,
     /// Its credential or its key was declared dead.
     Revoked,
+    /// The delegation that its node spoke with was declared dead, and no other is known here.
+    DelegationDead,
     /// It claims an id that is known here under another key.
     Frozen,
     /// One attester vouches for it, and no other yet.
@@ -63,6 +70,7 @@ impl PartyStanding {
             PartyStanding::Live => "live",
             PartyStanding::Expired => "expired",
             PartyStanding::Revoked => "revoked",
+            PartyStanding::DelegationDead => "delegation-dead",
             PartyStanding::Frozen => "frozen",
             PartyStanding::OneAttester => "one-attester",
         }
@@ -147,6 +155,8 @@ impl Roaming {
             PartyStanding::Frozen
         } else if !pinned && !registrar && vouched_by.len() < 2 {
             PartyStanding::OneAttester
+        } else if self.is_silenced(party, &org_key, now) {
+            PartyStanding::DelegationDead
         } else {
             PartyStanding::Live
         };
@@ -161,5 +171,23 @@ impl Roaming {
             rotations: registry.rotations(party).count() as u64,
             standing,
         })
+    }
+
+    /// Whether a delegation under this key was buried, not so long ago that it has ended by itself, and nobody
+    /// is known here who speaks under another one.
+    fn is_silenced(&self, party: &PartyId, org_key: &PublicKey, now: Now) -> bool {
+        let buried = |tombstone: &Tombstone| {
+            matches!(tombstone.subject, Subject::Delegation(_))
+                && tombstone.signer == *org_key.as_bytes()
+                && tombstone.since_unix_s.saturating_add(DELEGATION_VALIDITY_S_MAX) > now.unix_s()
+        };
+        let registry = self.speakers.registry();
+        let alive = |speaker: &Arc<Speaker>| {
+            speaker.org_key() == org_key
+                && !registry.is_delegation_dead(party, org_key, speaker.delegation_hash())
+        };
+        registry.tombstones(party).any(buried)
+            && !self.speakers.live(party, now.unix_s()).any(alive)
+            && !self.introduced_speakers(party, now).any(alive)
     }
 }
