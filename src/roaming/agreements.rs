@@ -154,6 +154,8 @@ pub(super) struct Agreements {
     pub(super) kept: BTreeMap<Digest, Kept>,
     /// Stored ones whose signers are not believed since the start. Bounded by what is stored.
     pub(super) waiting: Vec<AgreementPapers>,
+    /// Whether something was learned since they were tried.
+    pub(super) retry: bool,
     /// Who is to be told of what, and from when on, on the monotonic clock. Bounded by peers and agreements.
     pub(super) to_tell: BTreeMap<(NodeId, Digest), u64>,
     pub(super) pace: Pace,
@@ -257,6 +259,15 @@ impl Roaming {
                 _ => {}
             }
         }
+        self.agreements.retry |= party.is_some() && !self.agreements.waiting.is_empty();
+        if party.is_none() {
+            self.retry_agreements(fx);
+        }
+    }
+
+    /// What waits for trust is tried again. Now and then, for a joiner learns of thousands of parties at once.
+    pub(super) fn retry_agreements(&mut self, fx: &mut Effects) {
+        self.agreements.retry = false;
         for id in self.believe_waiting().0 {
             fx.actions.push(Action::Report(Report::AgreementBelieved { id }));
         }

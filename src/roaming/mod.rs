@@ -354,6 +354,9 @@ impl Roaming {
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
             self.drop_stale(now, fx);
+            if self.agreements.retry {
+                self.retry_agreements(fx);
+            }
         }
         self.all_in_sync = !self.feeds.values().any(Feed::is_behind);
     }

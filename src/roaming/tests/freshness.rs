@@ -1,11 +1,12 @@
 //! What goes on and what does not, when what is known of revocations is old.
 
 use super::agreements::{cpo, emp, offer_to, two};
-use super::people::{REGISTRAR, key};
+use super::people::{REGISTRAR, key, trust};
 use super::*;
-use crate::identity::{Pin, StatusList};
+use crate::identity::{Dead, Pin, Service, StatusList, Tombstone};
 use crate::oicp::push::ActionType::{FullLoad, Update};
 use crate::protocol::Answer;
+use crate::roaming::PartyStanding;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -120,4 +121,80 @@ fn a_peer_that_withholds_what_it_names_was_not_heard() {
         assert_eq!(world.may_offer(node, &emp()), expected);
         world.handle(node, Input::PeerDown(node_id(liar)));
     }
+}
+
+/// What the issuer or the party itself buries of a person.
+fn buried(world: &World, node: usize, dead: impl Fn(&Chain) -> Dead, by: &SecretKey) -> Bytes {
+    let chain = world.nodes[node].people[0].chain(&node_id(node));
+    let since = world.now().unix_s();
+    Tombstone::issue(NETWORK, &chain.credential, dead(&chain), 1, since, "", by).unwrap().into()
+}
+
+fn agreed(world: &mut World, offerer: usize, accepter: usize) {
+    let id = world.offer(offerer, &emp(), 30);
+    world.run(1_000);
+    world.settle(accepter, AgreementAct::Accept(id)).unwrap();
+    world.run(1_000);
+    assert_eq!(world.decision(offerer, &emp(), Service::Cdr), Decision::Allowed);
+}
+
+#[test]
+fn an_agreement_is_in_force_only_while_its_signers_are_believed() {
+    let (mut world, cpo_node, emp_node) = two();
+    agreed(&mut world, cpo_node, emp_node);
+    let trusting = |world: &mut World, seq: u64, countries: &[&str]| {
+        world.nodes[cpo_node].trust = Some(TrustList { seq, ..trust(&[(REGISTRAR, countries)]) });
+        assert_eq!(world.reload(cpo_node), Ok(()));
+    };
+    trusting(&mut world, 2, &["DE"]);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::NoContract, "at once");
+    assert!(!world.known(cpo_node)[0].believed);
+    trusting(&mut world, 3, &["CH"]);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::Allowed);
+    // The same if trust was lost before a restart.
+    trusting(&mut world, 4, &["DE"]);
+    world.recover(cpo_node);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::NoContract);
+    trusting(&mut world, 5, &["CH"]);
+    world.run(3_000);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::Allowed);
+    // Revoked: for good.
+    let dead = buried(&world, emp_node, |_| Dead::Credential, &key(100, REGISTRAR));
+    world.hand_in(cpo_node, dead);
+    assert_eq!(world.decision(cpo_node, &emp(), Service::Cdr), Decision::NoContract);
+    let told = |report: &&Report| matches!(report, Report::AgreementNotBelieved { .. });
+    assert_eq!(world.nodes[cpo_node].reports.iter().filter(told).count(), 4, "each time once");
+}
+
+#[test]
+fn a_buried_delegation_is_shown_until_another_one_is_known() {
+    let (mut world, cpo_node, emp_node) = two();
+    world.pushed(cpo_node, Kind::Data, FullLoad, &[("CH*ABC*E1", "x")]);
+    world.run(1_000);
+    let standing = |world: &World| {
+        let parties = world.core(emp_node).trust_view(world.now()).parties;
+        parties.into_iter().find(|shown| shown.party == cpo().party()).unwrap().standing
+    };
+    assert_eq!(standing(&world), PartyStanding::Live);
+    let first = |chain: &Chain| Dead::Delegation(chain.delegation_hash());
+    let dead = buried(&world, cpo_node, first, &key(101, 1));
+    world.hand_in(emp_node, dead);
+    assert_eq!(standing(&world), PartyStanding::DelegationDead);
+    let last = world.nodes[emp_node].reports.iter().rfind(|r| !matches!(r, Report::Refused { .. }));
+    assert!(matches!(last, Some(Report::Revoked { own: false, .. })), "{last:?}");
+    // A planned rotation: the new one is known before the old one is buried.
+    world.nodes[cpo_node].people[0].rotate();
+    assert_eq!(world.reload(cpo_node), Ok(()));
+    world.run(3_000);
+    assert_eq!(standing(&world), PartyStanding::Live);
+    let second = buried(&world, cpo_node, first, &key(101, 1));
+    world.nodes[cpo_node].people[0].rotate();
+    assert_eq!(world.reload(cpo_node), Ok(()));
+    world.run(3_000);
+    world.nodes[emp_node].reports.clear();
+    world.hand_in(emp_node, second);
+    assert_eq!(standing(&world), PartyStanding::Live);
+    let reports = &world.nodes[emp_node].reports;
+    assert!(reports.iter().any(|report| matches!(report, Report::Replaced { .. })), "{reports:?}");
+    assert!(!reports.iter().any(|report| matches!(report, Report::Revoked { .. })), "{reports:?}");
 }
