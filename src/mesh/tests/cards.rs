@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) async fn find(node: &mut Node, key: [u8; 32]) -> Option<Bytes> {
+async fn find(node: &mut Node, key: [u8; 32]) -> Option<Bytes> {
     node.mesh.find_card(key).unwrap();
     let pick = |event| match event {
         MeshEvent::CardFound { key: k, value } if k == key => Some(Some(value)),
@@ -12,7 +12,7 @@ pub(super) async fn find(node: &mut Node, key: [u8; 32]) -> Option<Bytes> {
     node.until("the end of the search", pick).await
 }
 
-pub(super) async fn find_until(node: &mut Node, key: [u8; 32], wanted: &[u8]) {
+async fn find_until(node: &mut Node, key: [u8; 32], wanted: &[u8]) {
     for _ in 0..200 {
         if find(node, key).await.is_some_and(|value| value == wanted) {
             return;
