@@ -336,7 +336,6 @@ impl Roaming {
         if terms.valid_until_unix_s <= now.unix_s() {
             return Err(AgreementRefusal::Past);
         }
-        self.check_fresh(&terms.accepter, now)?;
         let signed: Bytes = terms.offer(self.speakers.network(), &ours.speaker, &ours.message_key)?.into();
         let id = hash_of(&signed);
         let papers = AgreementPapers { signed, offerer: ours.chain.clone(), accepter: None, end: None };

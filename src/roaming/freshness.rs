@@ -22,7 +22,7 @@ const ATTESTERS_NEEDED: usize = 2;
 pub enum Operation {
     /// Its public directory data and statuses are taken and shown.
     Directory,
-    /// An agreement with it is offered or accepted.
+    /// An offer of it is accepted. To offer binds nobody yet.
     AgreementStart,
     /// An agreement with it is ended.
     AgreementEnd,

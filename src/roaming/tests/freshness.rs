@@ -1,6 +1,6 @@
 //! What goes on and what does not, when what is known of revocations is old.
 
-use super::agreements::{cpo, emp, offer_to, two};
+use super::agreements::{cpo, emp, two};
 use super::people::{REGISTRAR, key, trust};
 use super::*;
 use crate::identity::{Dead, Pin, Service, StatusList, Tombstone};
@@ -36,12 +36,8 @@ impl World {
         self.core(node).may_still(&partner.party(), operation, self.now())
     }
 
-    fn may_offer(&mut self, node: usize, partner: &Person) -> Result<(), Stale> {
-        match self.settle(node, offer_to(partner, self.now(), 30)) {
-            Ok(_) => Ok(()),
-            Err(AgreementRefusal::Stale { why, .. }) => Err(why),
-            Err(other) => panic!("{other}"),
-        }
+    fn may_agree(&self, node: usize, partner: &Person) -> Result<(), Stale> {
+        self.still(node, partner, Operation::AgreementStart).refused().map_or(Ok(()), Err)
     }
 }
 
@@ -49,12 +45,14 @@ impl World {
 fn a_node_that_is_cut_off_starts_nothing_new_but_with_pinned_partners() {
     let (mut world, cpo_node, emp_node) = two();
     assert_eq!(world.still(cpo_node, &emp(), Operation::RemoteStart), FailMode::GoesOn);
-    assert_eq!(world.may_offer(cpo_node, &emp()), Ok(()));
+    assert_eq!(world.may_agree(cpo_node, &emp()), Ok(()));
+    let id = world.offer(emp_node, &cpo(), 30);
+    world.run(1_000);
     world.disconnect(cpo_node, emp_node);
     world.run(HOUR_MS - 10_000);
-    assert_eq!(world.may_offer(cpo_node, &emp()), Ok(()), "not yet");
+    assert_eq!(world.may_agree(cpo_node, &emp()), Ok(()), "not yet");
     world.run(120_000);
-    let Err(why @ Stale::NotCompared { ago_s: 3_600.. }) = world.may_offer(cpo_node, &emp()) else {
+    let Err(why @ Stale::NotCompared { ago_s: 3_600.. }) = world.may_agree(cpo_node, &emp()) else {
         panic!()
     };
     assert_eq!(world.still(cpo_node, &emp(), Operation::RemoteStart), FailMode::Refused(why));
@@ -62,15 +60,18 @@ fn a_node_that_is_cut_off_starts_nothing_new_but_with_pinned_partners() {
     let told = |report: &&Report| matches!(report, Report::RevocationsStale { ago_s: Some(_) });
     assert_eq!(world.nodes[cpo_node].reports.iter().filter(told).count(), 1, "told once");
     assert!(world.core(cpo_node).trust_view(world.now()).is_stale);
+    let refused = world.settle(cpo_node, AgreementAct::Accept(id));
+    assert!(matches!(refused, Err(AgreementRefusal::Stale { .. })), "{refused:?}");
     world.pin(cpo_node, &emp());
-    assert_eq!(world.may_offer(cpo_node, &emp()), Ok(()));
+    assert_eq!(world.settle(cpo_node, AgreementAct::Accept(id)), Ok(id));
+    assert_eq!(world.may_agree(cpo_node, &emp()), Ok(()));
     // A restart is no news of anybody.
     world.kill(emp_node);
     world.start(emp_node);
-    assert_eq!(world.may_offer(emp_node, &cpo()), Err(Stale::NeverCompared));
+    assert_eq!(world.may_agree(emp_node, &cpo()), Err(Stale::NeverCompared));
     world.connect(cpo_node, emp_node);
     world.run(3_000);
-    assert_eq!(world.may_offer(emp_node, &cpo()), Ok(()));
+    assert_eq!(world.may_agree(emp_node, &cpo()), Ok(()));
     let over = |report: &&Report| matches!(report, Report::RevocationsStale { ago_s: None });
     assert_eq!(world.nodes[cpo_node].reports.iter().filter(over).count(), 1);
 }
@@ -80,9 +81,9 @@ fn an_overdue_status_list_stops_new_starts_and_not_the_directory() {
     let (mut world, cpo_node, emp_node) = two();
     world.hand_in(cpo_node, list(&world, 1, 2));
     world.run(1_000);
-    assert_eq!(world.may_offer(emp_node, &cpo()), Ok(()));
+    assert_eq!(world.may_agree(emp_node, &cpo()), Ok(()));
     world.run(2 * HOUR_MS);
-    let overdue = world.may_offer(emp_node, &cpo()).unwrap_err();
+    let overdue = world.may_agree(emp_node, &cpo()).unwrap_err();
     assert!(matches!(overdue, Stale::ListOverdue { .. }), "{overdue}");
     // The directory goes on, also with a feed that was never seen before.
     world.pushed(cpo_node, Kind::Data, FullLoad, &[("CH*ABC*E1", "x")]);
@@ -95,7 +96,7 @@ fn an_overdue_status_list_stops_new_starts_and_not_the_directory() {
     // The next list comes, and everything is as before.
     world.hand_in(cpo_node, list(&world, 2, 24));
     world.run(1_000);
-    assert_eq!(world.may_offer(emp_node, &cpo()), Ok(()));
+    assert_eq!(world.may_agree(emp_node, &cpo()), Ok(()));
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn a_peer_that_withholds_what_it_names_was_not_heard() {
             let (request, from, bytes) = (asked(&world), node_id(liar), answer.encode());
             world.handle(node, Input::Answered { from, request, bytes });
         }
-        assert_eq!(world.may_offer(node, &emp()), expected);
+        assert_eq!(world.may_agree(node, &emp()), expected);
         world.handle(node, Input::PeerDown(node_id(liar)));
     }
 }
