@@ -81,6 +81,11 @@ struct Own {
     party: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByIssuer {
+    issuer: String,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The facade's counters.
@@ -153,7 +158,28 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     registry.register("feed_in_sync", "1 if the feed is what its newest head was signed over", in_sync);
     registry.register("feed_age_seconds", "Time since the writer confirmed the feed", age);
     ends(&mut registry, view, now_unix_ms);
+    freshness(&mut registry, view, now_unix_ms);
     registry
+}
+
+/// How old what this node knows of revocations is.
+fn freshness(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
+    let now_s = now_unix_ms as f64 / 1000.0;
+    let compared = FloatGauge::default();
+    // Without any since the start: infinitely old, so that an alarm on a limit rings.
+    let age_s = view.registry_compared_unix_ms.map(|at_ms| now_s - at_ms as f64 / 1000.0);
+    compared.set(age_s.unwrap_or(f64::INFINITY));
+    let help = "Time since a peer said what was revoked";
+    registry.register("revocations_compared_age_seconds", help, compared);
+    let [ages, ends] = std::array::from_fn(|_| Family::<ByIssuer, FloatGauge>::default());
+    for list in &view.status_lists {
+        let label = ByIssuer { issuer: list.issuer.clone() };
+        ages.get_or_create(&label).set(now_s - list.created_unix_s as f64);
+        ends.get_or_create(&label).set(list.until_unix_s as f64 - now_s);
+    }
+    registry.register("status_list_age_seconds", "Age of the issuer's newest status list", ages);
+    let help = "Time until the issuer's newest status list is overdue";
+    registry.register("status_list_expires_in_seconds", help, ends);
 }
 
 /// When what this node speaks and believes under ends; negative when it has ended.
@@ -201,10 +227,13 @@ mod tests {
             credential_until_unix_s: 190,
             revoked: true,
         };
+        let list = crate::engine::StatusListView { issuer: "A".into(), created_unix_s: 30, until_unix_s: 95 };
         let view = NodeView {
             view_evses: 18_425,
             own: vec![own],
             clock_off_ms: Some(-1_500),
+            registry_compared_unix_ms: Some(40_000),
+            status_lists: vec![list],
             ..NodeView::default()
         };
         let text = metrics.text(&view, 100_000).unwrap();
@@ -216,9 +245,14 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_revocations_compared_age_seconds 60",
+            "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
+            "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
+        let never = metrics.text(&NodeView::default(), 100_000).unwrap();
+        assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

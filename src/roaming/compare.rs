@@ -250,6 +250,10 @@ impl Roaming {
             (Pending::Objects { asked, later }, Answer::Objects(objects)) => {
                 self.objects_answered(from, asked, later, objects, now, fx);
             }
+            (Pending::Registry, Answer::Noted) => {
+                self.registry_compared(now);
+                self.registry_done(from, now, fx);
+            }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),

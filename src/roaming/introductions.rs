@@ -108,6 +108,16 @@ impl Roaming {
         all.filter(move |(_, speaker)| speaker.may_at(now.unix_s()).is_ok())
     }
 
+    /// Under what connected nodes said that they speak for a party.
+    pub(super) fn speakers_for<'a>(
+        &'a self,
+        party: &'a PartyId,
+        now: Now,
+    ) -> impl Iterator<Item = &'a Arc<Speaker>> {
+        let speakers = self.introductions.nodes.values().flatten();
+        speakers.filter(move |speaker| speaker.party() == party && speaker.may_at(now.unix_s()).is_ok())
+    }
+
     /// Connected nodes that introduced themselves.
     pub(super) fn introduced_nodes(&self) -> Vec<NodeId> {
         self.introductions.nodes.keys().cloned().collect()

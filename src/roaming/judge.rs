@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::change::DirectoryChange;
 use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::{Feed, FeedState, KnownHead};
+use super::freshness::Operation;
 use super::input::{GossipId, Now};
 use super::publish::head_change;
 use super::records::{self, Checked};
@@ -212,6 +213,11 @@ impl Roaming {
         }
         if self.is_stale(&known.head, now) {
             return Err(Refusal::Time.into());
+        }
+        let is_new = !self.feeds.contains_key(&feed_id);
+        let stale = || self.may_still(&feed_id.party, Operation::Directory, now).refused();
+        if let Some(stale) = is_new.then(stale).flatten() {
+            return Err(Refusal::Stale(stale).into());
         }
         let per_s = self.config.announcements_per_s;
         let feed = self.feeds.entry(feed_id.clone()).or_insert_with(|| Feed::new(false));

@@ -13,6 +13,7 @@ mod compare;
 mod config;
 mod effect;
 mod feed;
+mod freshness;
 mod guard;
 mod input;
 mod introductions;
@@ -53,6 +54,7 @@ pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
+pub use freshness::{COMPARED_MS_MAX, FailMode, Freshness, Operation, Stale, fail_mode};
 pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
@@ -195,10 +197,16 @@ pub struct Roaming {
     id_conflicts: BTreeMap<PartyId, IdConflict>,
     /// Objects of peers' registries that are of no use here.
     refused_objects: BTreeSet<ObjectName>,
+    /// Issuers that vouch for more parties than are kept; of those in the trust list.
+    full_issuers: BTreeSet<Digest>,
     /// Parties of ours whose credential, key or delegation is dead: nobody believes what they say.
     revoked: BTreeSet<PartyId>,
     /// Whether some peer's registry was heard since the start.
     registry_heard: bool,
+    /// When a peer's registry was compared with ours last, all of it.
+    compared: Option<freshness::Compared>,
+    /// Whether it was told that this is too long ago.
+    told_stale: bool,
     /// When registries are compared next, on the monotonic clock.
     registry_at_ms: u64,
     /// When feeds are looked through for stale ones, on the monotonic clock.
@@ -263,7 +271,10 @@ impl Roaming {
             pending_ledger: Vec::new(),
             id_conflicts: BTreeMap::new(),
             refused_objects: BTreeSet::new(),
+            full_issuers: BTreeSet::new(),
             registry_heard: false,
+            compared: None,
+            told_stale: false,
             revoked: BTreeSet::new(),
             registry_at_ms: now.mono_ms,
             stale_at_ms: now.mono_ms,
@@ -356,6 +367,7 @@ impl Roaming {
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
         self.tick_registry(now, fx);
+        self.tick_freshness(now, fx);
         self.tick_notices(now, fx);
         self.tick_clock(now, fx);
         self.tick_introductions(now, fx);
@@ -366,6 +378,9 @@ impl Roaming {
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
             self.drop_stale(now, fx);
+            if self.agreements.retry {
+                self.retry_agreements(fx);
+            }
         }
         self.all_in_sync = !self.feeds.values().any(Feed::is_behind);
     }

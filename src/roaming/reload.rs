@@ -188,6 +188,7 @@ impl Roaming {
             }
         }
         self.judge_own(now, fx);
+        self.judge_agreements(None, fx);
         if self.ready && self.may_sign() {
             self.leave_lost_prefixes(now, fx);
         }

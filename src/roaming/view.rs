@@ -41,6 +41,11 @@ pub struct View {
     pub trust_list: (u64, u64),
     /// How our clock stands to those of others.
     pub clock: ClockState,
+    /// When a peer's registry was compared with ours last, in unix milliseconds.
+    pub registry_compared_unix_ms: Option<u64>,
+    /// The issuers of the trust list that showed a status list, by name: from when it is, and the first second in
+    /// which it counts no more, Unix time.
+    pub status_lists: Vec<(String, u64, u64)>,
 }
 
 /// Under what a party of this node speaks, and until when.
@@ -108,6 +113,8 @@ impl Roaming {
             parties: self.parties.values().map(|ours| self.own_party(ours)).collect(),
             trust_list: (trust.seq, trust.valid_until_unix_s),
             clock: self.clock_check.state(),
+            registry_compared_unix_ms: self.compared.map(|compared| compared.unix_ms),
+            status_lists: self.status_lists(),
             registry_objects: self.speakers.registry().len() as u64,
             registry_root: self.speakers.registry_root_now(),
             id_conflicts: self.id_conflicts().cloned().collect(),
@@ -154,6 +161,14 @@ impl Roaming {
             credential_until_unix_s,
             revoked: self.revoked.contains(&ours.party),
         }
+    }
+
+    fn status_lists(&self) -> Vec<(String, u64, u64)> {
+        let list = |issuer: &crate::identity::Issuer| {
+            let list = self.speakers.registry().status_list(issuer.key.as_bytes())?;
+            Some((issuer.name.clone(), list.created_unix_s, list.valid_until_unix_s))
+        };
+        self.speakers.trust().issuers.iter().filter_map(list).collect()
     }
 
     /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.

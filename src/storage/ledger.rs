@@ -228,8 +228,7 @@ pub(super) fn restore(connection: &Connection) -> std::result::Result<LedgerStat
 }
 
 fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
-    let mut statement =
-        connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY received_unix_s, rowid")?;
+    let mut statement = connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY rowid")?;
     let objects = statement.query_map([], |row| Ok((bytes(row, 0)?, number(row, 1)?)))?;
     objects.collect()
 }

@@ -33,7 +33,7 @@ fn a_rotated_key_is_no_newcomer_and_a_foreign_one_is() {
     let second = credential_of(&issuer_key(), "CH*SCH", &[], &key(4), &key(6));
     let mut watcher = Watcher::of(swiss_trust());
     watcher.hold(&first);
-    watcher.add_at(&second, NOW + 5).unwrap();
+    watcher.add(&second).unwrap();
     assert!(watcher.conflict(&party).is_some(), "without the rotation it is a stranger");
     assert!(matches!(watcher.judge(&under(&second, &key(4))), Err(ChainError::Frozen { .. })));
 
@@ -47,7 +47,7 @@ fn a_rotated_key_is_no_newcomer_and_a_foreign_one_is() {
 
     // Somebody who was held here after the old key and before the new one; then the old key dies.
     let stranger = credential_of(&issuer_key(), "CH*SCH", &[], &key(60), &key(61));
-    watcher.add_at(&stranger, NOW + 3).unwrap();
+    watcher.add(&stranger).unwrap();
     watcher.hold(&tombstone(&first, Dead::OrgKey, 1, &key(4)).unwrap());
     assert_eq!(watcher.conflict(&party).unwrap().incumbent, key(4).public(), "it has the old key's age");
     assert!(watcher.judge(&under(&second, &key(4))).is_ok());

@@ -5,6 +5,7 @@
 mod agreements;
 mod charging;
 mod claims;
+mod freshness;
 mod gossip;
 mod liars;
 mod links;
