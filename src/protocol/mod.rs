@@ -6,6 +6,7 @@
 
 mod agreement;
 mod announcement;
+mod audience;
 mod codec;
 mod exchange;
 mod feed;
@@ -18,11 +19,12 @@ mod wire;
 
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
+pub use audience::{Audience, Members};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };
-pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
+pub use feed::{FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
 pub use tree::{EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
@@ -51,6 +53,9 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest key of a record in bytes; the OICP grammar allows 41 characters.
 pub const KEY_BYTES_MAX: usize = 64;
+
+/// Most parties of a closed audience: each head lists them, at some 13 bytes each.
+pub const MEMBERS_MAX: usize = 64;
 
 /// Most changes in one announcement.
 pub const CHANGES_MAX: usize = 4096;

@@ -5,6 +5,7 @@
 //! arguments, so that a test calls it like a calculator and a simulation is a loop over many.
 
 mod agreements;
+mod audience;
 pub mod change;
 mod claims;
 mod clock_check;
@@ -33,6 +34,7 @@ mod tests;
 mod tree;
 mod trust_view;
 mod view;
+mod visibility;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +44,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
+pub use audience::Misplaced;
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
@@ -54,11 +57,13 @@ pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
+pub use visibility::{Evses, RULES_MAX as VISIBILITY_RULES_MAX, Visibility, VisibilityRule};
 
 use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use agreements::Agreements;
+use audience::Audiences;
 use change::{DirectoryChange, HeldPush, LedgerChange};
 use claims::Claims;
 use clock_check::ClockCheck;
@@ -119,6 +124,7 @@ enum Pending {
     Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
     Introduction,
     Agreement(Digest),
+    Announcement,
 }
 
 /// A question of ours that waits for its answer.
@@ -155,6 +161,7 @@ pub struct Roaming {
     clock_check: ClockCheck,
     agreements: Agreements,
     introductions: Introductions,
+    audiences: Audiences,
     /// Of what was restored; told with the first tick.
     unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
@@ -227,6 +234,7 @@ impl Roaming {
             clock_check: ClockCheck::default(),
             agreements: Agreements::default(),
             introductions: Introductions::default(),
+            audiences: Audiences::default(),
             unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
@@ -308,6 +316,7 @@ impl Roaming {
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
+            || self.is_greeting()
             || self.agreements.is_telling(self.last_tick_ms)
             || self.speakers.is_waiting()
             || !self.all_in_sync;
@@ -338,6 +347,7 @@ impl Roaming {
         self.tick_clock(now, fx);
         self.tick_introductions(now, fx);
         self.tick_agreements(now, fx);
+        self.tick_audiences(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
@@ -355,6 +365,7 @@ impl Roaming {
         if !self.ready && (heard || waited_ms >= self.config.own_check_ms + OWN_CHECK_MS_MAX) {
             self.ready = true;
             self.leave_lost_prefixes(now, fx);
+            self.move_misplaced(now, fx);
         }
         if !self.waiting_pushes.is_empty() {
             self.resume_pushes(now, fx);

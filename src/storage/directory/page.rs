@@ -13,7 +13,7 @@ use super::rows::read_rows;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{FeedId, Kind};
 use crate::storage::StorageError;
-use crate::storage::value::{Number, bytes, number, text};
+use crate::storage::value::{Number, audience_text, bytes, number, text};
 
 /// How a record differs from the last call (OICP 2.3 `DeltaType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,17 +216,18 @@ pub(crate) fn data_values(
     let sql = match feed.kind {
         Kind::Data => {
             "SELECT p.body FROM feeds f JOIN data d ON d.feed = f.id AND d.died IS NULL
-             JOIN payloads p ON p.id = d.id WHERE f.party = ? AND f.kind = ? AND d.key = ?"
+             JOIN payloads p ON p.id = d.id
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND d.key = ?"
         }
         Kind::Status => {
             "SELECT s.status FROM feeds f JOIN status s ON s.feed = f.id
-             WHERE f.party = ? AND f.kind = ? AND s.key = ?"
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND s.key = ?"
         }
     };
     let mut statement = connection.prepare_cached(sql)?;
-    let party = feed.party.to_text();
+    let (party, kind, audience) = (feed.party.to_text(), feed.kind.code(), audience_text(&feed.audience));
     let read = |key: &EvseKey| {
-        statement.query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0)).optional()
+        statement.query_row(params![party, kind, audience, key.as_str()], |row| bytes(row, 0)).optional()
     };
     Ok(keys.iter().map(read).collect::<Result<_>>()?)
 }

@@ -11,7 +11,7 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::{FeedId, Head, Kind, SignedHead};
 use crate::roaming::change::{DirectoryChange, RecordChange};
-use crate::storage::value::{Number, number};
+use crate::storage::value::{Number, audience_text, number};
 
 /// A commit in the making.
 pub(super) struct Commit<'c> {
@@ -50,14 +50,28 @@ impl<'c> Inserts<'c> {
 
 struct Feed {
     id: i64,
+    /// What `visible` is for a record of this feed that is shown.
+    level: i64,
     /// Incarnation and seq of the stored head.
     head: Option<(u64, u64)>,
+}
+
+/// `visible` of a record that everybody sees.
+const PUBLIC: i64 = 1;
+
+/// `visible` of a record that the audience of its feed sees.
+const CLOSED: i64 = 2;
+
+impl Feed {
+    fn visible(&self, visible: bool) -> i64 {
+        if visible { self.level } else { 0 }
+    }
 }
 
 /// A live version that has just ended.
 struct Ended {
     id: i64,
-    visible: bool,
+    visible: i64,
     placed: bool,
 }
 
@@ -163,10 +177,10 @@ impl<'c> Commit<'c> {
             if buried {
                 self.unbury(feed.id, &record.key)?;
             }
-            if !self.insert(&mut inserts, feed.id, record, value)? {
+            if !self.insert(&mut inserts, feed, record, value)? {
                 // Twice in one feed: the later one counts.
                 self.end(feed.id, &record.key)?;
-                self.insert(&mut inserts, feed.id, record, value)?;
+                self.insert(&mut inserts, feed, record, value)?;
             }
         }
         Ok(())
@@ -176,7 +190,7 @@ impl<'c> Commit<'c> {
     fn insert(
         &mut self,
         inserts: &mut Inserts<'_>,
-        feed: i64,
+        feed: &Feed,
         record: &RecordChange,
         value: &[u8],
     ) -> Result<bool> {
@@ -185,12 +199,12 @@ impl<'c> Commit<'c> {
         let position = summary.and_then(|summary| summary.position);
         let inserted = inserts.data.execute(params![
             id,
-            feed,
+            feed.id,
             record.key.as_str(),
             Number(record.seq),
             Number(record.at_unix_ms),
             record.hash,
-            record.visible,
+            feed.visible(record.visible),
             Number(self.version),
             summary.map(|summary| &*summary.evse_id),
             position.map(|position| position.lat),
@@ -211,6 +225,7 @@ impl<'c> Commit<'c> {
         if record.visible {
             self.show(
                 &mut inserts.place,
+                feed.level,
                 self.last_row,
                 position.map(|position| (position.lat, position.lon)),
             )?;
@@ -222,10 +237,11 @@ impl<'c> Commit<'c> {
     fn show(
         &mut self,
         insert: &mut CachedStatement<'_>,
+        level: i64,
         id: u64,
         position: Option<(f64, f64)>,
     ) -> Result<()> {
-        self.shown += 1;
+        self.shown += i64::from(level == PUBLIC);
         if let Some((lat, lon)) = position {
             let place = micro_box(lat, lon);
             insert.execute(params![
@@ -253,11 +269,9 @@ impl<'c> Commit<'c> {
             .optional()?;
         if let Some(ended) = &ended {
             self.touched = true;
-            if ended.visible {
-                self.shown -= 1;
-                if ended.placed {
-                    self.run("DELETE FROM geo WHERE id = ?", [ended.id])?;
-                }
+            self.shown -= i64::from(ended.visible == PUBLIC);
+            if ended.visible != 0 && ended.placed {
+                self.run("DELETE FROM geo WHERE id = ?", [ended.id])?;
             }
         }
         Ok(ended)
@@ -304,7 +318,7 @@ impl<'c> Commit<'c> {
                 continue;
             };
             let (seq, at) = (Number(record.seq), Number(record.at_unix_ms));
-            let row = params![feed.id, key, seq, at, value.as_ref(), record.visible];
+            let row = params![feed.id, key, seq, at, value.as_ref(), feed.visible(record.visible)];
             if feed.head.is_some() && update.execute(row)? > 0 {
                 continue;
             }
@@ -318,6 +332,7 @@ impl<'c> Commit<'c> {
 
     fn visibility(&mut self, feed: &FeedId, key: &EvseKey, visible: bool) -> Result<()> {
         let row = self.feed(feed)?;
+        let visible = row.visible(visible);
         if feed.kind == Kind::Status {
             self.run(
                 "UPDATE status SET visible = ? WHERE feed = ? AND key = ?",
@@ -339,7 +354,7 @@ impl<'c> Commit<'c> {
     }
 
     /// The version that has just ended goes on as a new one.
-    fn reborn(&mut self, old: i64, visible: bool) -> Result<()> {
+    fn reborn(&mut self, old: i64, visible: i64) -> Result<()> {
         self.last_row += 1;
         let id = Number(self.last_row);
         let position = self
@@ -358,11 +373,11 @@ impl<'c> Commit<'c> {
             "INSERT INTO payloads(id, body) SELECT ?, body FROM payloads WHERE id = ?",
             params![id, old],
         )?;
-        if !visible {
+        if visible == 0 {
             return Ok(());
         }
         let mut insert = self.tx.prepare_cached(INSERT_PLACE)?;
-        self.show(&mut insert, self.last_row, position)
+        self.show(&mut insert, visible, self.last_row, position)
     }
 
     fn head(&mut self, head: &Head, signed: &SignedHead, received_unix_ms: u64) -> Result<()> {
@@ -401,7 +416,7 @@ impl<'c> Commit<'c> {
         let ended = self
             .tx
             .prepare_cached(
-                "SELECT count(*), coalesce(sum(visible), 0) FROM data WHERE feed = ? AND died IS NULL",
+                "SELECT count(*), coalesce(sum(visible = 1), 0) FROM data WHERE feed = ? AND died IS NULL",
             )?
             .query_row([feed], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         if ended.0 > 0 {
@@ -409,7 +424,7 @@ impl<'c> Commit<'c> {
             self.shown -= ended.1;
             self.run(
                 "DELETE FROM geo WHERE id IN
-                    (SELECT id FROM data WHERE feed = ? AND died IS NULL AND visible = 1 AND lat IS NOT NULL)",
+                    (SELECT id FROM data WHERE feed = ? AND died IS NULL AND visible > 0 AND lat IS NOT NULL)",
                 [feed],
             )?;
             self.run(
@@ -446,22 +461,27 @@ impl<'c> Commit<'c> {
     }
 
     fn feed(&mut self, feed: &FeedId) -> Result<Feed> {
-        let party = feed.party.to_text();
+        let (party, audience) = (feed.party.to_text(), audience_text(&feed.audience));
+        let level = if feed.audience.is_public() { PUBLIC } else { CLOSED };
         let found = self
             .tx
             .prepare_cached(
-                "SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds WHERE party = ? AND kind = ?",
+                "SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds
+                 WHERE party = ? AND kind = ? AND audience = ?",
             )?
-            .query_row(params![party, feed.kind.code()], |row| {
+            .query_row(params![party, feed.kind.code(), audience], |row| {
                 let head = if row.get(3)? { Some((number(row, 1)?, number(row, 2)?)) } else { None };
-                Ok(Feed { id: row.get(0)?, head })
+                Ok(Feed { id: row.get(0)?, level, head })
             })
             .optional()?;
         match found {
             Some(feed) => Ok(feed),
             None => {
-                self.run("INSERT INTO feeds(party, kind) VALUES (?, ?)", params![party, feed.kind.code()])?;
-                Ok(Feed { id: self.tx.last_insert_rowid(), head: None })
+                self.run(
+                    "INSERT INTO feeds(party, kind, audience) VALUES (?, ?, ?)",
+                    params![party, feed.kind.code(), audience],
+                )?;
+                Ok(Feed { id: self.tx.last_insert_rowid(), level, head: None })
             }
         }
     }
