@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn only_the_one_spelling_is_read_and_the_number_is_bounded() {
-        for wrong in [vec!["EMP:DE002", "EMP:DE001"], vec!["EMP:DE001", "EMP:DE001"], vec!["EMP:DE-001"], vec![""]]
+        for wrong in
+            [vec!["EMP:DE002", "EMP:DE001"], vec!["EMP:DE001", "EMP:DE001"], vec!["EMP:DE-001"], vec![""]]
         {
             assert!(Audience::from_texts(&wrong).is_err(), "{wrong:?}");
         }

@@ -8,7 +8,8 @@ use super::announcement::check_record;
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
 use super::wire::{Buf, Limited};
 use super::{
-    Audience, BUCKETS, Digest, FeedId, Kind, MEMBERS_MAX, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX, SignedHead,
+    Audience, BUCKETS, Digest, FeedId, Kind, MEMBERS_MAX, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX,
+    SignedHead,
 };
 use crate::identity::PartyId;
 

@@ -55,14 +55,21 @@ impl Roaming {
     }
 
     /// The feeds of a party and kind that this node holds.
-    pub(super) fn feeds_of(&self, party: &PartyId, kind: Kind) -> impl Iterator<Item = (&FeedId, &super::Feed)> {
+    pub(super) fn feeds_of(
+        &self,
+        party: &PartyId,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&FeedId, &super::Feed)> {
         let first = FeedId::public(party.clone(), kind);
-        self.feeds.range(first.clone()..).take_while(move |(id, _)| id.party == first.party && id.kind == kind)
+        self.feeds
+            .range(first.clone()..)
+            .take_while(move |(id, _)| id.party == first.party && id.kind == kind)
     }
 
     /// Feeds that a party of ours writes, or will when something falls under a rule.
     pub(super) fn own_feed_ids(&self) -> BTreeSet<FeedId> {
-        let audiences: Vec<Audience> = [Audience::Public].into_iter().chain(self.audiences.rules.audiences()).collect();
+        let audiences: Vec<Audience> =
+            [Audience::Public].into_iter().chain(self.audiences.rules.audiences()).collect();
         let written = self.parties.keys().flat_map(|party| {
             let of = |kind| {
                 audiences.iter().map(move |audience| {
@@ -89,7 +96,13 @@ impl Roaming {
 
     /// Tells the connected nodes of an audience's members what the public would hear by gossip. Who misses it
     /// finds out when heads are compared.
-    pub(super) fn tell_members(&mut self, feed_id: &FeedId, told: &[Announcement], now: Now, fx: &mut Effects) {
+    pub(super) fn tell_members(
+        &mut self,
+        feed_id: &FeedId,
+        told: &[Announcement],
+        now: Now,
+        fx: &mut Effects,
+    ) {
         for node in self.introduced_nodes() {
             if !self.may_see(&node, feed_id, now) {
                 continue;
@@ -115,9 +128,11 @@ impl Roaming {
     pub(super) fn tick_audiences(&mut self, now: Now, fx: &mut Effects) {
         for node in std::mem::take(&mut self.audiences.to_greet) {
             let parties = self.parties_of(&node, now);
-            let theirs = self.feeds.iter().filter(|(id, _)| !id.audience.is_public() && concerns(id, &parties));
-            let heads: Vec<SignedHead> =
-                theirs.filter_map(|(_, feed)| feed.applied.as_ref().map(|known| known.signed.clone())).collect();
+            let theirs =
+                self.feeds.iter().filter(|(id, _)| !id.audience.is_public() && concerns(id, &parties));
+            let heads: Vec<SignedHead> = theirs
+                .filter_map(|(_, feed)| feed.applied.as_ref().map(|known| known.signed.clone()))
+                .collect();
             for heads in heads.chunks(HEADS_PER_TELL) {
                 let announcement = Announcement { heads: heads.to_vec(), changes: None };
                 let question = Question::Announce(Box::new(announcement));
@@ -134,7 +149,8 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> Answer {
-        let message = super::speakers::Waiting { from: from.clone(), gossip: None, announcement, until_ms: 0 };
+        let message =
+            super::speakers::Waiting { from: from.clone(), gossip: None, announcement, until_ms: 0 };
         self.take(message, now, fx);
         Answer::Noted
     }
@@ -146,7 +162,8 @@ impl Roaming {
             by_feed.entry(misplaced.feed.clone()).or_default().push(misplaced);
         }
         for (from, records) in by_feed {
-            let lies_here = |key: &EvseKey| self.feeds.get(&from).is_some_and(|feed| feed.tree.get(key).is_some());
+            let lies_here =
+                |key: &EvseKey| self.feeds.get(&from).is_some_and(|feed| feed.tree.get(key).is_some());
             let moved: Vec<_> = (records.into_iter())
                 .filter(|record| lies_here(&record.key) && self.may_publish(&from, &record.key))
                 .filter_map(|record| Some((record.key.clone(), Some(pushed(from.kind, record)?))))
@@ -157,7 +174,9 @@ impl Roaming {
 
     fn may_publish(&self, feed_id: &FeedId, key: &EvseKey) -> bool {
         let operation = super::records::operation(feed_id.kind);
-        self.parties.get(&feed_id.party).is_some_and(|ours| ours.speaker.may(operation, key.operator()).is_ok())
+        self.parties
+            .get(&feed_id.party)
+            .is_some_and(|ours| ours.speaker.may(operation, key.operator()).is_ok())
     }
 }
 

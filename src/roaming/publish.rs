@@ -135,9 +135,8 @@ impl Roaming {
     /// no change.
     fn changes_of(&self, party: &PartyId, push: &Push) -> Result<Vec<Change>, Refused> {
         let feeds: Vec<(&FeedId, &Feed)> = self.feeds_of(party, push.kind).collect();
-        let known = |key: &EvseKey| {
-            feeds.iter().find_map(|(id, feed)| Some((&id.audience, feed.tree.get(key)?)))
-        };
+        let known =
+            |key: &EvseKey| feeds.iter().find_map(|(id, feed)| Some((&id.audience, feed.tree.get(key)?)));
         if push.kind == Kind::Status && push.action != ActionType::Delete {
             let data: Vec<&Feed> = self.feeds_of(party, Kind::Data).map(|(_, feed)| feed).collect();
             let unknown = |pushed: &&Pushed| data.iter().all(|data| data.tree.get(&pushed.key).is_none());
@@ -173,7 +172,8 @@ impl Roaming {
         }
         if push.action == ActionType::FullLoad {
             let wanted: BTreeSet<&EvseKey> = push.records.iter().map(|pushed| &pushed.key).collect();
-            let gone = feeds.iter().flat_map(|(_, feed)| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
+            let gone =
+                feeds.iter().flat_map(|(_, feed)| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
             changes.extend(gone.map(|entry| (entry.key.clone(), None)));
         }
         Ok(changes)

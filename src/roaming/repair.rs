@@ -99,7 +99,8 @@ impl Roaming {
         let mut able: Vec<&NodeId> = feed.sources.iter().filter(untried).collect();
         if able.is_empty() {
             // Who showed us a head of a closed audience's feed knows of it; nobody else but members may be asked.
-            able = self.peers.keys().filter(untried).filter(|node| !closed || members.contains(node)).collect();
+            able =
+                self.peers.keys().filter(untried).filter(|node| !closed || members.contains(node)).collect();
         }
         let silent =
             |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.silent_until_ms > now.mono_ms);

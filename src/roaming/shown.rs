@@ -1,10 +1,10 @@
 //! The view: which record is shown where several parties publish one EVSE, and who is told.
 
-use super::{Feed, Roaming};
 use super::change::{DirectoryChange, RecordChange};
 use super::claims::{Conflict, decide};
 use super::effect::{Action, Effects, Report};
 use super::records::{self, Checked};
+use super::{Feed, Roaming};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::protocol::FeedId;

@@ -82,7 +82,9 @@ impl TryFrom<RuleText> for VisibilityRule {
 
     fn try_from(text: RuleText) -> Result<VisibilityRule, String> {
         if text.evses.is_empty() || text.evses.len() > EVSES_MAX {
-            return Err(format!("`evses`: write 1 to {EVSES_MAX} operator ids, EvseIDs or beginnings of EvseIDs"));
+            return Err(format!(
+                "`evses`: write 1 to {EVSES_MAX} operator ids, EvseIDs or beginnings of EvseIDs"
+            ));
         }
         let evses = text.evses.iter().map(|evses| read_evses(evses)).collect::<Result<_, _>>()?;
         let parties = text.parties.iter().map(|party| read_party(party)).collect::<Result<Vec<_>, _>>()?;

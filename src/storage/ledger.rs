@@ -201,8 +201,11 @@ fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
     if let Some(id) = found {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO own_feeds(party, kind, audience) VALUES (?, ?, ?)")?
-        .execute(params![party, feed.kind.code(), audience])?;
+    tx.prepare_cached("INSERT INTO own_feeds(party, kind, audience) VALUES (?, ?, ?)")?.execute(params![
+        party,
+        feed.kind.code(),
+        audience
+    ])?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -223,8 +226,9 @@ fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
 }
 
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {
-    let sql =
-        format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience");
+    let sql = format!(
+        "SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience"
+    );
     let mut statement = connection.prepare(&sql)?;
     let heads = statement
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, value::head(row, 1)?)))?

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::{CachedStatement, OptionalExtension, Result, Transaction, params};
 
 use super::CommitVersion;
+use super::columns::{knows_all_changes, modes_text};
 use super::geo::micro_box;
+use super::visible::{CLOSED, PUBLIC};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
-use crate::oicp::record::Summary;
 use crate::protocol::{FeedId, Head, Kind, SignedHead};
 use crate::roaming::change::{DirectoryChange, RecordChange};
 use crate::storage::value::{Number, audience_text, number};
@@ -55,12 +56,6 @@ struct Feed {
     /// Incarnation and seq of the stored head.
     head: Option<(u64, u64)>,
 }
-
-/// `visible` of a record that everybody sees.
-const PUBLIC: i64 = 1;
-
-/// `visible` of a record that the audience of its feed sees.
-const CLOSED: i64 = 2;
 
 impl Feed {
     fn visible(&self, visible: bool) -> i64 {
@@ -493,28 +488,4 @@ impl<'c> Commit<'c> {
     fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.tx.prepare_cached(sql)?.execute(params)
     }
-}
-
-/// Whether `news` holds every number between the stored head and the new one: only then "changes since"
-/// can be answered back beyond the new head. Several changes of one key that arrive as one leave gaps.
-fn knows_all_changes(known: Option<(u64, u64)>, head: &Head, news: &mut Vec<u64>) -> bool {
-    let from = match known {
-        None => 0,
-        Some((incarnation, seq)) if incarnation == head.incarnation && seq <= head.seq => seq,
-        Some(_) => return false,
-    };
-    news.retain(|seq| *seq > from && *seq <= head.seq);
-    news.sort_unstable();
-    news.dedup();
-    news.len() as u64 == head.seq - from
-}
-
-/// The modes, one a line, with a line break before and after: a filter looks for whole lines.
-fn modes_text(summary: &Summary) -> String {
-    let mut text = String::from("\n");
-    for mode in &summary.authentication_modes {
-        text.push_str(mode);
-        text.push('\n');
-    }
-    text
 }
