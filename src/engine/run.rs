@@ -18,7 +18,7 @@ use super::store::{DirectoryCommit, Store};
 use super::tell::tell;
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
-use crate::protocol::SyncRequest;
+use crate::protocol::{NodeId, SyncRequest};
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
     Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, RequestId, Roaming, SyncId,
@@ -314,7 +314,7 @@ impl Runner {
             MeshEvent::SyncEnded { sync, .. } | MeshEvent::SyncFailed { sync, .. } => {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
-            MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::SyncAsked { from, request, responder } => self.serve(&from, &request, responder),
             MeshEvent::PeerUp { answers: false, .. }
             | MeshEvent::PeerSubscribed { .. }
             | MeshEvent::CardFound { .. }
@@ -324,9 +324,11 @@ impl Runner {
     }
 
     /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
-    fn serve(&self, request: &[u8], responder: mesh::SyncResponder) {
+    fn serve(&self, from: &NodeId, request: &[u8], responder: mesh::SyncResponder) {
         let Ok(request) = SyncRequest::decode(request) else { return };
-        let reading = self.parts.store.feed_answer(request);
+        // Who is no member hears what it would hear if there were no such feed.
+        let may_see = self.parts.core.may_see(from, &request.feed, self.parts.clock.now());
+        let reading = if may_see { self.parts.store.feed_answer(request) } else { super::serve::nothing() };
         self.parts.spawner.task(Box::pin(super::serve::serve(reading, responder)));
     }
 
@@ -393,7 +395,7 @@ impl Runner {
         }
     }
 
-    fn ask(&mut self, to: crate::protocol::NodeId, request: RequestId, bytes: bytes::Bytes) {
+    fn ask(&mut self, to: NodeId, request: RequestId, bytes: bytes::Bytes) {
         let asked = self.parts.mesh.try_ask(to, mesh::RequestId(request.0), bytes, ASK_TIMEOUT);
         if asked.is_err() {
             let now = self.parts.clock.now();

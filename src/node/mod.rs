@@ -48,6 +48,8 @@ pub struct Settings {
     pub replication: roaming::Config,
     /// Who may do what with our parties.
     pub policy: roaming::Policy,
+    /// Who may see what our parties publish.
+    pub visibility: roaming::Visibility,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
 }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::{Deps, Settings};
 use crate::engine::{EngineError, Restore, Standings, Store};
+use crate::oicp::id::EvseKey;
 use crate::oicp::record::summarise;
 use crate::protocol::Kind;
 use crate::roaming::change::{DirectoryChange, RecordChange};
-use crate::roaming::{Entry, RestoredFeed, Roaming, Snapshot};
+use crate::roaming::{Entry, Misplaced, RestoredFeed, Roaming, Snapshot, Visibility};
 use crate::storage::{self, LedgerState, StorageError};
 
 /// Records read and written at once while a directory is rebuilt.
@@ -18,16 +19,17 @@ pub(super) fn restorer(settings: &Settings, standings: &Standings, store: &Store
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
     let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
-    let policy = settings.policy.clone();
+    let (policy, visibility) = (settings.policy.clone(), settings.visibility.clone());
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
-        let policy = policy.clone();
+        let (policy, visibility) = (policy.clone(), visibility.clone());
         Box::pin(async move {
             let snapshot = snapshot(&store).await?;
+            let misplaced = misplaced(&store, &snapshot.own_feeds, &visibility).await?;
             let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
             let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, clock.now());
-            Ok(core.with_policy(policy))
+            Ok(core.with_policy(policy).with_visibility(visibility, misplaced))
         })
     })
 }
@@ -50,6 +52,28 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         equivocations: reader.equivocations().await.map_err(refused)?,
         agreements: reader.agreements().await.map_err(refused)?,
     })
+}
+
+/// What lies elsewhere than the rules say now.
+async fn misplaced(
+    store: &Store,
+    own_feeds: &[RestoredFeed],
+    visibility: &Visibility,
+) -> Result<Vec<Misplaced>, EngineError> {
+    let mut found = Vec::new();
+    for RestoredFeed { head, entries, .. } in own_feeds {
+        let moved = entries.iter().filter(|entry| visibility.audience_of(&entry.key) != head.feed.audience);
+        let keys: Vec<EvseKey> = moved.map(|entry| entry.key.clone()).collect();
+        for keys in keys.chunks(RECORDS_PER_COMMIT) {
+            let values =
+                store.0.reader.own_values(head.feed.clone(), keys.to_vec()).await.map_err(refused)?;
+            let of = |(key, value): (&EvseKey, Option<Bytes>)| {
+                Some(Misplaced { feed: head.feed.clone(), key: key.clone(), value: value? })
+            };
+            found.extend(keys.iter().zip(values).filter_map(of));
+        }
+    }
+    Ok(found)
 }
 
 fn refused(error: StorageError) -> EngineError {

@@ -3,6 +3,7 @@
 //! seed.
 
 mod agreements;
+mod audience;
 mod claims;
 mod gossip;
 mod liars;
@@ -59,6 +60,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    visibility: Visibility,
     store: Store,
     life: u64,
     links: BTreeSet<usize>,
@@ -148,7 +150,9 @@ impl World {
         let ours = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
         let (snapshot, config) = (node.store.snapshot(), node.config.clone());
         let trust = node.trust.clone().unwrap();
-        node.core = Some(Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now));
+        let misplaced = node.store.misplaced(&node.visibility);
+        let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
+        node.core = Some(core.with_visibility(node.visibility.clone(), misplaced));
     }
 
     /// Stops a node where it stands: what it committed stays, what was under way is lost.
@@ -256,10 +260,11 @@ impl World {
     }
 
     fn serve(&mut self, server: usize, asker: usize, sync: SyncId, bytes: &[u8]) {
+        let request = SyncRequest::decode(bytes).unwrap();
+        let may_see = self.core(server).may_see(&node_id(asker), &request.feed, self.now());
         let node = &mut self.nodes[server];
         node.syncs_served += 1;
-        let request = SyncRequest::decode(bytes).unwrap();
-        let mut reply = node.store.answer(&request);
+        let mut reply = node.store.answer(&request).filter(|_| may_see);
         if let (Some(reply), Some(lie)) = (&mut reply, node.lie) {
             lie(reply);
         }
