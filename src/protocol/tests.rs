@@ -86,7 +86,7 @@ fn heads_that_cannot_be_are_refused() {
         let refused = signed(&head).verify("test", &key.public());
         assert!(matches!(refused, Err(ProtocolError::Invalid { .. })), "{index}: {refused:?}");
     }
-    assert!(SignedHead::from_bytes(Bytes::from(vec![0; 1_025])).is_err());
+    assert!(SignedHead::from_bytes(Bytes::from(vec![0; 2_049])).is_err());
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn what_a_rule_covers_reaches_its_members_at_once_and_nobody_else() {
 fn pushes_go_through_both_feeds_as_if_they_were_one() {
     let mut world = four(2);
     let call = world.push(CPO, Kind::Data, Insert, &[(CLOSED, "again")]);
-    assert_eq!(world.code(CPO, call), "001", "it exists");
+    assert_eq!(world.code(CPO, call), "009", "it exists");
     let call = world.push(CPO, Kind::Status, Update, &[("CH*AAA*E3", "Available")]);
     assert_eq!(world.code(CPO, call), "603", "no data for it");
     world.pushed(CPO, Kind::Data, FullLoad, &[(CLOSED, "a"), (PUBLIC, "b")]);
