@@ -50,7 +50,7 @@ struct Duration {
 struct Feed {
     party: String,
     kind: String,
-    /// The parties that may see it; not there for the public.
+    /// The parties that may see it; empty for the public.
     audience: Option<String>,
 }
 

@@ -194,7 +194,7 @@ mod tests {
     fn a_delta_is_the_difference_of_what_the_puller_sees() {
         let mut opened = opened();
         let (public, members) = (feed("CH*XYZ", Kind::Data), closed(Kind::Data));
-        let delta = |opened: &Opened, since_ms, puller| {
+        let delta = |opened: &Opened, since_ms: u64, puller| {
             let page = wait(opened.reader.data_delta(since_ms + 60_000, all(puller))).unwrap().unwrap();
             let kinds: Vec<Delta> = page.rows.iter().map(|row| row.delta.unwrap()).collect();
             texts(&page).into_iter().zip(kinds).collect::<Vec<_>>()
