@@ -5,12 +5,27 @@ use std::path::Path;
 
 use chargemesh::engine::NodeView;
 use chargemesh::node::Node;
+use chargemesh::outbound::HubClient;
 use chargemesh::roaming::Visibility;
 
-use crate::support::{Plan, World, client, push_data, push_status, runtime, until};
+use crate::support::{Plan, World, push_data, push_status, runtime, until};
 
 const CLOSED: &str = "CH*ABC*EHIDDEN7";
 const PUBLIC: &str = "CH*ABC*EOPEN8";
+
+/// The publisher's node has several providers, so a backend has to say who it is.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn client(node: &Node) -> HubClient {
+    HubClient::new(&format!("http://{}", node.facade_address().unwrap()), Some(KEY)).unwrap()
+}
+
+fn with_key(mut plan: Plan) -> Plan {
+    for backend in plan.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends) {
+        backend.key = Some(chargemesh::facade::ApiKey::new(KEY));
+    }
+    plan
+}
 
 /// What a provider sees of the two EVSEs at a node: data and status.
 async fn sees(node: &Node, provider: &str) -> Vec<(bool, bool)> {
@@ -48,9 +63,11 @@ fn a_record_for_named_parties_reaches_their_nodes_alone() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let world = World::new();
-        let member_plan = Plan::new("member", Some("EMP:DEMEM"), dir.path());
+        let member_plan = with_key(Plan::new("member", Some("EMP:DEMEM"), dir.path()));
         let member = world.start(&member_plan).await;
-        let plan = |name, party| Plan::new(name, Some(party), dir.path()).bootstrap(member.mesh_addresses());
+        let plan = |name, party| {
+            with_key(Plan::new(name, Some(party), dir.path()).bootstrap(member.mesh_addresses()))
+        };
         let other = world.start(&plan("other", "EMP:DEOTH")).await;
         let mut cpo_plan = plan("cpo", "CPO:CHABC").also("EMP:CHHST").also("EMP:CHOUT");
         let rule = r#"{"rule":[{"evses":["CH*ABC*EHID*"],"parties":["EMP:DE-MEM","EMP:CH-HST"]}]}"#;
