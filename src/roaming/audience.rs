@@ -141,7 +141,8 @@ impl Roaming {
         }
     }
 
-    /// A peer tells of a feed. It is judged like a head that we asked for.
+    /// A peer tells of a feed. It is judged like a head that we asked for, and only looked at if the peer speaks
+    /// for a party: so do publishers and members, and to check a signature costs more than to send one.
     pub(super) fn announce_told(
         &mut self,
         from: &NodeId,
@@ -149,6 +150,9 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> Answer {
+        if self.parties_of(from, now).is_empty() {
+            return Answer::NotFound;
+        }
         let message =
             super::speakers::Waiting { from: from.clone(), gossip: None, announcement, until_ms: 0 };
         self.take(message, now, fx);

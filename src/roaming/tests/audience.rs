@@ -297,3 +297,27 @@ fn a_better_claim_is_shown_to_members_and_tells_others_nothing() {
     assert_eq!(world.seen(OTHER, OTHER, CLOSED), NOTHING);
     assert_eq!(world.seen(MEMBER, MEMBER, CLOSED).0.as_deref(), Some("owner's"));
 }
+
+#[test]
+fn a_member_whom_nobody_vouches_for_any_more_hears_nothing_more() {
+    let mut world = World::new(8);
+    let both = people::trust(&[(people::REGISTRAR, &["CH"]), (people::STRANGER, &["CH"])]);
+    let member = people()[MEMBER].clone().by(people::STRANGER);
+    world.add_with(&[people()[CPO].clone()], Config::default(), both.clone());
+    world.add_with(std::slice::from_ref(&member), Config::default(), both);
+    world.with_rules(CPO, rules(&[CLOSED], &[&member]));
+    world.connect_all();
+    world.run(4_000);
+    world.pushed(CPO, Kind::Data, FullLoad, &[(CLOSED, "a"), (PUBLIC, "b")]);
+    world.run(200);
+    let feed = world.closed_feed(CPO);
+    assert!(world.core(CPO).may_see(&node_id(MEMBER), &feed, world.now()));
+    world.nodes[CPO].trust = Some(TrustList { seq: 2, ..swiss() });
+    world.reload(CPO).unwrap();
+    world.run(2_000);
+    assert!(!world.core(CPO).may_see(&node_id(MEMBER), &feed, world.now()));
+    world.pushed(CPO, Kind::Data, Update, &[(CLOSED, "later"), (PUBLIC, "later")]);
+    world.run(30_000);
+    assert_eq!(world.seen(MEMBER, MEMBER, CLOSED).0.as_deref(), Some("a"));
+    assert_eq!(world.seen(MEMBER, MEMBER, PUBLIC).0.as_deref(), Some("later"));
+}
