@@ -134,6 +134,9 @@ fn what_a_rule_covers_reaches_its_members_at_once_and_nobody_else() {
     assert_eq!(world.seen(MEMBER, MEMBER, CLOSED), some("c", "OutOfService"));
     for node in [OTHER, 3] {
         world.knows_nothing(node);
+        let reports = &world.nodes[node].reports;
+        let told = |report: &Report| matches!(report, Report::Refused { why: Refusal::NotHeld, .. });
+        assert!(!reports.iter().any(told), "{node} was told what is not for it: {reports:?}");
     }
     world.gossip_is_clean();
     world.blameless();
