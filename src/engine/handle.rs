@@ -383,6 +383,8 @@ pub struct FeedView {
     pub party: String,
     /// `data` or `status`.
     pub kind: &'static str,
+    /// The parties that may see it, as `ROLE:ID`; empty: everybody.
+    pub audience: Vec<String>,
     /// OperatorID as the party spells it.
     pub operator_id: String,
     /// OperatorName.

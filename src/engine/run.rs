@@ -344,7 +344,7 @@ impl Runner {
             MeshEvent::SyncEnded { sync, .. } | MeshEvent::SyncFailed { sync, .. } => {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
-            MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::SyncAsked { from, request, responder } => self.serve(&from, &request, responder),
             MeshEvent::CardFound { key, value } => inputs.push(Input::CardFound { key, bytes: value }),
             MeshEvent::CardNotFound { key } => inputs.push(Input::CardNotFound { key }),
             MeshEvent::PeerUp { answers: false, .. }

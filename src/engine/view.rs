@@ -106,6 +106,7 @@ fn feed_view(feed: &FeedSummary) -> FeedView {
     FeedView {
         party: feed.feed.party.to_text(),
         kind: feed.feed.kind.name(),
+        audience: feed.feed.audience.to_texts(),
         operator_id: feed.operator_id.clone(),
         operator_name: feed.operator_name.clone(),
         count: feed.count,

@@ -74,6 +74,8 @@ struct Duration {
 struct Feed {
     party: String,
     kind: String,
+    /// The parties that may see it; empty for the public.
+    audience: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -146,7 +148,8 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     for feed in &view.feeds {
-        let label = Feed { party: feed.party.clone(), kind: feed.kind.to_owned() };
+        let audience = (!feed.audience.is_empty()).then(|| feed.audience.join("+"));
+        let label = Feed { party: feed.party.clone(), kind: feed.kind.to_owned(), audience };
         records.get_or_create(&label).set(feed.count as f64);
         shadowed.get_or_create(&label).set(feed.shadowed as f64);
         in_sync.get_or_create(&label).set(f64::from(u8::from(feed.in_sync)));

@@ -72,7 +72,11 @@ impl Directory for Small {
         async move { Ok(page) }.boxed()
     }
 
-    fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
+    fn statuses(
+        &self,
+        _puller: Option<PartyId>,
+        question: StatusQuestion,
+    ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
         let id = EvseId::parse("DE*ABC*E1").unwrap();
         let asked = match question {
             StatusQuestion::Keys(keys) => keys.contains(id.key()),

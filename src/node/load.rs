@@ -125,6 +125,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         storage: config.storage.clone(),
         replication: config.replication.clone(),
         policy: config.policy.clone(),
+        visibility: config.visibility.clone(),
         charging: config.charging.clone(),
         outbound: config.outbound.clone(),
         // A bootstrap node has nothing that a backend could ask for.

@@ -52,6 +52,8 @@ pub struct Settings {
     pub replication: roaming::Config,
     /// Who may do what with our parties.
     pub policy: roaming::Policy,
+    /// Who may see what our parties publish.
+    pub visibility: roaming::Visibility,
     /// Sessions: times and limits.
     pub charging: roaming::ChargingConfig,
     /// The backends of our parties.

@@ -201,12 +201,15 @@ impl Roaming {
         self.check_head(&head, &speaker, now)?;
         let known = KnownHead { head, signed: signed.clone() };
         let feed_id = known.head.feed.clone();
+        if by_gossip && !feed_id.audience.is_public() {
+            return Err(Refusal::Malformed("a feed of a closed audience was gossiped".into()).into());
+        }
         // The writer is bound to the changes even where we do not need them: what is passed on is right.
         let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
         if self.writes(&feed_id.party) {
             return Ok(self.own_head(known, speaker, from, now, fx)?);
         }
-        if !self.holds(&feed_id.party)
+        if !self.holds(&feed_id)
             || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max
         {
             return Err(Refusal::NotHeld.into());
@@ -236,6 +239,13 @@ impl Roaming {
             return Err(Refusal::RateLimit.into());
         }
         self.follow(&feed_id, known, changes, now, fx)
+    }
+
+    /// Whether feeds like this are held here.
+    pub(super) fn holds(&self, feed_id: &FeedId) -> bool {
+        let for_us = || self.parties.keys().any(|party| feed_id.audience.admits(party));
+        let others = self.replicate_all && (feed_id.audience.is_public() || for_us());
+        others || self.parties.contains_key(&feed_id.party)
     }
 
     /// Whether a head is too old to be kept (`decisions.md` 7).

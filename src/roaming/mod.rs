@@ -5,6 +5,7 @@
 //! arguments, so that a test calls it like a calculator and a simulation is a loop over many.
 
 mod agreements;
+mod audience;
 pub mod change;
 mod charging;
 mod claims;
@@ -36,6 +37,7 @@ mod tests;
 mod tree;
 mod trust_view;
 mod view;
+mod visibility;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,6 +47,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
+pub use audience::Misplaced;
 pub use charging::{
     BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer, LateStart,
     SESSION_OVER_FOR_MS,
@@ -63,11 +66,13 @@ pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
+pub use visibility::{Evses, RULES_MAX as VISIBILITY_RULES_MAX, Visibility, VisibilityRule};
 
 use crate::identity::{Chain, IdConflict, MessageId, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use agreements::Agreements;
+use audience::Audiences;
 use change::{DirectoryChange, HeldPush, LedgerChange};
 use charging::Charging;
 use claims::Claims;
@@ -131,6 +136,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Announcement,
 }
 
 /// A question of ours that waits for its answer.
@@ -169,6 +175,7 @@ pub struct Roaming {
     charging: Charging,
     introductions: Introductions,
     partners: Partners,
+    audiences: Audiences,
     /// Of what was restored; told with the first tick.
     unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
@@ -249,6 +256,7 @@ impl Roaming {
             charging: Charging::default(),
             introductions: Introductions::default(),
             partners: Partners::default(),
+            audiences: Audiences::default(),
             unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
@@ -339,6 +347,7 @@ impl Roaming {
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
+            || self.is_greeting()
             || self.agreements.is_telling(self.last_tick_ms)
             || self.charging.is_busy(self.last_tick_ms)
             || self.speakers.is_waiting()
@@ -374,6 +383,7 @@ impl Roaming {
         self.tick_agreements(now, fx);
         self.tick_charging(now, fx);
         self.tick_partners(now, fx);
+        self.tick_audiences(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
@@ -394,6 +404,7 @@ impl Roaming {
         if !self.ready && (heard || waited_ms >= self.config.own_check_ms + OWN_CHECK_MS_MAX) {
             self.ready = true;
             self.leave_lost_prefixes(now, fx);
+            self.move_misplaced(now, fx);
         }
         if !self.waiting_pushes.is_empty() {
             self.resume_pushes(now, fx);
@@ -448,11 +459,6 @@ impl Roaming {
     /// Whether this node writes a party's feeds: of a party's nodes that is the one with slot 0.
     fn writes(&self, party: &PartyId) -> bool {
         self.parties.get(party).is_some_and(|ours| ours.speaker.is_writer())
-    }
-
-    /// Whether this node keeps a party's feeds.
-    fn holds(&self, party: &PartyId) -> bool {
-        self.replicate_all || self.parties.contains_key(party)
     }
 
     fn next_id(&mut self) -> u64 {

@@ -147,6 +147,7 @@ impl Roaming {
         let parties = &self.parties;
         self.speakers.believe(trust, |party| parties.contains_key(party), now);
         self.judge_registry_anew(now, fx);
+        self.introductions.judged_under = None;
         let others: Vec<FeedId> =
             self.feeds.iter().filter(|(_, feed)| !feed.own).map(|(id, _)| id.clone()).collect();
         let mut dropped = Vec::new();

@@ -19,9 +19,9 @@ pub struct View {
     pub agreements: Vec<super::AgreementSummary>,
     /// Partners, and whether they are connected.
     pub partners: Vec<super::PartnerSummary>,
-    /// Data records in the view.
+    /// Data records in the view of everybody; what closed audiences see is not among them.
     pub view_evses: u64,
-    /// Statuses in the view.
+    /// Statuses in the view of everybody.
     pub view_statuses: u64,
     /// Records taken into others' feeds since the start.
     pub records_accepted: u64,
@@ -96,7 +96,8 @@ impl Roaming {
     /// What the core knows.
     pub fn view(&self) -> View {
         let feeds: Vec<FeedSummary> = self.feeds.iter().map(|(id, feed)| self.summary(id, feed)).collect();
-        let shown = |kind| feeds.iter().filter(|f| f.feed.kind == kind).map(|f| f.count - f.shadowed).sum();
+        let public = |kind| feeds.iter().filter(move |f| f.feed.kind == kind && f.feed.audience.is_public());
+        let shown = |kind| public(kind).map(|f| f.count - f.shadowed).sum();
         let seen = self.claims.conflicts().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), false));
         let told = self.noticed.iter().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), true));
         let trust = self.speakers.trust();
@@ -173,6 +174,9 @@ impl Roaming {
 
     /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.
     fn hidden(&self, id: &FeedId, feed: &super::Feed) -> u64 {
+        if !id.audience.is_public() {
+            return feed.tree.iter().filter(|e| !self.is_shown_to_members(id, &e.key)).count() as u64;
+        }
         let lost = self.claims.conflicts().filter(|((kind, _), conflict)| {
             *kind == id.kind
                 && conflict.claimed_by.contains(&id.party)

@@ -205,16 +205,19 @@ fn hold(tx: &Transaction<'_>, push: &HeldPush) -> Result<()> {
 }
 
 fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
-    let party = feed.party.to_text();
+    let (party, audience) = (feed.party.to_text(), value::audience_text(&feed.audience));
     let found = tx
-        .prepare_cached("SELECT id FROM own_feeds WHERE party = ? AND kind = ?")?
-        .query_row(params![party, feed.kind.code()], |row| row.get(0))
+        .prepare_cached("SELECT id FROM own_feeds WHERE party = ? AND kind = ? AND audience = ?")?
+        .query_row(params![party, feed.kind.code(), audience], |row| row.get(0))
         .optional()?;
     if let Some(id) = found {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO own_feeds(party, kind) VALUES (?, ?)")?
-        .execute(params![party, feed.kind.code()])?;
+    tx.prepare_cached("INSERT INTO own_feeds(party, kind, audience) VALUES (?, ?, ?)")?.execute(params![
+        party,
+        feed.kind.code(),
+        audience
+    ])?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -234,8 +237,9 @@ fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
 }
 
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {
-    let sql =
-        format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind");
+    let sql = format!(
+        "SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience"
+    );
     let mut statement = connection.prepare(&sql)?;
     let heads = statement
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, value::head(row, 1)?)))?
@@ -272,7 +276,7 @@ fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
     let held = statement.query_map([], |row| {
         Ok(HeldPush {
             id: number(row, 0)?,
-            feed: value::feed(row, 1)?,
+            feed: value::public_feed(row, 1)?,
             digest: digest(row, 3)?,
             body: bytes(row, 4)?,
             at_unix_ms: number(row, 5)?,
@@ -335,13 +339,13 @@ pub(super) fn own_values(
     let read = || -> Result<Vec<Option<Bytes>>> {
         let mut statement = connection.prepare_cached(
             "SELECT r.value FROM own_feeds f JOIN own_records r ON r.feed = f.id
-             WHERE f.party = ? AND f.kind = ? AND r.key = ? AND r.value IS NOT NULL",
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND r.key = ? AND r.value IS NOT NULL",
         )?;
-        let party = feed.party.to_text();
+        let (party, audience) = (feed.party.to_text(), value::audience_text(&feed.audience));
         keys.iter()
             .map(|key| {
                 statement
-                    .query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0))
+                    .query_row(params![party, feed.kind.code(), audience, key.as_str()], |row| bytes(row, 0))
                     .optional()
             })
             .collect()

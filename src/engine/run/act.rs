@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use super::super::backends::BackendQuestion;
 use super::super::handle::{EngineError, PushOutcome};
-use super::super::partners;
 use super::super::tell::tell;
+use super::super::{partners, serve};
 use super::Runner;
 use crate::mesh;
-use crate::protocol::SyncRequest;
+use crate::protocol::{NodeId, SyncRequest};
 use crate::roaming::{Action, BackendCallId, Input, Misdeed, RequestId};
 
 impl Runner {
     /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
-    pub(super) fn serve(&self, request: &[u8], responder: mesh::SyncResponder) {
+    pub(super) fn serve(&self, from: &NodeId, request: &[u8], responder: mesh::SyncResponder) {
         let Ok(request) = SyncRequest::decode(request) else { return };
-        let reading = self.parts.store.feed_answer(request);
-        self.parts.spawner.task(Box::pin(crate::engine::serve::serve(reading, responder)));
+        // Who is no member hears what it would hear if there were no such feed.
+        let may_see = self.parts.core.may_see(from, &request.feed, self.parts.clock.now());
+        let reading = if may_see { self.parts.store.feed_answer(request) } else { serve::nothing() };
+        self.parts.spawner.task(Box::pin(serve::serve(reading, responder)));
     }
 
     pub(super) fn act(&mut self, action: Action) {

@@ -107,7 +107,7 @@ impl World {
         self.handle(node, Input::BackendAnswered { call, answer });
     }
 
-    fn answer(&self, node: usize, call: CallId) -> Option<(u16, String)> {
+    fn heard(&self, node: usize, call: CallId) -> Option<(u16, String)> {
         let answer = self.nodes[node].charging.answers.get(&call)?;
         Some((answer.http_status, String::from_utf8(answer.body.to_vec()).unwrap()))
     }
@@ -134,7 +134,7 @@ fn a_remote_start_goes_to_the_operator_and_back() {
     assert_eq!(world.phases(a), [SessionPhase::Calling]);
     world.backend_says(a, YES);
     world.run(1_000);
-    let (http, answer) = world.answer(b, call).unwrap();
+    let (http, answer) = world.heard(b, call).unwrap();
     assert!(http == 200 && answer.contains(&id) && answer.contains("mine"), "{answer}");
     assert_eq!((world.phases(a), world.phases(b)), (vec![SessionPhase::Active], vec![SessionPhase::Active]));
 
@@ -142,11 +142,11 @@ fn a_remote_start_goes_to_the_operator_and_back() {
     world.run(1_000);
     world.backend_says(a, YES);
     world.run(1_000);
-    assert_eq!(world.answer(b, stop).unwrap().0, 200);
+    assert_eq!(world.heard(b, stop).unwrap().0, 200);
     assert_eq!(world.nodes[a].charging.called, 2);
     let stranger = "7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e11";
     let foreign = world.charge(b, SessionOperation::RemoteStop, &remote_stop(stranger));
-    let (http, said) = world.answer(b, foreign).unwrap();
+    let (http, said) = world.heard(b, foreign).unwrap();
     assert!(http == 404 && said.contains("\"400\""), "{said}");
 }
 
@@ -157,7 +157,7 @@ fn a_no_is_a_no_on_both_sides() {
     world.run(1_000);
     world.backend_says(a, NO);
     world.run(1_000);
-    assert!(world.answer(b, call).unwrap().1.contains("602"));
+    assert!(world.heard(b, call).unwrap().1.contains("602"));
     assert_eq!(
         (world.phases(a), world.phases(b)),
         (vec![SessionPhase::Refused], vec![SessionPhase::Refused])
@@ -168,14 +168,14 @@ fn a_no_is_a_no_on_both_sides() {
 fn who_may_not_is_refused_before_anybody_is_asked() {
     let (mut world, a, b) = agreed();
     let unknown = world.charge(b, SessionOperation::RemoteStart, &remote_start("CH*XYZ*E1"));
-    assert!(world.answer(b, unknown).unwrap().1.contains("\"300\""));
+    assert!(world.heard(b, unknown).unwrap().1.contains("\"300\""));
     let id = world.core(b).agreements()[0].id;
     world.settle(b, AgreementAct::End(id)).unwrap();
     let no_contract = world.start_charging(b);
-    assert!(world.answer(b, no_contract).unwrap().1.contains("\"210\""));
+    assert!(world.heard(b, no_contract).unwrap().1.contains("\"210\""));
     world.run(3_000);
     let card = world.charge(a, SessionOperation::AuthorizeStart, CARD);
-    let (http, said) = world.answer(a, card).unwrap();
+    let (http, said) = world.heard(a, card).unwrap();
     assert!(http == 200 && said.contains("\"210\"") && said.contains("NotAuthorized"), "{said}");
     assert_eq!((world.nodes[a].charging.called, world.nodes[b].charging.called), (0, 0));
     assert_eq!(
@@ -190,7 +190,7 @@ fn an_unreachable_operator_is_known_at_once() {
     world.kill(a);
     world.run(100);
     let call = world.start_charging(b);
-    assert!(world.answer(b, call).unwrap().1.contains("\"310\""));
+    assert!(world.heard(b, call).unwrap().1.contains("\"310\""));
     assert_eq!(world.phases(b), [SessionPhase::Refused]);
 }
 
@@ -200,7 +200,7 @@ fn late(late_start: LateStart, said: &str) -> (World, usize, usize, CallId) {
     let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
     let call = world.start_charging(b);
     world.run(6_000);
-    let (http, answer) = world.answer(b, call).unwrap();
+    let (http, answer) = world.heard(b, call).unwrap();
     assert!(
         http == 200 && answer.contains("\"310\"") && answer.contains(&world.session(b).session),
         "{answer}"
@@ -258,12 +258,12 @@ fn a_retry_while_in_doubt_joins_the_same_session() {
     let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
     let first: Vec<CallId> = (0..5).map(|_| world.start_charging(b)).collect();
     world.run(6_000);
-    assert!(first.iter().all(|call| world.answer(b, *call).unwrap().1.contains("\"310\"")));
+    assert!(first.iter().all(|call| world.heard(b, *call).unwrap().1.contains("\"310\"")));
     let retry = world.start_charging(b);
     assert_eq!((world.phases(b).len(), world.nodes[a].charging.called), (1, 1));
     world.backend_says(a, YES);
     world.run(3_000);
-    let (_, answer) = world.answer(b, retry).unwrap();
+    let (_, answer) = world.heard(b, retry).unwrap();
     assert!(answer.contains("true") && answer.contains(&world.session(b).session), "{answer}");
 }
 
@@ -279,7 +279,7 @@ fn a_silent_backend_leaves_it_unconfirmed_until_something_shows_that_it_lives() 
         world.run(1_000);
         world.backend(a, answer);
         world.run(3_000);
-        assert!(world.answer(b, call).unwrap().1.contains("\"310\""));
+        assert!(world.heard(b, call).unwrap().1.contains("\"310\""));
         let unconfirmed = (vec![SessionPhase::Unconfirmed], vec![SessionPhase::Unconfirmed]);
         assert_eq!((world.phases(a), world.phases(b)), unconfirmed);
         let id = world.session(b).session;
@@ -290,7 +290,7 @@ fn a_silent_backend_leaves_it_unconfirmed_until_something_shows_that_it_lives() 
         world.run(1_000);
         world.backend_says(b, YES);
         world.run(1_000);
-        assert_eq!(world.answer(a, told).unwrap().0, 200);
+        assert_eq!(world.heard(a, told).unwrap().0, 200);
         assert_eq!(
             (world.phases(a), world.phases(b)),
             (vec![SessionPhase::Active], vec![SessionPhase::Active])
@@ -344,7 +344,7 @@ fn a_stop_that_overtakes_the_answer_to_its_start_waits_for_it() {
     assert_eq!(world.nodes[a].charging.called, 2);
     world.backend_says(a, YES);
     world.run(1_000);
-    assert!(world.answer(b, start).is_some() && world.answer(b, stop).unwrap().1.contains("true"));
+    assert!(world.heard(b, start).is_some() && world.heard(b, stop).unwrap().1.contains("true"));
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn the_first_emp_that_says_yes_gets_the_session_and_the_others_hear_it() {
     };
     world.backend_says(b, &yes("CH*EMP"));
     world.run(1_000);
-    let (http, said) = world.answer(a, call).unwrap();
+    let (http, said) = world.heard(a, call).unwrap();
     let id = world.session(a).session;
     assert!(http == 200 && said.contains("CH*EMP") && said.contains(&id), "{said}");
     // A late yes changes nothing: it is released.
@@ -392,12 +392,12 @@ fn a_card_that_nobody_knows_is_refused_in_time() {
     world.run(1_000);
     world.backend_says(b, r#"{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"102"}}"#);
     world.run(1_000);
-    assert!(world.answer(a, call).unwrap().1.contains("\"102\""));
+    assert!(world.heard(a, call).unwrap().1.contains("\"102\""));
     let silent = world.charge(a, SessionOperation::AuthorizeStart, CARD);
     world.run(7_800);
-    assert!(world.answer(a, silent).is_none());
+    assert!(world.heard(a, silent).is_none());
     world.run(400);
-    let (http, said) = world.answer(a, silent).unwrap();
+    let (http, said) = world.heard(a, silent).unwrap();
     assert!(http == 200 && said.contains("\"106\""), "{said}");
     world.run(5_000);
     assert!(world.core(b).sessions().all(|session| session.phase == SessionPhase::Refused));
@@ -418,13 +418,13 @@ fn progress_comes_no_more_often_than_every_five_minutes() {
     world.run(1_000);
     world.backend_says(b, YES);
     let soon = world.charge(a, SessionOperation::Notification, &progress);
-    assert!(world.answer(a, soon).unwrap().1.contains("\"022\""));
+    assert!(world.heard(a, soon).unwrap().1.contains("\"022\""));
     world.run(301_000);
     let later = world.charge(a, SessionOperation::Notification, &progress);
     world.run(1_000);
     world.backend_says(b, YES);
     world.run(1_000);
-    assert!(world.answer(a, later).unwrap().1.contains("\"000\""));
+    assert!(world.heard(a, later).unwrap().1.contains("\"000\""));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! seed.
 
 mod agreements;
+mod audience;
 mod charging;
 mod claims;
 mod freshness;
@@ -53,7 +54,6 @@ struct Delivery {
     event: Event,
 }
 
-/// A server that changes what it serves.
 type Lie = fn(&mut Reply);
 
 #[derive(Default)]
@@ -62,6 +62,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    visibility: Visibility,
     store: Store,
     life: u64,
     links: BTreeSet<usize>,
@@ -155,7 +156,9 @@ impl World {
         let ours = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
         let (snapshot, config) = (node.store.snapshot(), node.config.clone());
         let trust = node.trust.clone().unwrap();
+        let misplaced = node.store.misplaced(&node.visibility);
         let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
+        let core = core.with_visibility(node.visibility.clone(), misplaced);
         node.core = Some(node.charging.settings(core, &node.people));
     }
 
@@ -264,10 +267,11 @@ impl World {
     }
 
     fn serve(&mut self, server: usize, asker: usize, sync: SyncId, bytes: &[u8]) {
+        let request = SyncRequest::decode(bytes).unwrap();
+        let may_see = self.core(server).may_see(&node_id(asker), &request.feed, self.now());
         let node = &mut self.nodes[server];
         node.syncs_served += 1;
-        let request = SyncRequest::decode(bytes).unwrap();
-        let mut reply = node.store.answer(&request);
+        let mut reply = node.store.answer(&request).filter(|_| may_see);
         if let (Some(reply), Some(lie)) = (&mut reply, node.lie) {
             lie(reply);
         }

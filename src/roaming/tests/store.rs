@@ -7,11 +7,11 @@ use bytes::Bytes;
 use crate::identity::{Chain, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{
-    BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry, SyncFrame,
-    SyncRequest, SyncStart, bucket_of,
+    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry,
+    SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{DirectoryChange, HeldPush, LedgerChange, RecordChange};
-use crate::roaming::{Entry, RestoredFeed, Snapshot, Tree};
+use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
 /// Records in one chunk: few, so that small feeds need several.
 const CHUNK_RECORDS: usize = 3;
@@ -238,10 +238,36 @@ impl Store {
         Some(Reply { start: SyncStart { head: signed, buckets }, entries })
     }
 
-    /// What pulls show: one value per kind and EVSE.
+    /// What the composition root finds of ours in other feeds than the rules say.
+    pub(super) fn misplaced(&self, rules: &Visibility) -> Vec<Misplaced> {
+        let of = |(feed, stored): (&FeedId, &StoredFeed)| {
+            let moved = stored.rows.iter().filter(|(key, _)| rules.audience_of(key) != feed.audience);
+            let misplaced = |(key, row): (&EvseKey, &Row)| Misplaced {
+                feed: feed.clone(),
+                key: key.clone(),
+                value: row.value.clone(),
+            };
+            moved.map(misplaced).collect::<Vec<_>>()
+        };
+        self.ledger.iter().flat_map(of).collect()
+    }
+
+    /// What pulls of everybody show: one value per kind and EVSE.
     pub(super) fn view(&self) -> BTreeMap<(Kind, String), (String, String)> {
+        self.view_by(|audience| audience.is_public())
+    }
+
+    /// What pulls of a party show.
+    pub(super) fn view_of(&self, puller: &PartyId) -> BTreeMap<(Kind, String), (String, String)> {
+        let mut view = self.view();
+        view.extend(self.view_by(|audience| !audience.is_public() && audience.admits(puller)));
+        view
+    }
+
+    fn view_by(&self, seen: impl Fn(&Audience) -> bool) -> BTreeMap<(Kind, String), (String, String)> {
         let mut view = BTreeMap::new();
-        for (feed_id, feed) in self.feeds.iter().filter(|(_, feed)| feed.head.is_some()) {
+        let feeds = self.feeds.iter().filter(|(id, feed)| feed.head.is_some() && seen(&id.audience));
+        for (feed_id, feed) in feeds {
             for (key, row) in feed.rows.iter().filter(|(_, row)| row.visible) {
                 let value = String::from_utf8(row.value.to_vec()).unwrap();
                 let shown = (feed_id.party.to_text(), value);
