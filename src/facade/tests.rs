@@ -176,7 +176,7 @@ async fn each_check_has_its_status_and_body() {
     let escaped = PUSH_STATUS.replace('*', "%2A");
     let table = [
         ("api/oicp/nothing/v1", json, "{}", 404, "001"),
-        ("api/oicp/charging/v21/operators/DE*ABC/authorize/start", json, "{}", 404, "001"),
+        ("api/oicp/charging/v20/operators/DE*ABC/authorize/start", json, "{}", 404, "001"),
         ("k/some-key-that-nobody-has/api/oicp", json, "{}", 404, "001"),
         (&foreign, json, "{}", 401, "017"),
         ("api/oicp/evsepush/v23/operators/%FF/data-records", json, "{}", 401, "017"),

@@ -7,6 +7,7 @@
 mod actor;
 mod anchors;
 mod behaviour;
+mod book;
 mod config;
 mod connections;
 mod crowd;
@@ -126,7 +127,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         executor: start.executor.clone(),
         tasks: tasks.clone(),
     };
-    let mut book = discovery::Book::default();
+    let mut book = book::Book::default();
     for (peer, address) in &anchors {
         book.add(*peer, address.clone(), true);
         swarm.behaviour_mut().kad.add_address(peer, address.clone());

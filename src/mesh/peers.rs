@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::actor::{Actor, Peer};
 use super::behaviour::BehaviourEvent;
+use super::book::believable;
 use super::connections::NO_CHURN;
-use super::discovery::believable;
 use super::event::MeshEvent;
 use super::transport::node_id;
 

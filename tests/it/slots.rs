@@ -43,7 +43,7 @@ fn two_nodes_speak_for_one_party_and_one_of_them_writes() {
     assert!(refused(dir, &foreign).contains("not the org key"));
     assert!(!dir.join("second").exists(), "nothing is made by a command that fails");
     let said = succeeds(dir, &["party", "delegate", "second", "--of", "cpo", "--slot", "1"]);
-    assert!(said.contains("node 1 of CPO DE*GEF") && !dir.join("second/keys/org.key").exists(), "{said}");
+    assert!(said.contains("node 1 of CPO:DEGEF") && !dir.join("second/keys/org.key").exists(), "{said}");
     assert!(
         refused(dir, &["party", "delegate", "second", "--of", "cpo", "--slot", "1"]).contains("not empty")
     );
@@ -57,7 +57,7 @@ fn two_nodes_speak_for_one_party_and_one_of_them_writes() {
     let answer = push(&second, "DE*GEF*E2");
     let info = answer.status.additional_info.clone().unwrap_or_default();
     assert_eq!((answer.result, answer.status.code.as_str()), (false, "009"), "{answer:?}");
-    assert!(info.contains("slot 1 of CPO DE*GEF") && info.contains("node with slot 0 ("), "{info}");
+    assert!(info.contains("slot 1 of CPO:DEGEF") && info.contains("node with slot 0 ("), "{info}");
     let client = HubClient::new(&second.url(), None).unwrap();
     let status = push_status("fullLoad", "DE*GEF", &[("DE*GEF*E1", "Occupied")]);
     assert!(!runtime().block_on(client.push_evse_status("DE*GEF", status)).unwrap().result);

@@ -351,7 +351,7 @@ fn an_older_trust_list_is_refused_after_a_restart_too() {
     std::fs::copy(dir.join("list/trust-list.cose"), &list).unwrap();
     let emp = Running::start(dir, "emp");
     let said = succeeds(dir, &["trust", "show", "--node", &emp.url()]);
-    assert!(said.contains("(trust list 3,"), "{said}");
+    assert!(said.contains("(the trust list, version 3,"), "{said}");
     drop(emp);
     // Somebody puts the old one back while the node is down.
     std::fs::write(&list, &older).unwrap();

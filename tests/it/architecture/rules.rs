@@ -34,6 +34,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "roaming::Config",
             "roaming::POLICY_RULES_MAX",
             "roaming::Policy",
+            "roaming::ChargingConfig",
+            "outbound::Config",
             "roaming::VISIBILITY_RULES_MAX",
             "roaming::Visibility",
             "engine::Config",
