@@ -93,7 +93,9 @@ impl FromStr for Behaviour {
             ("refuse", None) => Ok(Behaviour::Refuse(None)),
             ("refuse", Some(code)) => {
                 let known = Code::parse(code).filter(|code| *code != Code::Success);
-                known.map(|code| Behaviour::Refuse(Some(code))).ok_or_else(|| BehaviourError::Code(code.into()))
+                known
+                    .map(|code| Behaviour::Refuse(Some(code)))
+                    .ok_or_else(|| BehaviourError::Code(code.into()))
             }
             ("slow", Some(time)) => {
                 let delay = time.parse().map(Duration::from_millis).ok().filter(|delay| *delay <= SLOW_MAX);
@@ -185,14 +187,13 @@ mod tests {
     fn a_list_is_read_and_says_what_is_wrong_with_it() {
         let read: Behaviours = "silent, remote-start:slow=5000,remote-stop:refuse=501".parse().unwrap();
         assert_eq!(read.of(Operation::RemoteStart), Behaviour::Slow(Duration::from_secs(5)));
-        assert_eq!(
-            read.of(Operation::RemoteStop),
-            Behaviour::Refuse(Some(Code::CommunicationToEvseFailed))
-        );
+        assert_eq!(read.of(Operation::RemoteStop), Behaviour::Refuse(Some(Code::CommunicationToEvseFailed)));
         assert_eq!(read.of(Operation::ReservationStart), Behaviour::Silent);
         assert_eq!(read.check(Kind::Cpo), Ok(()));
         assert!(read.check(Kind::Emp).unwrap_err().to_string().contains("does not serve remote-start"));
-        for text in ["answer", "refuse", "refuse=310", "slow=1", "silent", "garbage", "http=500", "die", "twice"] {
+        for text in
+            ["answer", "refuse", "refuse=310", "slow=1", "silent", "garbage", "http=500", "die", "twice"]
+        {
             assert_eq!(text.parse::<Behaviour>().unwrap().to_string(), text);
         }
         for (bad, said) in [

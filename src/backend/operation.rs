@@ -105,9 +105,7 @@ impl Operation {
                 "/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/stop",
             ],
             Operation::Notification => &["/api/oicp/notificationmgmt/v11/charging-notifications"],
-            Operation::ChargeDetailRecord => {
-                &["/api/oicp/cdrmgmt/v22/operators/{id}/charge-detail-record"]
-            }
+            Operation::ChargeDetailRecord => &["/api/oicp/cdrmgmt/v22/operators/{id}/charge-detail-record"],
             Operation::Unserved => &[],
         }
     }
