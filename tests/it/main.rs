@@ -4,6 +4,7 @@
 mod agreements;
 mod architecture;
 mod attacker;
+mod backend_cli;
 mod bad_http;
 mod bad_mesh;
 mod cards;
