@@ -71,7 +71,7 @@ pub enum BehaviourError {
     #[error("`{0}` is no operation: write one of {all}", all = Operation::ALL.map(Operation::as_str).join(", "))]
     Operation(String),
     /// An operation that the other side serves.
-    #[error("a backend of a {kind} does not serve {operation}: leave it out")]
+    #[error("the backend of the {kind} side does not serve {operation}: leave it out")]
     NotServed {
         /// The operation.
         operation: Operation,

@@ -40,7 +40,7 @@ pub enum Operation {
     Notification,
     /// ChargeDetailRecord.
     ChargeDetailRecord,
-    /// A path or method that this kind of backend does not serve: always answered 404 or 405.
+    /// A path or method that this kind of backend does not serve: always answered 404.
     Unserved,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode as Http, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -148,12 +148,7 @@ fn router(shared: &Arc<Shared>) -> Router {
             router = router.route(path, post(handler));
         }
     }
-    router
-        .fallback(unserved)
-        .method_not_allowed_fallback(unserved)
-        // The limit is set where the body is read.
-        .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::clone(shared))
+    router.fallback(unserved).method_not_allowed_fallback(unserved).with_state(Arc::clone(shared))
 }
 
 async fn answer(shared: &Arc<Shared>, operation: Operation, line: &Line, request: Request) -> Response {

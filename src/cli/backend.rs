@@ -55,7 +55,7 @@ pub(crate) struct CpoArgs {
     #[arg(long, value_name = "URL", requires = "operator")]
     node: Option<String>,
     /// The backend's key, if the node asks for one.
-    #[arg(long, env = "CHARGEMESH_KEY", hide_env_values = true, requires = "node")]
+    #[arg(long, env = "CHARGEMESH_KEY", hide_env_values = true)]
     key: Option<String>,
     /// The CPO's id, as in CH*ABC.
     #[arg(long, value_name = "ID", requires = "node", value_parser = operator)]
@@ -126,8 +126,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     };
     let kind = config.kind;
     let backend = Backend::start(config).await?;
-    println!("running: the backend of a {kind} at {}", backend.url());
-    println!("  setting  [[outbound.backend]]   url = \"{}\"", backend.url());
+    println!("running: {kind} backend at {}", backend.url());
+    let also = if kind == Kind::Emp { ", notifications = true" } else { "" };
+    println!("  setting  [[outbound.backend]] of the node: url = \"{}\"{also}", backend.url());
     println!("  stop     Ctrl-C");
     show(&backend, verbose).await;
     backend.stop().await;
