@@ -72,7 +72,11 @@ impl Directory for Small {
         async move { Ok(page) }.boxed()
     }
 
-    fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
+    fn statuses(
+        &self,
+        _puller: Option<PartyId>,
+        question: StatusQuestion,
+    ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
         let id = EvseId::parse("DE*ABC*E1").unwrap();
         let asked = match question {
             StatusQuestion::Keys(keys) => keys.contains(id.key()),
@@ -111,6 +115,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::Charge { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Config;
 use super::actor::Actor;
+use super::anchors::{Known, Search};
 use super::behaviour::Names;
 use super::event::{MeshEvent, Penalty};
 use crate::protocol::NodeId;
@@ -114,6 +115,7 @@ const CARDS_AGAIN_SOON: Duration = Duration::from_secs(60);
 pub(super) struct Cards {
     pub(super) check: CardCheck,
     finds: Vec<Find>,
+    known: Known,
     own: BTreeMap<[u8; 32], Bytes>,
     due: Instant,
     /// How often somebody took our cards since there was anybody.
@@ -121,14 +123,22 @@ pub(super) struct Cards {
 }
 
 struct Find {
-    query: kad::QueryId,
+    /// The searches that are not over.
+    searches: Vec<Search>,
     key: [u8; 32],
     best: Option<(u64, Vec<u8>)>,
 }
 
 impl Cards {
     pub(super) fn new(check: CardCheck) -> Cards {
-        Cards { check, finds: Vec::new(), own: BTreeMap::new(), due: Instant::now(), taken: 0 }
+        Cards {
+            check,
+            finds: Vec::new(),
+            known: Known::default(),
+            own: BTreeMap::new(),
+            due: Instant::now(),
+            taken: 0,
+        }
     }
 }
 
@@ -258,10 +268,10 @@ impl Actor {
                 id, result: QueryResult::GetRecord(result), step, ..
             } => {
                 if let Ok(GetRecordOk::FoundRecord(found)) = result {
-                    self.consider_card(id, found.peer, found.record);
+                    self.consider_card(Search::Nearest(id), found.peer, found.record);
                 }
                 if step.last {
-                    self.end_find(id);
+                    self.end_search(Search::Nearest(id));
                 }
             }
             kad::Event::OutboundQueryProgressed {
@@ -318,7 +328,7 @@ impl Actor {
         }
     }
 
-    fn consider_card(&mut self, query: kad::QueryId, source: Option<PeerId>, record: Record) {
+    pub(super) fn consider_card(&mut self, search: Search, source: Option<PeerId>, record: Record) {
         let facts = match self.check_card(&record) {
             Ok(facts) => facts,
             Err(refusal) => {
@@ -328,7 +338,9 @@ impl Actor {
                 return;
             }
         };
-        let Some(find) = self.cards.finds.iter_mut().find(|find| find.query == query) else { return };
+        let Some(find) = self.cards.finds.iter_mut().find(|find| find.searches.contains(&search)) else {
+            return;
+        };
         if find.key.as_slice() != record.key.as_ref() {
             return;
         }
@@ -340,12 +352,30 @@ impl Actor {
         }
     }
 
-    fn end_find(&mut self, query: kad::QueryId) {
-        let Some(at) = self.cards.finds.iter().position(|find| find.query == query) else { return };
+    /// One search for a card is over; with the last one it is said what was found.
+    pub(super) fn end_search(&mut self, search: Search) {
+        let mine = |find: &Find| find.searches.contains(&search);
+        let Some(at) = self.cards.finds.iter().position(mine) else { return };
+        if let Some(find) = self.cards.finds.get_mut(at) {
+            find.searches.retain(|other| *other != search);
+            if !find.searches.is_empty() {
+                return;
+            }
+        }
         let find = self.cards.finds.swap_remove(at);
-        match find.best {
+        // What was found before counts as long as it is valid: nobody can make us forget it.
+        let known = self.cards.known.get(&find.key).and_then(|card| {
+            let facts = (self.cards.check)(&find.key, card).ok()?;
+            Some((facts.seq, card.to_vec()))
+        });
+        let best = match (find.best, known) {
+            (Some(found), Some(known)) => Some(if found.0 >= known.0 { found } else { known }),
+            (found, known) => found.or(known),
+        };
+        match best {
             Some((_, value)) => {
                 self.counts.cards_found += 1;
+                self.cards.known.remember(find.key, &value);
                 self.emit(MeshEvent::CardFound { key: find.key, value: value.into() });
             }
             None => {
@@ -360,8 +390,10 @@ impl Actor {
             tracing::warn!("too many searches for cards at once: this one is answered not found");
             return self.emit(MeshEvent::CardNotFound { key });
         }
-        let query = self.swarm.behaviour_mut().kad.get_record(RecordKey::new(&key));
-        self.cards.finds.push(Find { query, key, best: None });
+        let nearest = self.swarm.behaviour_mut().kad.get_record(RecordKey::new(&key));
+        let anchors = self.ask_anchors(&key).map(Search::Anchors);
+        let searches = [Search::Nearest(nearest)].into_iter().chain(anchors).collect();
+        self.cards.finds.push(Find { searches, key, best: None });
     }
 
     pub(super) fn put_card(&mut self, key: [u8; 32], value: Bytes) {
@@ -388,13 +420,14 @@ impl Actor {
             _ => CARDS_AGAIN,
         };
         self.cards.due = now + wait;
-        for (key, value) in &self.cards.own {
+        for (key, value) in self.cards.own.clone() {
             let record = Record {
-                key: RecordKey::new(key),
+                key: RecordKey::new(&key),
                 value: value.to_vec(),
                 publisher: Some(*self.swarm.local_peer_id()),
                 expires: Some((now + CARD_TTL).into_std()),
             };
+            self.put_to_anchors(record.clone());
             if let Err(error) = self.swarm.behaviour_mut().kad.put_record(record, Quorum::One) {
                 tracing::warn!(%error, "a card of this node was not put");
             }

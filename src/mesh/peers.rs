@@ -53,6 +53,7 @@ impl Actor {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Anchors(event) => self.on_anchors(event),
             BehaviourEvent::Inbound(opened) => self.on_opened(opened),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Identify(

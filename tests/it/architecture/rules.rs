@@ -35,6 +35,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "roaming::Config",
             "roaming::POLICY_RULES_MAX",
             "roaming::Policy",
+            "roaming::VISIBILITY_RULES_MAX",
+            "roaming::Visibility",
             "engine::Config",
             "identity",
         ],
