@@ -5,6 +5,7 @@ mod agreements;
 mod architecture;
 mod attacker;
 mod audience;
+mod backend_cli;
 mod bad_http;
 mod bad_mesh;
 mod cards;
