@@ -74,7 +74,7 @@ use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use agreements::Agreements;
 use audience::Audiences;
 use change::{DirectoryChange, HeldPush, LedgerChange};
-use charging::Charging;
+use charging::{Asked, Charging};
 use claims::Claims;
 use clock_check::ClockCheck;
 use introductions::Introductions;
@@ -323,7 +323,8 @@ impl Roaming {
             Input::Answered { from, request, bytes } => self.answered(&from, request, &bytes, now, &mut fx),
             Input::AskFailed { request, sent } => self.ask_failed(request, sent, now, &mut fx),
             Input::Charge { call, party, request, body, evse } => {
-                self.charge(call, &party, &request, body, evse, now, &mut fx)
+                let asked = Asked { call, party: &party, request: &request, body, evse };
+                self.charge(&asked, now, &mut fx);
             }
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),

@@ -19,39 +19,37 @@ use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
 
 /// A backend's call, with what is needed to answer it.
-pub(super) struct Asked<'a> {
-    pub(super) call: CallId,
-    pub(super) party: &'a PartyId,
-    pub(super) request: &'a ChargeRequest,
-    pub(super) body: Bytes,
-    pub(super) evse: Option<EvseSeen>,
+pub(in crate::roaming) struct Asked<'a> {
+    pub(in crate::roaming) call: CallId,
+    pub(in crate::roaming) party: &'a PartyId,
+    pub(in crate::roaming) request: &'a ChargeRequest,
+    pub(in crate::roaming) body: Bytes,
+    pub(in crate::roaming) evse: Option<EvseSeen>,
+}
+
+/// What is asked of a partner in a session.
+pub(super) struct Wish {
+    pub(super) operation: SessionOperation,
+    pub(super) oicp: Bytes,
+    /// The backend that waits, if it is not the session's.
+    pub(super) call: Option<CallId>,
 }
 
 impl Roaming {
     /// A backend of ours asks. It is answered now, or when the partner has, or at the deadline.
-    pub(in crate::roaming) fn charge(
-        &mut self,
-        call: CallId,
-        party: &PartyId,
-        request: &ChargeRequest,
-        body: Bytes,
-        evse: Option<EvseSeen>,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        let asked = Asked { call, party, request, body, evse };
-        let refused = match request.operation() {
-            SessionOperation::AuthorizeStart => self.authorize_start(&asked, now, fx),
+    pub(in crate::roaming) fn charge(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) {
+        let refused = match asked.request.operation() {
+            SessionOperation::AuthorizeStart => self.authorize_start(asked, now, fx),
             SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
-                self.remote_start(&asked, now, fx)
+                self.remote_start(asked, now, fx)
             }
             SessionOperation::AuthorizeStop
             | SessionOperation::RemoteStop
             | SessionOperation::ReservationStop
-            | SessionOperation::Notification => self.within_session(&asked, now, fx),
+            | SessionOperation::Notification => self.within_session(asked, now, fx),
         };
         if let Err(answer) = refused {
-            reply(call, answer, fx);
+            reply(asked.call, answer, fx);
         }
     }
 
@@ -96,7 +94,7 @@ impl Roaming {
             session.waiting.push(waiting);
         }
         self.remember(id, fx);
-        self.ask_partner(id, operation, &cpo, body, None, now, fx);
+        self.ask_partner(id, &cpo, Wish { operation, oicp: body, call: None }, now, fx);
         Ok(())
     }
 
@@ -182,7 +180,8 @@ impl Roaming {
             self.step(id, Event::ShownAlive, now, fx);
         }
         let body = with_session(&asked.body, id);
-        self.ask_partner(id, operation, &partner, body, Some(asked.call), now, fx);
+        let wish = Wish { operation, oicp: body, call: Some(asked.call) };
+        self.ask_partner(id, &partner, wish, now, fx);
         Ok(())
     }
 
@@ -206,13 +205,12 @@ impl Roaming {
     pub(super) fn ask_partner(
         &mut self,
         id: SessionId,
-        operation: SessionOperation,
         partner: &PartyId,
-        oicp: Bytes,
-        call: Option<CallId>,
+        wish: Wish,
         now: Now,
         fx: &mut Effects,
     ) {
+        let Wish { operation, oicp, call } = wish;
         let Some(session) = self.charging.sessions.get(&id) else { return };
         let (ours, ask) = (session.record.ours.clone(), session.record.ask);
         let message_id = if operation.begins() && session.record.partner.is_some() {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::answer::{HttpAnswer, partners, refusal};
-use super::ask::{Asked, reply, with_session};
+use super::ask::{Asked, Wish, reply, with_session};
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
@@ -134,7 +134,8 @@ impl Roaming {
         session.record.to_release.extend(emps.iter().cloned());
         self.remember(id, fx);
         for emp in emps {
-            self.ask_partner(id, OPERATION, &emp, body.clone(), None, now, fx);
+            let wish = Wish { operation: OPERATION, oicp: body.clone(), call: None };
+            self.ask_partner(id, &emp, wish, now, fx);
         }
     }
 

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 pub use answer::HttpAnswer;
+pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
 pub use request::ChargeRequest;
 
@@ -86,11 +87,8 @@ struct Waiting {
 /// A stop that came before the answer to its start.
 #[derive(Debug)]
 struct Deferred {
-    back: Back,
-    message: MessageId,
-    operation: SessionOperation,
-    oicp: Bytes,
-    until_ms: u64,
+    asker: Asker,
+    demand: Demand,
 }
 
 /// One session.
@@ -133,6 +131,25 @@ enum Back {
     Peer(AskId),
     /// To a party of this very node.
     Local,
+}
+
+/// Who asks us, by which message, and where the answer goes.
+#[derive(Clone, Debug)]
+struct Asker {
+    back: Back,
+    partner: PartyId,
+    ours: PartyId,
+    message: MessageId,
+}
+
+/// What is asked of our backend in a session.
+#[derive(Debug)]
+struct Demand {
+    session: SessionId,
+    operation: SessionOperation,
+    oicp: Bytes,
+    /// Until when the asker waits, on the monotonic clock.
+    until_ms: u64,
 }
 
 /// What a message of ours is about.

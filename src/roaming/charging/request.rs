@@ -27,7 +27,7 @@ pub enum ChargeRequest {
     /// AuthorizeRemoteReservationStop.
     ReservationStop(AuthorizeRemoteReservationStop),
     /// ChargingNotification of any kind.
-    Notification(ChargingNotification),
+    Notification(Box<ChargingNotification>),
 }
 
 impl ChargeRequest {
@@ -56,7 +56,7 @@ impl ChargeRequest {
                 ChargeRequest::ReservationStop(AuthorizeRemoteReservationStop::parse(body, reading)?)
             }
             SessionOperation::Notification => {
-                ChargeRequest::Notification(ChargingNotification::parse(body, reading)?)
+                ChargeRequest::Notification(Box::new(ChargingNotification::parse(body, reading)?))
             }
         })
     }

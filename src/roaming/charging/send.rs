@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::request::asker_role;
-use super::{About, Back, OurMessage};
+use super::{About, Asker, Back, OurMessage};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
 use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
@@ -62,26 +62,24 @@ impl Roaming {
     /// Answers a message.
     pub(super) fn answer_message(
         &mut self,
-        back: Back,
-        ours: &PartyId,
-        to: &PartyId,
-        reply_to: MessageId,
+        asker: Asker,
         message: SessionMessage,
         now: Now,
         fx: &mut Effects,
     ) {
+        let Asker { back, partner, ours, message: reply_to } = asker;
         match back {
             Back::Local => self.message_answered(reply_to, message, now, fx),
             Back::Peer(ask) => {
                 let envelope = Envelope {
                     id: MessageId(self.random_16()),
-                    to: to.clone(),
+                    to: partner,
                     reply_to: Some(reply_to),
                     created_unix_ms: now.unix_ms,
                     expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
                     body: message.encode(),
                 };
-                let answer = self.sealed(ours, &envelope).map_or(Answer::NotFound, Answer::Message);
+                let answer = self.sealed(&ours, &envelope).map_or(Answer::NotFound, Answer::Message);
                 fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
             }
         }

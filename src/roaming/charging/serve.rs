@@ -6,8 +6,11 @@ use bytes::Bytes;
 use super::ask::said_yes;
 use super::request::{ChargeRequest, asker_role, service};
 use super::table::Event;
-use super::{Back, BackendAnswer, BackendCall, Deferred, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX, Session};
-use crate::identity::{Envelope, MessageId, PartyId};
+use super::{
+    Asker, Back, BackendAnswer, BackendCall, Deferred, Demand, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX,
+    Session,
+};
+use crate::identity::{Envelope, PartyId};
 use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
@@ -20,14 +23,6 @@ use crate::roaming::input::{BackendCallId, Now};
 /// HTTP statuses from here on say that the backend itself is broken: no answer about the session.
 const HTTP_BROKEN_FROM: u16 = 500;
 
-/// Who asks what, and where the answer goes.
-struct From<'a> {
-    back: Back,
-    partner: &'a PartyId,
-    ours: &'a PartyId,
-    message: MessageId,
-}
-
 impl Roaming {
     /// A partner's message, verified.
     pub(super) fn serve(
@@ -39,81 +34,67 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let from = From { back, partner, ours: &envelope.to, message: envelope.id };
+        let asker = Asker { back, partner: partner.clone(), ours: envelope.to.clone(), message: envelope.id };
         let Some(id) = SessionId::parse(message.session()) else {
-            return self.say(from, message.session(), refused(Code::SessionInvalid), now, fx);
+            return self.say(asker, message.session(), refused(Code::SessionInvalid), now, fx);
         };
         match message {
             SessionMessage::Ask { operation, budget_ms, oicp, .. } => {
                 let until_ms = now.mono_ms + u64::from(budget_ms);
+                let demand = Demand { session: id, operation, oicp, until_ms };
                 match operation.begins() {
-                    true => self.serve_start(from, id, operation, oicp, until_ms, now, fx),
-                    false => self.serve_within(from, id, operation, oicp, until_ms, now, fx),
+                    true => self.serve_start(asker, demand, now, fx),
+                    false => self.serve_within(asker, demand, now, fx),
                 }
             }
             SessionMessage::Query { .. } => {
                 let outcome = self.outcome_of(id, partner, now);
-                self.say(from, id.as_str(), outcome, now, fx);
+                self.say(asker, id.as_str(), outcome, now, fx);
             }
             SessionMessage::Release { session } => {
                 self.serve_release(id, partner, now, fx);
-                let From { back, partner, ours, message } = from;
-                self.answer_message(
-                    back,
-                    ours,
-                    partner,
-                    message,
-                    SessionMessage::Released { session },
-                    now,
-                    fx,
-                );
+                self.answer_message(asker, SessionMessage::Released { session }, now, fx);
             }
             // An answer is no question.
             SessionMessage::Outcome { .. } | SessionMessage::Released { .. } => {
-                self.say(from, id.as_str(), refused(Code::DataError), now, fx);
+                self.say(asker, id.as_str(), refused(Code::DataError), now, fx);
             }
         }
     }
 
-    fn say(&mut self, from: From<'_>, session: &str, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+    fn say(&mut self, asker: Asker, session: &str, outcome: AskOutcome, now: Now, fx: &mut Effects) {
         let message = SessionMessage::Outcome { session: session.to_owned(), outcome };
-        self.answer_message(from.back, from.ours, from.partner, from.message, message, now, fx);
+        self.answer_message(asker, message, now, fx);
     }
 
     /// A start, a reservation, or a question about a card.
-    fn serve_start(
-        &mut self,
-        from: From<'_>,
-        id: SessionId,
-        operation: SessionOperation,
-        oicp: Bytes,
-        until_ms: u64,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn serve_start(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let id = demand.session;
         if let Some(session) = self.charging.sessions.get(&id) {
             // Never a second call: what is known is said again.
-            let same = session.is_with(from.ours, from.partner) && session.record.ask == from.message;
-            let outcome =
-                if same { self.outcome_of(id, from.partner, now) } else { refused(Code::SessionInvalid) };
-            return self.say(from, id.as_str(), outcome, now, fx);
+            let same = session.is_with(&asker.ours, &asker.partner) && session.record.ask == asker.message;
+            let outcome = match same {
+                true => self.outcome_of(id, &asker.partner, now),
+                false => refused(Code::SessionInvalid),
+            };
+            return self.say(asker, id.as_str(), outcome, now, fx);
         }
-        let request = match self.may_start(&from, id, operation, &oicp, now) {
+        let request = match self.may_start(&asker, &demand, now) {
             Ok(request) => request,
-            Err(code) => return self.say(from, id.as_str(), refused(code), now, fx),
+            Err(code) => return self.say(asker, id.as_str(), refused(code), now, fx),
         };
         let text = |reference: &Option<crate::oicp::charging::PartnerSessionId>| {
             reference.as_ref().map(|reference| reference.as_str().to_owned())
         };
         let record = SessionRecord {
             session: id.as_str().to_owned(),
-            operation,
+            operation: demand.operation,
             asked_by_us: false,
-            ours: from.ours.clone(),
-            partner: Some(from.partner.clone()),
+            ours: asker.ours.clone(),
+            partner: Some(asker.partner.clone()),
             phase: SessionPhase::Calling,
-            ask: from.message,
-            ask_expires_unix_ms: now.unix_ms + until_ms.saturating_sub(now.mono_ms),
+            ask: asker.message,
+            ask_expires_unix_ms: now.unix_ms + demand.until_ms.saturating_sub(now.mono_ms),
             evse: request.evse().map(|evse| evse.as_str().to_owned()),
             medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
             stop_media: Vec::new(),
@@ -129,30 +110,24 @@ impl Roaming {
         };
         self.charging.sessions.insert(id, Session::new(record, now));
         self.remember(id, fx);
-        self.call_backend(from, id, &request, oicp, until_ms, now, fx);
+        self.call_backend(asker, demand, &request, now, fx);
     }
 
-    fn may_start(
-        &self,
-        from: &From<'_>,
-        id: SessionId,
-        operation: SessionOperation,
-        oicp: &[u8],
-        now: Now,
-    ) -> Result<ChargeRequest, Code> {
-        if self.charging.never_came.contains_key(&id) {
+    fn may_start(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
+        if self.charging.never_came.contains_key(&demand.session) {
             return Err(Code::SessionInvalid);
         }
         if !self.has_room_for_session() {
             return Err(Code::HubSystemError);
         }
-        let request = self.may_ask(from, operation, oicp, now)?;
-        if let Some(code) = self.decide(from.ours, from.partner, service(operation), now).code() {
+        let request = self.may_ask(asker, demand, now)?;
+        let service = service(demand.operation);
+        if let Some(code) = self.decide(&asker.ours, &asker.partner, service, now).code() {
             return Err(code);
         }
         match request.evse() {
-            Some(evse) if operation != SessionOperation::AuthorizeStart => {
-                self.is_ours(from.ours, evse.key())?;
+            Some(evse) if demand.operation != SessionOperation::AuthorizeStart => {
+                self.is_ours(&asker.ours, evse.key())?;
             }
             _ => {}
         }
@@ -160,24 +135,18 @@ impl Roaming {
     }
 
     /// Reads what is asked; the partner must be of the role that asks it, and name itself.
-    fn may_ask(
-        &self,
-        from: &From<'_>,
-        operation: SessionOperation,
-        oicp: &[u8],
-        now: Now,
-    ) -> Result<ChargeRequest, Code> {
-        let role = asker_role(operation);
-        if from.partner.role != role || from.ours.role == role {
+    fn may_ask(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
+        let role = asker_role(demand.operation);
+        if asker.partner.role != role || asker.ours.role == role {
             return Err(Code::UnauthorizedAccess);
         }
-        if !self.charging.backends.contains_key(from.ours) {
+        if !self.charging.backends.contains_key(&asker.ours) {
             return Err(Code::ServiceNotAvailable);
         }
-        let request =
-            ChargeRequest::parse(operation, oicp, Reading::Tolerant).map_err(|_| Code::DataError)?;
+        let request = ChargeRequest::parse(demand.operation, &demand.oicp, Reading::Tolerant)
+            .map_err(|_| Code::DataError)?;
         match request.asker().map(|id| PartyId::new(role, id)) {
-            Some(Ok(named)) if named == *from.partner || self.speaks_for_id(from.partner, &named, now) => {
+            Some(Ok(named)) if named == asker.partner || self.speaks_for_id(&asker.partner, &named, now) => {
                 Ok(request)
             }
             None => Ok(request),
@@ -195,64 +164,54 @@ impl Roaming {
     }
 
     /// A stop or a notification.
-    fn serve_within(
-        &mut self,
-        from: From<'_>,
-        id: SessionId,
-        operation: SessionOperation,
-        oicp: Bytes,
-        until_ms: u64,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn serve_within(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let (id, operation) = (demand.session, demand.operation);
         let Some(session) = self.charging.sessions.get_mut(&id) else {
             // It speaks of a session that never came here: it must not begin any more.
             self.note_never_came(id, now);
-            return self.say(from, id.as_str(), refused(Code::SessionInvalid), now, fx);
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
-        if !session.is_with(from.ours, from.partner) || session.record.phase.is_over() {
-            return self.say(from, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        if !session.is_with(&asker.ours, &asker.partner) || session.record.phase.is_over() {
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
-        if session.record.seen.contains(&from.message) {
-            return self.say(from, id.as_str(), AskOutcome::Unconfirmed, now, fx);
+        if session.record.seen.contains(&asker.message) {
+            return self.say(asker, id.as_str(), AskOutcome::Unconfirmed, now, fx);
         }
         if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
-            let From { back, message, .. } = from;
-            session.deferred.push(Deferred { back, message, operation, oicp, until_ms });
+            session.deferred.push(Deferred { asker, demand });
             return self.note_unsettled(id);
         }
-        let request = match self.may_ask(&from, operation, &oicp, now) {
+        let request = match self.may_ask(&asker, &demand, now) {
             Ok(request) => request,
-            Err(code) => return self.say(from, id.as_str(), refused(code), now, fx),
+            Err(code) => return self.say(asker, id.as_str(), refused(code), now, fx),
         };
         if operation == SessionOperation::Notification {
             // It lives, whatever we thought.
             self.step(id, Event::ShownAlive, now, fx);
-            if !self.charging.backends.get(from.ours).is_some_and(|backend| backend.notifications) {
-                return self.say(from, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
+            if !self.charging.backends.get(&asker.ours).is_some_and(|backend| backend.notifications) {
+                return self.say(asker, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
             }
         }
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             let seen = &mut session.record.seen;
-            seen.push(from.message);
+            seen.push(asker.message);
             seen.drain(..seen.len().saturating_sub(SEEN_MAX));
         }
         self.remember(id, fx);
-        self.call_backend(from, id, &request, oicp, until_ms, now, fx);
+        self.call_backend(asker, demand, &request, now, fx);
     }
 
     fn call_backend(
         &mut self,
-        from: From<'_>,
-        id: SessionId,
+        asker: Asker,
+        demand: Demand,
         request: &ChargeRequest,
-        oicp: Bytes,
-        until_ms: u64,
         now: Now,
         fx: &mut Effects,
     ) {
         let call = BackendCallId(self.next_id());
-        let operation = request.operation();
+        let Demand { session, operation, oicp, until_ms } = demand;
+        let Asker { back, partner, ours, message } = asker;
         let left_ms = until_ms.saturating_sub(now.mono_ms);
         let timeout_ms = match operation.begins() {
             // A late answer decides about the session.
@@ -261,22 +220,15 @@ impl Roaming {
         };
         fx.actions.push(Action::CallBackend {
             call,
-            party: from.ours.clone(),
+            party: ours.clone(),
             operation,
             path_id: request.asker().unwrap_or_default().to_owned(),
             body: oicp,
             timeout_ms,
         });
-        let waiting = BackendCall {
-            session: id,
-            operation,
-            back: Some(from.back),
-            message: from.message,
-            ours: from.ours.clone(),
-            partner: from.partner.clone(),
-            until_ms,
-            late_notice: false,
-        };
+        let back = Some(back);
+        let waiting =
+            BackendCall { session, operation, back, message, ours, partner, until_ms, late_notice: false };
         self.charging.calls.insert(call, waiting);
     }
 
@@ -305,28 +257,19 @@ impl Roaming {
         }
         let BackendCall { session, back, message, ours, partner, .. } = call;
         if let Some(back) = back {
-            let from = From { back, partner: &partner, ours: &ours, message };
-            self.say(from, session.as_str(), outcome, now, fx);
+            self.say(Asker { back, partner, ours, message }, session.as_str(), outcome, now, fx);
         }
-        self.resume_deferred(session, &ours, &partner, now, fx);
+        self.resume_deferred(session, now, fx);
     }
 
     /// Stops that waited for the answer to their start.
-    fn resume_deferred(
-        &mut self,
-        id: SessionId,
-        ours: &PartyId,
-        partner: &PartyId,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn resume_deferred(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         if session.record.phase == SessionPhase::Calling {
             return;
         }
-        for Deferred { back, message, operation, oicp, until_ms } in std::mem::take(&mut session.deferred) {
-            let from = From { back, partner, ours, message };
-            self.serve_within(from, id, operation, oicp, until_ms, now, fx);
+        for Deferred { asker, demand } in std::mem::take(&mut session.deferred) {
+            self.serve_within(asker, demand, now, fx);
         }
         self.note_unsettled(id);
     }
@@ -334,25 +277,22 @@ impl Roaming {
     /// Stops that waited too long are answered; so are askers whose time is over, to free their places.
     pub(super) fn tick_deferred(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        let (ours, partner) = (session.record.ours.clone(), session.record.partner.clone());
-        let Some(partner) = partner else { return };
-        let late = |deferred: &mut Deferred| deferred.until_ms <= now.mono_ms;
+        let late = |deferred: &mut Deferred| deferred.demand.until_ms <= now.mono_ms;
         let expired: Vec<Deferred> = session.deferred.extract_if(.., late).collect();
-        for Deferred { back, message, .. } in expired {
-            let from = From { back, partner: &partner, ours: &ours, message };
-            self.say(from, id.as_str(), AskOutcome::Pending, now, fx);
+        for Deferred { asker, .. } in expired {
+            self.say(asker, id.as_str(), AskOutcome::Pending, now, fx);
         }
     }
 
     pub(super) fn tick_calls(&mut self, now: Now, fx: &mut Effects) {
         let mut late = Vec::new();
         for call in self.charging.calls.values_mut().filter(|call| call.until_ms <= now.mono_ms) {
-            let from = (call.session, call.ours.clone(), call.partner.clone(), call.message);
-            late.extend(call.back.take().map(|back| (back, from)));
+            let (partner, ours, message) = (call.partner.clone(), call.ours.clone(), call.message);
+            let asker = call.back.take().map(|back| Asker { back, partner, ours, message });
+            late.extend(asker.map(|asker| (call.session, asker)));
         }
-        for (back, (session, ours, partner, message)) in late {
-            let from = From { back, partner: &partner, ours: &ours, message };
-            self.say(from, session.as_str(), AskOutcome::Pending, now, fx);
+        for (session, asker) in late {
+            self.say(asker, session.as_str(), AskOutcome::Pending, now, fx);
         }
     }
 

@@ -53,43 +53,26 @@ impl Roaming {
         let ask = record.ask;
         if let (true, Some(partner)) = (in_doubt, &partner) {
             let query = SessionMessage::Query { session: id.as_str().to_owned(), ask };
-            self.send_about(id, About::Query, &ours, partner, &query, now, fx);
+            self.send_about(word(id, About::Query, &ours, partner), &query, now, fx);
         }
         for emp in released {
             let release = SessionMessage::Release { session: id.as_str().to_owned() };
-            self.send_about(id, About::Release, &ours, &emp, &release, now, fx);
+            self.send_about(word(id, About::Release, &ours, &emp), &release, now, fx);
         }
         if let (true, Some(partner)) = (late, &partner) {
             self.settle_late_start(id, &ours, partner, now, fx);
         }
     }
 
-    fn send_about(
-        &mut self,
-        id: SessionId,
-        about: About,
-        ours: &PartyId,
-        to: &PartyId,
-        message: &SessionMessage,
-        now: Now,
-        fx: &mut Effects,
-    ) {
-        let same = |other: &OurMessage| other.session == id && other.about == about && other.to == *to;
-        if self.charging.messages.values().any(same) {
-            return;
-        }
-        let message_id = MessageId(self.random_16());
-        let ours = OurMessage {
-            session: id,
-            about,
-            ours: ours.clone(),
-            to: to.clone(),
-            call: None,
-            again: None,
-            timeout_ms: QUERY_TIMEOUT_MS,
+    fn send_about(&mut self, ours: OurMessage, message: &SessionMessage, now: Now, fx: &mut Effects) {
+        let same = |other: &OurMessage| {
+            other.session == ours.session && other.about == ours.about && other.to == ours.to
         };
-        // Not sent: it is said again at the next turn.
-        let _sent = self.send(message_id, message, ours, now, fx);
+        if !self.charging.messages.values().any(same) {
+            let message_id = MessageId(self.random_16());
+            // Not sent: it is said again at the next turn.
+            let _sent = self.send(message_id, message, ours, now, fx);
+        }
     }
 
     /// The other side says what became of our start.
@@ -194,7 +177,7 @@ impl Roaming {
             budget_ms: u32::try_from(QUERY_TIMEOUT_MS).unwrap_or(u32::MAX),
             oicp: stop.to_json().into(),
         };
-        self.send_about(id, About::LateStop, ours, cpo, &message, now, fx);
+        self.send_about(word(id, About::LateStop, ours, cpo), &message, now, fx);
     }
 
     /// The late start is known where it has to be, or stopped.
@@ -214,6 +197,12 @@ impl Roaming {
             }
         }
     }
+}
+
+/// A word of our own in a session, for which no backend waits.
+fn word(session: SessionId, about: About, ours: &PartyId, to: &PartyId) -> OurMessage {
+    let (ours, to) = (ours.clone(), to.clone());
+    OurMessage { session, about, ours, to, call: None, again: None, timeout_ms: QUERY_TIMEOUT_MS }
 }
 
 fn partners_of(session: &Session) -> PartnerSessions {
