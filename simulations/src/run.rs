@@ -10,7 +10,7 @@ use crate::observe::{Seen, look};
 use crate::report::{NodeTotals, Report, Sample, delivery, faults, histogram};
 use crate::scenario::{Scenario, Span};
 use crate::schedule::{Entry, draw};
-use crate::world::World;
+use crate::world::{Part, World};
 
 /// How often equality is looked for while it is awaited: this is how exactly it is dated.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -142,13 +142,17 @@ impl Run {
         let violations = invariants::always(&seen, &mut self.past, &self.world.scenario.limits);
         self.add(violations);
         let (all, same) = seen.in_sync();
-        let open: Vec<u64> = seen.nodes.iter().map(|node| node.traffic.open).collect();
+        let open = |bootstrap: bool| {
+            let nodes = seen.nodes.iter().filter(move |node| (node.part == Part::Bootstrap) == bootstrap);
+            nodes.map(|node| node.traffic.open)
+        };
         let sample = Sample {
             at_s: seen.at_ms as f64 / 1_000.0,
             in_sync: if all == 0 { 0.0 } else { same as f64 / all as f64 },
             running: seen.nodes.iter().filter(|node| node.view.is_some()).count() as u64,
-            connections_mean: open.iter().sum::<u64>() as f64 / open.len().max(1) as f64,
-            connections_max: open.iter().copied().max().unwrap_or(0),
+            connections_mean: open(false).sum::<u64>() as f64 / open(false).count().max(1) as f64,
+            connections_max: open(false).max().unwrap_or(0),
+            connections_bootstrap_max: open(true).max().unwrap_or(0),
             bytes_sent: seen.nodes.iter().map(|node| node.traffic.bytes_sent).sum(),
         };
         self.world.trace.event(&format!("in sync {same} of {all}"));
@@ -223,6 +227,22 @@ impl Run {
                 "repaired-in-time",
                 format!("repaired after {repaired:?}, {:?} are allowed", limit.0),
             );
+        }
+        // TEMP-TRACE
+        if std::env::var_os("CONNS_TRACE").is_some() {
+            while elapsed() + Duration::from_secs(2) < begin + settle.0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let traffic = self.world.network.traffic();
+                for host in &self.world.hosts {
+                    let open = traffic[host.number as usize].open;
+                    if host.part == Part::Bootstrap || open < 30 { continue }
+                    let Some(node) = host.node() else { continue };
+                    let counts = node.mesh().counts().await?;
+                    let mut purposes = std::collections::BTreeMap::<&str, u64>::new();
+                    for peer in node.mesh().peers().await? { *purposes.entry(peer.purpose.as_str()).or_default() += 1; }
+                    eprintln!("TRACE {:.1} node {} open {open} est {} pend {} {purposes:?} q {:?}", elapsed().as_secs_f64(), host.number, counts.connections_open, counts.connections_pending, counts);
+                }
+            }
         }
         // Connections have their own pace.
         wait_until((begin + settle.0).as_millis() as u64).await;

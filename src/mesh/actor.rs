@@ -160,15 +160,25 @@ impl Actor {
                 self.tell_addresses();
             }
             Command::Counts { reply } => {
-                let streams_open = self.exchange_gate.held() as u64;
                 // The asker may have gone.
-                let _gone = reply.send(MeshCounts { streams_open, ..self.counts });
+                let _gone = reply.send(self.counts_now());
             }
             Command::Blocked { reply } => {
                 drop(reply.send(self.offences.blocked().map(node_id).collect()));
             }
         }
         true
+    }
+
+    fn counts_now(&self) -> MeshCounts {
+        let network = self.swarm.network_info();
+        let connections = network.connection_counters();
+        MeshCounts {
+            streams_open: self.exchange_gate.held() as u64,
+            connections_open: connections.num_established().into(),
+            connections_pending: connections.num_pending().into(),
+            ..self.counts
+        }
     }
 
     fn ask(&mut self, to: &NodeId, request: RequestId, body: Bytes, deadline: Instant) {
