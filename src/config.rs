@@ -32,6 +32,10 @@ pub struct Config {
     pub replication: crate::roaming::Config,
     /// Who may do what with our parties.
     pub policy: crate::roaming::Policy,
+    /// Sessions: times and limits.
+    pub charging: crate::roaming::ChargingConfig,
+    /// The backends of our parties.
+    pub outbound: crate::outbound::Config,
     /// What is logged and how.
     pub log: LogConfig,
     /// The parties that this node speaks for; none makes it a bootstrap node or a mere reader.
@@ -118,7 +122,7 @@ impl PartyConfig {
 }
 
 /// Reads `ROLE:ID` with the id in any wire spelling.
-fn party(text: &str) -> Result<PartyId, IdError> {
+pub(crate) fn party(text: &str) -> Result<PartyId, IdError> {
     match text.split_once(':') {
         Some((role, id)) => PartyId::new(Role::parse(role)?, id),
         // Has no role: this finds the words for it.

@@ -1,6 +1,6 @@
 //! Addresses of nodes as people type them and as others can use them.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{bail, ensure};
 use chargemesh::mesh;
@@ -34,6 +34,15 @@ pub(super) fn check<'a>(
     Ok(())
 }
 
+/// Where to listen for backends: address and port, or a port alone, on this machine only.
+pub(super) fn facade(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>().ok();
+    let address = port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    address.or_else(|| text.parse().ok()).ok_or_else(|| {
+        "write address and port, as in 127.0.0.1:8080, or a port alone for this machine only".to_owned()
+    })
+}
+
 /// A port on this machine that nobody uses now.
 pub(super) fn free_port() -> anyhow::Result<u16> {
     for _ in 0..PORT_TRIES {
@@ -59,4 +68,20 @@ pub(super) fn with_peer_id(address: &str, peer_id: &str) -> String {
 /// The part of an address that says how to dial.
 pub(super) fn without_peer_id(address: &str) -> &str {
     address.split_once("/p2p/").map_or(address, |(dial, _)| dial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        for text in ["8080", "localhost:8080", "127.0.0.1:8080"] {
+            assert_eq!(facade(text), Ok(SocketAddr::from(([127, 0, 0, 1], 8080))), "{text}");
+        }
+        assert_eq!(facade("[::1]:1").unwrap().port(), 1);
+        for wrong in ["", "80800", "a.example:8080", "http://127.0.0.1:8080"] {
+            assert!(facade(wrong).unwrap_err().contains("127.0.0.1:8080"), "{wrong}");
+        }
+    }
 }

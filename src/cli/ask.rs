@@ -166,6 +166,7 @@ pub(crate) async fn peers(args: PeersArgs) -> anyhow::Result<ExitCode> {
     if !args.held {
         node_lines(&root, &mut out);
         peer_table(&root, &mut out);
+        partner_table(&root, &mut out);
         feed_table(&root, &mut out);
         conflict_lines(&root, &mut out);
         out.line("");
@@ -210,7 +211,7 @@ fn trust_lines(root: &Node<'_>, out: &mut Lines) {
     }
     if let Some(list) = root.field("trust_list") {
         let until = left(now_s, number(list, "until_unix_s"));
-        out.line(&format!("  trust list {}: {until}", number(list, "seq")));
+        out.line(&format!("  the trust list, version {}, {until}", number(list, "seq")));
     }
     if !flag(root, "signs") {
         out.line(
@@ -231,6 +232,26 @@ fn peer_table(root: &Node<'_>, out: &mut Lines) {
             rtt_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")),
             shown(&text(peer, "purpose")),
         ]);
+    }
+    out.0.push_str(&table.to_text());
+}
+
+fn partner_table(root: &Node<'_>, out: &mut Lines) {
+    let partners = items(root, "partners");
+    if partners.is_empty() {
+        return;
+    }
+    let connected = partners.iter().filter(|partner| flag(partner, "connected")).count();
+    out.line(&format!("\nPartners: {}, connected {connected}", partners.len()));
+    let mut table = Table::new("  ").header(["partner", "state", "nodes"]);
+    let now_ms = now_unix_ms();
+    for partner in partners {
+        let nodes: Vec<&str> = items(partner, "nodes").iter().filter_map(Node::as_str).collect();
+        let state = match flag(partner, "connected") {
+            true => "connected".to_owned(),
+            false => format!("looked for since {}", age(now_ms, number(partner, "looked_for_since_unix_ms"))),
+        };
+        table.row([shown(&text(partner, "party")), state, shown(&nodes.join(", "))]);
     }
     out.0.push_str(&table.to_text());
 }

@@ -34,7 +34,7 @@ impl Confirm {
     pub(super) fn check(&self, org_key: &PublicKey, party: &PartyId, what: &str) -> anyhow::Result<()> {
         if let Some(said) = &self.words {
             ensure!(
-                fingerprint::is_of(said, org_key, party),
+                fingerprint::is_of(words_of(said), org_key, party),
                 "these are not the six words of this file: nothing was done. Ask {party} to read them again; if they \
                  still differ, the file was changed on its way or is somebody else's"
             );
@@ -55,6 +55,12 @@ impl Confirm {
         ensure!(answer.trim().eq_ignore_ascii_case("yes"), "not confirmed: nothing was done");
         Ok(())
     }
+}
+
+/// The words of a line as commands print it: `CPO:DEGEF: defense airport ...`, `six words  defense airport ...`.
+fn words_of(said: &str) -> &str {
+    let words = said.rsplit(':').next().unwrap_or(said).trim_start();
+    words.strip_prefix("six words ").unwrap_or(words)
 }
 
 /// What a credential, request or card says of a party, for people.
@@ -104,4 +110,17 @@ pub(super) fn ids(ids: &[CanonicalId]) -> String {
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_found_in_the_line_that_shows_them() {
+        let words = "defense airport mask south duck garlic";
+        for line in [words, &format!("CPO:DEGEF: {words}"), &format!("  six words      {words}")] {
+            assert_eq!(words_of(line).trim(), words, "{line:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::addresses::{self, free_port, is_dialable, with_peer_id, without_peer_
 use super::files::{self, NewFile};
 use super::keys::{facade_key, key_file, peer_id, random_key};
 use super::party::delegate::Validity;
-use super::party::party_id;
+use super::party::{party_id, party_setting};
 use super::settings::Settings;
 use super::text::{day, shell};
 use authority::Authority;
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     announce: Vec<String>,
     /// Where to listen for backends, as in 127.0.0.1:8080; a free port on this machine only if not given.
     /// Beyond this machine, keys are made for the backend and for the admin API.
-    #[arg(long, value_name = "ADDR", conflicts_with = "bootstrap_node")]
+    #[arg(long, value_name = "ADDR", value_parser = addresses::facade, conflicts_with = "bootstrap_node")]
     facade: Option<SocketAddr>,
     /// A node to ask for others, ending in /p2p/PEER-ID; may be given often.
     #[arg(long, value_name = "MULTIADDR")]
@@ -106,6 +106,7 @@ impl NewNode {
     fn make(args: &Args, now_unix_s: u64) -> anyhow::Result<NewNode> {
         let typed = args.party.as_deref();
         let id = typed.map(party_id).transpose()?;
+        let setting = typed.map(party_setting).transpose()?;
         let authority = Authority::of(args, now_unix_s)?;
         let node_key = random_key()?;
         let peer_id = peer_id(&node_key)?;
@@ -132,7 +133,7 @@ impl NewNode {
             listen: &listen,
             announce: &args.announce,
             bootstrap: &args.bootstrap.iter().chain(&authority.bootstrap).cloned().collect::<Vec<_>>(),
-            party: typed.zip(args.name.as_deref()),
+            party: setting.as_deref().zip(args.name.as_deref()),
             facade,
             facade_keys,
         };

@@ -1,5 +1,25 @@
 //! The command line: part of the binary, sees only the public API.
 
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! print {
+    ($($text:tt)+) => { crate::cli::text::say(format_args!($($text)+)) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! println {
+    ($($text:tt)+) => { crate::cli::text::say(format_args!("{}\n", format_args!($($text)+))) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! eprint {
+    ($($text:tt)+) => { crate::cli::text::complain(format_args!($($text)+)) };
+}
+
+/// As that of `std`, which panics when the reader has gone.
+macro_rules! eprintln {
+    ($($text:tt)+) => { crate::cli::text::complain(format_args!("{}\n", format_args!($($text)+))) };
+}
+
 mod addresses;
 mod ask;
 mod demo;
@@ -87,7 +107,7 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use chargemesh::outbound::HubClient;
+use chargemesh::outbound::{HubClient, Received};
 
 use super::text::{shell, shown};
 use super::{block_on, files};
@@ -36,6 +36,21 @@ impl Outlet {
             taken.map(|file| file.display().to_string()).unwrap_or_default()
         );
         Ok(())
+    }
+
+    /// What the node that will get it answers to a question of the admin API; `None` if no node gets it.
+    pub(super) fn asked(&self, path: &str) -> anyhow::Result<Option<Received>> {
+        let Some(node) = &self.node else { return Ok(None) };
+        block_on(async {
+            let client = HubClient::new(node, None)?.with_admin_key(self.admin_key.as_deref());
+            let answer = client.get(path).await?;
+            ensure!(
+                answer.http_status == 200,
+                "{node} answered with HTTP {}: give its admin key with --admin-key, or another --node",
+                answer.http_status
+            );
+            Ok(Some(answer))
+        })
     }
 
     /// Writes it and hands it in.

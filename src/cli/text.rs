@@ -1,7 +1,7 @@
 //! Text for people: counts, plurals, and values from outside made safe for a terminal.
 
 use std::io::{ErrorKind, Write as _, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chargemesh::oicp;
 
@@ -18,6 +18,18 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Writes to the standard output in the middle of work that goes on whatever becomes of the text.
+pub(super) fn say(text: std::fmt::Arguments<'_>) {
+    if let Err(error) = print(&text.to_string()) {
+        complain(format_args!("chargemesh: the standard output cannot be written: {error}\n"));
+    }
+}
+
+/// Writes to the error output. If that is gone too, there is nobody to tell.
+pub(super) fn complain(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().lock().write_all(text.to_string().as_bytes());
 }
 
 /// A count with a comma before every three digits: `18,427`.
@@ -56,6 +68,13 @@ fn is_invisible(c: char) -> bool {
 pub(super) fn day(unix_s: u64) -> String {
     let unix_ms = i64::try_from(unix_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
     oicp::time::format_ms(unix_ms).chars().take_while(|letter| *letter != 'T').collect()
+}
+
+/// A dated name in a directory that nothing has yet.
+pub(super) fn unused(directory: &Path, what: &str, now_unix_s: u64, extension: &str) -> PathBuf {
+    let dated = directory.join(format!("{what}-{}.{extension}", day(now_unix_s)));
+    // A second one on the same day.
+    if dated.exists() { directory.join(format!("{what}-{now_unix_s}.{extension}")) } else { dated }
 }
 
 /// A path as a shell takes it.

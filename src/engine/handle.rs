@@ -13,7 +13,7 @@ use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::Kind;
 use crate::roaming::AgreementAct;
-use crate::roaming::{OurParty, ReloadError};
+use crate::roaming::{ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -79,10 +79,20 @@ pub(crate) enum Command {
         partner: PartyId,
         reply: oneshot::Sender<Vec<PermissionView>>,
     },
+    Charge {
+        party: PartyId,
+        request: Box<ChargeRequest>,
+        body: Bytes,
+        evse: Option<EvseSeen>,
+        reply: ChargeReply,
+    },
     View {
         reply: oneshot::Sender<NodeView>,
     },
 }
+
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -96,6 +106,7 @@ impl Command {
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Charge { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Trust { .. } | Command::Permissions { .. } | Command::View { .. } => false,
         };
     }
@@ -185,6 +196,19 @@ impl Engine {
         self.ask(|reply| Command::HandIn { object, reply }).await?
     }
 
+    /// A backend asks about a session: authorization, remote start or stop, reservation, notification. Returns when
+    /// the partner has answered, or at the deadline. A negative outcome is a value, not an error.
+    pub async fn charge(
+        &self,
+        party: PartyId,
+        request: ChargeRequest,
+        body: Bytes,
+        evse: Option<EvseSeen>,
+    ) -> Result<HttpAnswer, EngineError> {
+        let request = Box::new(request);
+        self.ask(|reply| Command::Charge { party, request, body, evse, reply }).await?
+    }
+
     /// Who is who right now.
     pub async fn trust(&self) -> Result<TrustSummary, EngineError> {
         self.ask(|reply| Command::Trust { reply }).await
@@ -223,6 +247,8 @@ pub struct NodeView {
     pub peers: Vec<PeerView>,
     /// Agreements and offers of our parties.
     pub agreements: Vec<AgreementView>,
+    /// Parties with which money changes hands, and whether they are connected.
+    pub partners: Vec<PartnerView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).
@@ -388,6 +414,19 @@ pub struct PeerView {
     pub rtt_ms: Option<f64>,
     /// Why the connection is kept.
     pub purpose: String,
+}
+
+/// One partner.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PartnerView {
+    /// `ROLE:ID`.
+    pub party: String,
+    /// Whether a node that speaks for it is connected.
+    pub connected: bool,
+    /// Peer ids (base58) of those nodes.
+    pub nodes: Vec<String>,
+    /// Since when it is looked for, in unix milliseconds; `None` if it is connected.
+    pub looked_for_since_unix_ms: Option<u64>,
 }
 
 /// One held push.

@@ -2,9 +2,11 @@
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
 mod agreements;
+mod backends;
 mod clock;
 mod gathered;
 mod handle;
+mod partners;
 mod run;
 mod serve;
 mod spawner;
@@ -14,11 +16,13 @@ mod tell;
 mod view;
 
 pub use crate::roaming::AgreementRefusal;
+pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
+pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
+    PartnerView, PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::agreements::{AgreementReply, permissions};
+use super::backends::{BackendQuestion, Backends};
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::partners::{self, PartnerNodes};
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
@@ -21,7 +23,8 @@ use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
-    Action, AskId, CallId, Effects, GossipId, Input, Misdeed, Now, RequestId, Roaming, SyncId,
+    Action, AskId, BackendAnswer, BackendCallId, CallId, Effects, GossipId, Input, Misdeed, Now, RequestId,
+    Roaming, SyncId,
 };
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
@@ -32,9 +35,6 @@ const DIRECTORY_COMMITS_MAX: usize = 8;
 
 /// Time between two attempts to read storage after it refused a change.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
-
-/// How long a peer may take for an answer.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes the core anew from what storage remembers.
 pub(crate) type Restore =
@@ -52,6 +52,11 @@ pub(crate) struct Parts {
     pub(crate) mesh: Mesh,
     pub(crate) events: mpsc::Receiver<MeshEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) backends: Arc<dyn Backends>,
+    /// Where the answers of backends come in ...
+    pub(crate) answers: mpsc::Receiver<(BackendCallId, BackendAnswer)>,
+    /// ... and where they are put.
+    pub(crate) answered: mpsc::Sender<(BackendCallId, BackendAnswer)>,
     pub(crate) applied: Arc<Watchers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawn>,
@@ -76,6 +81,10 @@ pub(crate) struct Runner {
     commits: FuturesUnordered<DirectoryCommit>,
     /// What the directory is told with the next commit.
     gathered: Gathered,
+    charge_calls: BTreeMap<CallId, ChargeReply>,
+    /// What found no room and comes back.
+    returned: Vec<Input>,
+    partner_nodes: PartnerNodes,
     next_id: u64,
 }
 
@@ -83,6 +92,8 @@ enum Woken {
     Event(Option<MeshEvent>),
     Command(Option<Command>),
     Committed(Result<(), EngineError>),
+    Backend(BackendCallId, BackendAnswer),
+    Returned,
     Deadline,
     Stop,
 }
@@ -99,6 +110,9 @@ impl Runner {
             credits: Vec::new(),
             commits: FuturesUnordered::new(),
             gathered: Gathered::default(),
+            charge_calls: BTreeMap::new(),
+            returned: Vec::new(),
+            partner_nodes: PartnerNodes::default(),
             next_id: 0,
         }
     }
@@ -115,6 +129,8 @@ impl Runner {
                     self.recover(&error).await;
                     continue;
                 }
+                Woken::Backend(call, answer) => inputs.push(Input::BackendAnswered { call, answer }),
+                Woken::Returned => {}
                 Woken::Deadline => inputs.push(Input::Tick),
                 Woken::Event(None) | Woken::Command(None) | Woken::Stop => break,
             }
@@ -132,6 +148,8 @@ impl Runner {
             biased;
             () = self.parts.stop.cancelled() => Woken::Stop,
             Some(done) = self.commits.next(), if !self.commits.is_empty() => Woken::Committed(done),
+            () = std::future::ready(()), if !self.returned.is_empty() && !full => Woken::Returned,
+            Some((call, answer)) = self.parts.answers.recv(), if !full => Woken::Backend(call, answer),
             command = self.parts.commands.recv(), if !full => Woken::Command(command),
             event = self.parts.events.recv(), if !full => Woken::Event(event),
             () = due_in(wait_ms), if !full => Woken::Deadline,
@@ -140,6 +158,12 @@ impl Runner {
 
     /// What else is there already.
     fn collect(&mut self, inputs: &mut Vec<Input>) {
+        inputs.append(&mut self.returned);
+        while inputs.len() < ROUND_INPUTS_MAX
+            && let Ok((call, answer)) = self.parts.answers.try_recv()
+        {
+            inputs.push(Input::BackendAnswered { call, answer });
+        }
         while inputs.len() < ROUND_INPUTS_MAX {
             match self.parts.commands.try_recv() {
                 Ok(command) => self.command(command, inputs),
@@ -165,6 +189,7 @@ impl Runner {
             effects.append(self.parts.core.handle(input, now));
         }
         self.credits.clear();
+        self.partner_nodes.tell(&self.parts.mesh);
         let Effects { ledger, directory, actions } = effects;
         let applied = self.applied(&directory);
         let promises = !ledger.is_empty();
@@ -267,6 +292,10 @@ impl Runner {
                 // The asker may have gone.
                 let _gone = reply.send(permissions);
             }
+            Command::Charge { party, request, body, evse, reply } => {
+                self.charge_calls.insert(call, reply);
+                inputs.push(Input::Charge { call, party, request, body, evse });
+            }
             Command::View { reply } => self.view(reply),
         }
     }
@@ -304,8 +333,9 @@ impl Runner {
             MeshEvent::Answered { request, from, body } => {
                 inputs.push(Input::Answered { from, request: RequestId(request.0), bytes: body });
             }
-            MeshEvent::AskFailed { request, .. } => {
-                inputs.push(Input::AskFailed { request: RequestId(request.0) })
+            MeshEvent::AskFailed { request, why, .. } => {
+                let sent = matches!(why, mesh::AskFailure::Timeout | mesh::AskFailure::Disconnected);
+                inputs.push(Input::AskFailed { request: RequestId(request.0), sent });
             }
             MeshEvent::SyncFrame { sync, frame, credit, .. } => {
                 self.credits.push(credit);
@@ -315,10 +345,10 @@ impl Runner {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
             MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::CardFound { key, value } => inputs.push(Input::CardFound { key, bytes: value }),
+            MeshEvent::CardNotFound { key } => inputs.push(Input::CardNotFound { key }),
             MeshEvent::PeerUp { answers: false, .. }
             | MeshEvent::PeerSubscribed { .. }
-            | MeshEvent::CardFound { .. }
-            | MeshEvent::CardNotFound { .. }
             | MeshEvent::Listening { .. } => {}
         }
     }
@@ -344,7 +374,7 @@ impl Runner {
                     mesh.judge(token, verdict);
                 }
             }
-            Action::Ask { to, request, bytes } => self.ask(to, request, bytes),
+            Action::Ask { to, request, bytes, timeout_ms } => self.ask(to, request, bytes, timeout_ms),
             Action::Answer { ask, bytes } => {
                 if let Some(token) = self.asks.remove(&ask)
                     && let Err(error) = mesh.answer(token, bytes)
@@ -375,6 +405,17 @@ impl Runner {
                     let _gone = reply.send(Ok(PushOutcome { result, status }));
                 }
             }
+            Action::ReplyOicp { call, answer } => {
+                if let Some(reply) = self.charge_calls.remove(&call) {
+                    // A backend that gave up hears of it by other ways.
+                    let _gone = reply.send(Ok(answer));
+                }
+            }
+            Action::CallBackend { call, party, operation, path_id, body, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                let asked = BackendQuestion { party, operation, path_id, body, timeout };
+                self.call_backend(call, asked);
+            }
             Action::Reloaded { call, outcome } => {
                 if let Some((standing, reply)) = self.reloads.remove(&call) {
                     if outcome.is_ok() {
@@ -389,18 +430,29 @@ impl Runner {
                     let _gone = reply.send(Ok(done));
                 }
             }
+            Action::FindCard { key } => partners::find_card(mesh, key),
+            Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
+            Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
             Action::Report(report) => tell(&report),
         }
     }
 
-    fn ask(&mut self, to: crate::protocol::NodeId, request: RequestId, bytes: bytes::Bytes) {
-        let asked = self.parts.mesh.try_ask(to, mesh::RequestId(request.0), bytes, ASK_TIMEOUT);
-        if asked.is_err() {
-            let now = self.parts.clock.now();
-            let effects = self.parts.core.handle(Input::AskFailed { request }, now);
-            // A question that failed leads to verdicts and reports only.
-            effects.actions.into_iter().for_each(|action| self.act(action));
+    fn ask(&mut self, to: crate::protocol::NodeId, request: RequestId, bytes: bytes::Bytes, timeout_ms: u64) {
+        let timeout = Duration::from_millis(timeout_ms);
+        if self.parts.mesh.try_ask(to, mesh::RequestId(request.0), bytes, timeout).is_err() {
+            // What follows from it may have to be committed: it is an input like any other.
+            self.returned.push(Input::AskFailed { request, sent: false });
         }
+    }
+
+    /// A task asks the backend; its answer comes back as an input.
+    fn call_backend(&self, call: BackendCallId, asked: BackendQuestion) {
+        let (backends, answers) = (self.parts.backends.clone(), self.parts.answered.clone());
+        self.parts.spawner.task(Box::pin(async move {
+            let answer = backends.ask(asked).await;
+            // The engine may have stopped: then a restart finds the call under way.
+            let _stopped = answers.send((call, answer)).await;
+        }));
     }
 
     fn refuse_calls(&mut self, error: &EngineError) {
@@ -411,6 +463,9 @@ impl Runner {
             let _gone = reply.send(Err(error.clone()));
         }
         for reply in std::mem::take(&mut self.agreement_calls).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+        for reply in std::mem::take(&mut self.charge_calls).into_values() {
             let _gone = reply.send(Err(error.clone()));
         }
     }

@@ -46,7 +46,17 @@ pub(super) fn tell(report: &Report) {
         Report::AgreementNotBelieved { why } => {
             tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
         }
+        Report::PartnerCard { party, why } => {
+            tracing::warn!(%party, %why, "a card of a partner is of no use: it is looked for again");
+        }
         Report::Clock { state } => tell_clock(*state),
+        Report::Session { session, operation, partner, phase } => tracing::info!(
+            %session,
+            operation = operation.as_str(),
+            partner = partner.as_ref().map_or_else(String::new, ToString::to_string),
+            phase = phase.as_str(),
+            "a session changed"
+        ),
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }
 }

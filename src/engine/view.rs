@@ -2,12 +2,12 @@
 
 use super::agreements::agreement_view;
 use super::handle::{
-    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartyView, PeerView, TrustListView,
-    TrustSummary,
+    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
+    TrustListView, TrustSummary,
 };
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
-use crate::roaming::{FeedSummary, IssuerSummary, OwnParty, PartySummary, TrustView, View};
+use crate::roaming::{FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, TrustView, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
@@ -27,6 +27,7 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         parties,
         feeds: view.feeds.iter().map(feed_view).collect(),
         conflicts: view.conflicts.into_iter().map(conflict).collect(),
+        partners: view.partners.iter().map(|partner| partner_view(partner, &peers)).collect(),
         peers: peers.iter().map(peer_view).collect(),
         held: view.held.iter().map(held_view).collect(),
         agreements: view.agreements.iter().map(agreement_view).collect(),
@@ -117,6 +118,16 @@ fn peer_view(peer: &PeerInfo) -> PeerView {
         address: peer.address.clone(),
         rtt_ms: peer.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
         purpose: peer.purpose.as_str().to_owned(),
+    }
+}
+
+fn partner_view(partner: &PartnerSummary, peers: &[PeerInfo]) -> PartnerView {
+    let of_partner = peers.iter().filter(|peer| partner.nodes.contains(&peer.node));
+    PartnerView {
+        party: partner.party.to_text(),
+        connected: !partner.nodes.is_empty(),
+        nodes: of_partner.map(|peer| peer.node_text.clone()).collect(),
+        looked_for_since_unix_ms: partner.looked_for_since_unix_ms,
     }
 }
 

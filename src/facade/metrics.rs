@@ -109,6 +109,9 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     number("full_loads", "Feeds asked for as a whole since the start", view.full_loads);
     number("conflicts", "EVSEs claimed by several parties", view.conflicts.len() as u64);
     number("peers", "Open connections to peers", view.peers.len() as u64);
+    number("partners", "Parties with which money changes hands", view.partners.len() as u64);
+    let away = view.partners.iter().filter(|partner| !partner.connected).count();
+    number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
 
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());

@@ -196,9 +196,9 @@ impl PartyId {
 }
 
 impl fmt::Display for PartyId {
-    /// For people: `CPO CH*SCH`.
+    /// For people too: `CPO:CHSCH`, so that a party has one spelling wherever it is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.role, self.id)
+        write!(f, "{}:{}", self.role, self.id.as_str())
     }
 }
 

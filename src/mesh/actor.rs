@@ -80,6 +80,8 @@ pub(super) struct Actor {
     pub(super) offences: Offences,
     pub(super) bootstrap: BTreeSet<PeerId>,
     pub(super) keep: BTreeSet<PeerId>,
+    /// Nodes of partners, as the core said last.
+    pub(super) partners: BTreeSet<PeerId>,
     pub(super) published: BTreeSet<Topic>,
     pub(super) counts: MeshCounts,
     pub(super) rng: ChaCha8Rng,
@@ -129,6 +131,7 @@ impl Actor {
     /// What the tick is for is that the loop goes round and polls the swarm.
     fn on_tick(&mut self) {
         self.dial_fixed();
+        self.dial_partners();
         self.lost.take_fresh().into_iter().for_each(|peer| self.dial(peer));
         self.pardon();
         self.lines.retain(|_, line| !line.is_closed());
@@ -152,6 +155,7 @@ impl Actor {
             Command::PutCard { key, value } => self.put_card(key, value),
             Command::FindCard { key } => self.find_card(key),
             Command::AddAddress { node, address } => self.add_address(&node, &address),
+            Command::KeepPartners { nodes } => self.keep_partners(&nodes),
             // Whoever asked and went away does not want to know.
             Command::Peers { reply } => drop(reply.send(self.peer_infos())),
             Command::Addresses { reply } => {

@@ -74,8 +74,7 @@ pub(super) fn build(
         connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(config.connections_pending_max))
             .with_max_pending_outgoing(Some(config.connections_pending_max))
-            .with_max_established(Some(config.connections_max))
-            .with_max_established_incoming(Some(crowd::incoming_max(config.connections_max)))
+            // How many there may be in all, `full` decides.
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
     );
     bypass.iter().for_each(|peer| limits.bypass_peer_id(peer));

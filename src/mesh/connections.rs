@@ -18,12 +18,11 @@ use crate::protocol::Topic;
 /// Subscribers of each topic we publish to that we want to be connected to.
 const SUBSCRIBERS_WANTED: usize = 6;
 
-/// Time since the last question for which a connection counts as a partner's: longer than an answer takes.
-/// All questions so far are housekeeping, which goes to any peer.
-const PARTNER_FOR: Duration = Duration::from_secs(15);
+/// Time since the last question for which a connection counts as in use: longer than an answer takes.
+const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// ... and after which such a connection may be closed where there are too many: no question is under way.
-const PARTNER_IDLE: Duration = Duration::from_secs(10);
+const ASKED_IDLE: Duration = Duration::from_secs(10);
 
 /// Time between two random walks while peers are wanted.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
@@ -52,7 +51,7 @@ pub(super) struct Standing {
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
-/// to `low`, the longest unused first, none younger than `grace`. If those are too few, partners that were
+/// to `low`, the longest unused first, none younger than `grace`. If those are too few, peers that were
 /// not asked for some time go too until `high` is kept: they can be dialled again. Connections that this
 /// node made itself go last.
 pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
@@ -68,8 +67,8 @@ pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Durati
     let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
     closed.truncate(all.len() - low);
     let too_many = (all.len() - closed.len()).saturating_sub(high);
-    let partners = longest_unused(Purpose::Partner, grace, PARTNER_IDLE);
-    closed.extend(partners.into_iter().take(too_many));
+    let asked = longest_unused(Purpose::Asked, grace, ASKED_IDLE);
+    closed.extend(asked.into_iter().take(too_many));
     closed
 }
 
@@ -80,7 +79,9 @@ impl Actor {
         self.drop_the_silent();
         let choice = self.rng.next_u32() as usize;
         self.lost.some(Instant::now(), choice).into_iter().for_each(|peer| self.dial(peer));
-        let standings = self.standings();
+        let mut standings = self.standings();
+        // Partners come on top of all limits.
+        standings.retain(|standing| standing.purpose != Purpose::Partner);
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
             || self.lacks_dialled()
@@ -132,8 +133,9 @@ impl Actor {
 
     fn dial_candidates(&mut self) {
         let now = Instant::now();
-        let candidates =
-            self.book.candidates(now, |peer| self.peers.contains_key(peer) || self.bootstrap.contains(peer));
+        let candidates = self.book.candidates(now, |peer| {
+            self.peers.contains_key(peer) || self.bootstrap.contains(peer) || self.partners.contains(peer)
+        });
         let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();
         let rng = &mut self.rng;
         for peer in crowd::choose(candidates, DIALS_PER_REVIEW_MAX, || rng.next_u32() as usize) {
@@ -175,10 +177,12 @@ impl Actor {
         let purpose = |id: &PeerId, used: Option<Instant>| {
             if self.keep.contains(id) {
                 Purpose::Keep
+            } else if self.partners.contains(id) {
+                Purpose::Partner
             } else if self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id) {
                 Purpose::Sync
-            } else if used.is_some_and(|used| now.duration_since(used) < PARTNER_FOR) {
-                Purpose::Partner
+            } else if used.is_some_and(|used| now.duration_since(used) < ASKED_FOR) {
+                Purpose::Asked
             } else if gossiping.contains(id) {
                 Purpose::Gossip
             } else if joining && self.bootstrap.contains(id) {
@@ -263,10 +267,10 @@ mod tests {
         assert!(!closed.contains(&all.last().unwrap().peer), "the youngest is given time");
         let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Gossip, 100, 100)).collect();
         assert!(surplus(needed, 40, 24, grace).is_empty(), "what has a purpose stays");
-        let mut partners: Vec<Standing> = (0..50).map(|n| standing(Purpose::Partner, 100, 20 + n)).collect();
-        partners.extend((0..5).map(|_| standing(Purpose::Partner, 100, 1)));
-        let closed = surplus(partners.clone(), 40, 24, grace);
-        assert_eq!(closed.len(), 15, "of partners only as many as must go");
-        assert_eq!(closed.first(), partners.get(49).map(|s| &s.peer), "the longest unused first");
+        let mut asked: Vec<Standing> = (0..50).map(|n| standing(Purpose::Asked, 100, 20 + n)).collect();
+        asked.extend((0..5).map(|_| standing(Purpose::Asked, 100, 1)));
+        let closed = surplus(asked.clone(), 40, 24, grace);
+        assert_eq!(closed.len(), 15, "of those asked only as many as must go");
+        assert_eq!(closed.first(), asked.get(49).map(|s| &s.peer), "the longest unused first");
     }
 }

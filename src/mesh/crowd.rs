@@ -54,7 +54,7 @@ pub(super) fn choose(
 impl Actor {
     /// Whether a new peer's machine has as many connections as it may.
     pub(super) fn is_crowded(&self, peer: &PeerId, address: &Multiaddr) -> bool {
-        let fixed = self.keep.contains(peer) || self.bootstrap.contains(peer);
+        let fixed = self.keep.contains(peer) || self.partners.contains(peer) || self.bootstrap.contains(peer);
         let here = machine(address);
         let others = self.peers.iter().filter(|(id, other)| *id != peer && machine(&other.address) == here);
         !fixed && others.count() >= PER_MACHINE_MAX

@@ -144,6 +144,14 @@ struct Entry {
     next_dial: Option<Instant>,
     /// Bootstrap, or kept by the settings: never forgotten.
     fixed: bool,
+    /// A partner's: not forgotten while it is one, and known even without an address.
+    partner: bool,
+}
+
+impl Entry {
+    fn new() -> Entry {
+        Entry { addresses: Vec::new(), failures: 0, next_dial: None, fixed: false, partner: false }
+    }
 }
 
 impl Book {
@@ -153,12 +161,7 @@ impl Book {
         if full && !fixed && !self.entries.contains_key(&peer) {
             return;
         }
-        let entry = self.entries.entry(peer).or_insert_with(|| Entry {
-            addresses: Vec::new(),
-            failures: 0,
-            next_dial: None,
-            fixed,
-        });
+        let entry = self.entries.entry(peer).or_insert_with(Entry::new);
         entry.fixed |= fixed;
         if !entry.addresses.contains(&address) {
             if entry.addresses.len() >= BOOK_ADDRESSES_MAX {
@@ -166,6 +169,20 @@ impl Book {
             }
             entry.addresses.push(address);
         }
+    }
+
+    /// These are partners' nodes from now on, and no others.
+    pub(super) fn keep(&mut self, partners: &BTreeSet<PeerId>) {
+        self.entries.iter_mut().for_each(|(peer, entry)| entry.partner = partners.contains(peer));
+        self.entries.retain(|_, entry| entry.fixed || entry.partner || !entry.addresses.is_empty());
+        for peer in partners {
+            self.entries.entry(*peer).or_insert_with(Entry::new).partner = true;
+        }
+    }
+
+    /// Something new is known of a node: it may be dialled at once.
+    pub(super) fn due_now(&mut self, peer: &PeerId) {
+        self.succeeded(peer);
     }
 
     pub(super) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
@@ -199,7 +216,7 @@ impl Book {
     pub(super) fn failed(&mut self, peer: &PeerId, now: Instant, config: &Config, jitter: f64) {
         let Some(entry) = self.entries.get_mut(peer) else { return };
         entry.failures = entry.failures.saturating_add(1);
-        if entry.failures > BOOK_FAILURES_MAX && !entry.fixed {
+        if entry.failures > BOOK_FAILURES_MAX && !entry.fixed && !entry.partner {
             self.entries.remove(peer);
             return;
         }
@@ -246,6 +263,11 @@ impl Actor {
                 if step.last {
                     self.end_find(id);
                 }
+            }
+            kad::Event::OutboundQueryProgressed {
+                result: QueryResult::GetClosestPeers(Ok(found)), ..
+            } => {
+                self.found_nodes(found.peers);
             }
             kad::Event::OutboundQueryProgressed { result: QueryResult::PutRecord(Ok(_)), .. } => {
                 self.cards.taken = self.cards.taken.saturating_add(1);
@@ -395,7 +417,11 @@ impl Actor {
         };
         if let Ok(address) = address.with_p2p(peer) {
             self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+            let news = !self.book.addresses(&peer).contains(&address);
             self.book.add(peer, address, false);
+            if news && self.partners.contains(&peer) {
+                self.book.due_now(&peer);
+            }
         }
     }
 

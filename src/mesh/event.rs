@@ -272,8 +272,10 @@ pub enum Purpose {
     Keep,
     /// A sync runs over it.
     Sync,
-    /// Questions were asked or answered within the last minutes.
+    /// A node of a partner, as the core says.
     Partner,
+    /// Questions were asked or answered within the last seconds.
+    Asked,
     /// Gossip is exchanged over it.
     Gossip,
     /// Joining the network.
@@ -289,6 +291,7 @@ impl Purpose {
             Purpose::Keep => "keep",
             Purpose::Sync => "sync",
             Purpose::Partner => "partner",
+            Purpose::Asked => "asked",
             Purpose::Gossip => "gossip",
             Purpose::Bootstrap => "bootstrap",
             Purpose::None => "none",

@@ -2,7 +2,7 @@
 //! looked at after it, and among a thousand nodes that look for each other the handshakes of connections
 //! that are refused are most of the work (measured).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
@@ -20,27 +20,47 @@ struct Full;
 
 /// Counts established connections.
 pub(super) struct Behaviour {
-    incoming: BTreeSet<ConnectionId>,
-    outgoing: BTreeSet<ConnectionId>,
+    incoming: BTreeMap<ConnectionId, PeerId>,
+    outgoing: BTreeMap<ConnectionId, PeerId>,
     incoming_max: usize,
     all_max: usize,
-    /// Dialled all the same.
+    /// Connected all the same.
     kept: BTreeSet<PeerId>,
+    /// Connected all the same, and not counted.
+    partners: BTreeSet<PeerId>,
 }
 
 impl Behaviour {
     pub(super) fn new(incoming_max: u32, all_max: u32, kept: &[PeerId]) -> Behaviour {
         Behaviour {
-            incoming: BTreeSet::new(),
-            outgoing: BTreeSet::new(),
+            incoming: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
             incoming_max: incoming_max as usize,
             all_max: all_max as usize,
             kept: kept.iter().copied().collect(),
+            partners: BTreeSet::new(),
         }
     }
 
+    /// These are partners from now on, and no others.
+    pub(super) fn keep_partners(&mut self, partners: BTreeSet<PeerId>) {
+        self.partners = partners;
+    }
+
+    fn count(&self, connections: &BTreeMap<ConnectionId, PeerId>) -> usize {
+        connections.values().filter(|peer| !self.partners.contains(peer)).count()
+    }
+
     fn is_full(&self) -> bool {
-        self.incoming.len() + self.outgoing.len() >= self.all_max
+        self.count(&self.incoming) + self.count(&self.outgoing) >= self.all_max
+    }
+
+    fn is_full_for_incoming(&self) -> bool {
+        self.is_full() || self.count(&self.incoming) >= self.incoming_max
+    }
+
+    fn is_welcome(&self, peer: &PeerId) -> bool {
+        self.kept.contains(peer) || self.partners.contains(peer)
     }
 }
 
@@ -54,7 +74,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        if self.is_full() || self.incoming.len() >= self.incoming_max {
+        if self.is_full_for_incoming() {
             return Err(ConnectionDenied::new(Full));
         }
         Ok(())
@@ -67,7 +87,7 @@ impl NetworkBehaviour for Behaviour {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        if self.is_full() && peer.is_none_or(|peer| !self.kept.contains(&peer)) {
+        if self.is_full() && !peer.is_some_and(|peer| self.is_welcome(&peer)) {
             return Err(ConnectionDenied::new(Full));
         }
         Ok(Vec::new())
@@ -76,31 +96,38 @@ impl NetworkBehaviour for Behaviour {
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        // Several may have been let in at once.
+        if self.is_full_for_incoming() && !self.is_welcome(&peer) {
+            return Err(ConnectionDenied::new(Full));
+        }
         Ok(dummy::ConnectionHandler)
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        if self.is_full() && !self.is_welcome(&peer) {
+            return Err(ConnectionDenied::new(Full));
+        }
         Ok(dummy::ConnectionHandler)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(made) if made.endpoint.is_dialer() => {
-                self.outgoing.insert(made.connection_id);
+                self.outgoing.insert(made.connection_id, made.peer_id);
             }
             FromSwarm::ConnectionEstablished(made) => {
-                self.incoming.insert(made.connection_id);
+                self.incoming.insert(made.connection_id, made.peer_id);
             }
             FromSwarm::ConnectionClosed(closed) => {
                 self.outgoing.remove(&closed.connection_id);

@@ -27,6 +27,7 @@ pub(super) enum Command {
     PutCard { key: [u8; 32], value: Bytes },
     FindCard { key: [u8; 32] },
     AddAddress { node: NodeId, address: String },
+    KeepPartners { nodes: Vec<NodeId> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     Addresses { reply: oneshot::Sender<Vec<String>> },
     Counts { reply: oneshot::Sender<MeshCounts> },
@@ -183,6 +184,16 @@ impl Mesh {
     /// [`Refused`] if the mesh is busy or stopped.
     pub fn add_known_address(&self, node: NodeId, address: String) -> Result<(), Refused> {
         self.send(Command::AddAddress { node, address })
+    }
+
+    /// Keeps a connection to each of these nodes: they are dialled when they are missing, on top of
+    /// `connections_max`, and never closed for want of a purpose. Replaces the last set; of more than
+    /// [`super::PARTNERS_MAX`] the first count.
+    ///
+    /// # Errors
+    /// [`Refused`] if the mesh is busy or stopped; then the last set stays.
+    pub fn keep_partners(&self, nodes: Vec<NodeId>) -> Result<(), Refused> {
+        self.send(Command::KeepPartners { nodes })
     }
 
     /// Closes everything and waits until all tasks have ended, five seconds at most.

@@ -19,6 +19,7 @@ mod handle;
 mod inbound;
 mod lost;
 mod offences;
+mod partners;
 mod peers;
 mod streams;
 mod sync;
@@ -48,6 +49,7 @@ pub use event::{
 };
 pub use exchange::AskToken;
 pub use handle::Mesh;
+pub use partners::PARTNERS_MAX;
 pub use streams::Executor;
 pub use sync::{Closed, SyncResponder};
 pub use transport::{Transport, is_address_of, node_from_text, node_id_of_seed, node_text};
@@ -139,7 +141,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         sync_places: Arc::new(Semaphore::new(config.syncs_max)),
         exchange_gate: Gate::new(
             config.exchange_streams_max,
-            config.connections_max as usize * config.exchange_streams_max,
+            (config.connections_max as usize + PARTNERS_MAX) * config.exchange_streams_max,
         ),
         sync_gate: Gate::new(config.sync_serves_per_peer_max, config.sync_serves_max),
         ask_memory: exchange::ask_memory(config.asks_inbound_kib_max),
@@ -149,6 +151,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         offences: Default::default(),
         bootstrap,
         keep: kept.into_iter().collect(),
+        partners: Default::default(),
         published: Default::default(),
         counts: Default::default(),
         rng: ChaCha8Rng::seed_from_u64(start.rng_seed),

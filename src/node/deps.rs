@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::{Clock, Spawn, SystemClock, SystemSpawner};
+use crate::engine::{Backends, Clock, Spawn, SystemClock, SystemSpawner};
 use crate::mesh::Transport;
 use crate::storage::{Place, Runner};
 
@@ -18,6 +18,8 @@ pub struct Deps {
     pub place: Option<Place>,
     /// Whether storage works inline, as in a simulation, or on threads of its own.
     pub storage_inline: bool,
+    /// The backends of the node's parties; `None`: those of the settings, over HTTP.
+    pub backends: Option<Arc<dyn Backends>>,
     transport: Mutex<Option<Transport>>,
 }
 
@@ -30,6 +32,7 @@ impl Deps {
             seed,
             place: None,
             storage_inline: false,
+            backends: None,
             transport: Mutex::new(None),
         }
     }

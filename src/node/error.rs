@@ -2,8 +2,9 @@
 
 use crate::engine::EngineError;
 use crate::facade::FacadeError;
-use crate::identity::{ChainError, PartyId};
+use crate::identity::{ChainError, IdError, PartyId};
 use crate::mesh::MeshError;
+use crate::outbound::OutboundError;
 use crate::roaming::ReloadError;
 use crate::storage::StorageError;
 
@@ -30,6 +31,15 @@ pub enum NodeError {
     /// The facade cannot be started.
     #[error("facade: {0}")]
     Facade(#[source] FacadeError),
+    /// A backend of the settings cannot be used.
+    #[error("outbound.backend: {0}")]
+    Backend(#[source] OutboundError),
+    /// A backend's party cannot be read.
+    #[error("outbound.backend.party: {source}; write ROLE:ID, for example CPO:DE*ABC")]
+    BackendParty {
+        /// What is wrong.
+        source: IdError,
+    },
     /// The node key cannot be replaced while the node runs.
     #[error("the node key is another than the running one: a new node key needs a restart")]
     OtherNodeKey,

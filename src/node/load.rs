@@ -124,6 +124,8 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         storage: config.storage.clone(),
         replication: config.replication.clone(),
         policy: config.policy.clone(),
+        charging: config.charging.clone(),
+        outbound: config.outbound.clone(),
         // A bootstrap node has nothing that a backend could ask for.
         facade: (!config.mesh.bootstrap_only).then(|| config.facade.clone()),
     };

@@ -1,5 +1,6 @@
 //! The composition root: opens, builds, joins, shuts down. Nothing is decided here.
 
+mod backends;
 mod cards;
 mod deps;
 mod error;
@@ -16,16 +17,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use backends::HttpBackends;
 pub use deps::Deps;
 pub use error::NodeError;
 pub use identity::Identity;
 pub use load::{LoadError, load};
 
 use crate::engine::{
-    Clock, Command, Engine, EngineError, Parts, Runner, Spawn, Standing, Standings, Store, Watchers,
+    Backends, Clock, Command, Engine, EngineError, Parts, Runner, Spawn, Standing, Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
 use crate::mesh::{self, Mesh};
+use crate::outbound;
 use crate::protocol::Topic;
 use crate::roaming;
 use crate::storage;
@@ -48,6 +51,10 @@ pub struct Settings {
     pub replication: roaming::Config,
     /// Who may do what with our parties.
     pub policy: roaming::Policy,
+    /// Sessions: times and limits.
+    pub charging: roaming::ChargingConfig,
+    /// The backends of our parties.
+    pub outbound: outbound::Config,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
 }
@@ -81,12 +88,18 @@ impl Node {
         let network = settings.mesh.network.clone();
         let store = open_store(&settings.storage, &deps)?;
         upkeep::start(&store, &deps, &stop);
-        let restore = restore::restorer(&settings, &standings, &store, &deps);
+        let traits = backends::traits(&settings.outbound)?;
+        let restore = restore::restorer(&settings, &traits, &standings, &store, &deps);
         let core = restore().await.map_err(NodeError::Restore)?;
         // Who is who concerns everybody.
         let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { vec![Topic::Identity] };
         let (mesh, events) = start_mesh(&settings.mesh, &identity, &standings, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
+        let (answered, answers) = mpsc::channel(COMMANDS_MAX);
+        let called: Arc<dyn Backends> = match deps.backends.clone() {
+            Some(backends) => backends,
+            None => Arc::new(HttpBackends::new(&settings.outbound)?),
+        };
         let applied = Arc::new(Watchers::default());
         let engine = Engine::new(commands, applied.clone());
         let reader = store.0.reader.clone();
@@ -99,6 +112,9 @@ impl Node {
             mesh: mesh.clone(),
             events,
             commands: commanded,
+            backends: called,
+            answers,
+            answered,
             applied,
             clock: deps.clock.clone(),
             spawner: deps.spawner.clone(),

@@ -1,38 +1,47 @@
 //! The core as storage remembers it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{Deps, Settings};
 use crate::engine::{EngineError, Restore, Standings, Store};
+use crate::identity::PartyId;
 use crate::oicp::record::summarise;
-use crate::protocol::Kind;
+use crate::protocol::{Kind, SessionRecord};
 use crate::roaming::change::{DirectoryChange, RecordChange};
-use crate::roaming::{Entry, RestoredFeed, Roaming, Snapshot};
+use crate::roaming::{BackendTraits, Entry, RestoredFeed, Roaming, SESSION_OVER_FOR_MS, Snapshot};
 use crate::storage::{self, LedgerState, StorageError};
 
 /// Records read and written at once while a directory is rebuilt.
 const RECORDS_PER_COMMIT: usize = 1_000;
 
 /// Makes the core anew from what is stored, at the start and after storage refused a change.
-pub(super) fn restorer(settings: &Settings, standings: &Standings, store: &Store, deps: &Deps) -> Restore {
+pub(super) fn restorer(
+    settings: &Settings,
+    backends: &BTreeMap<PartyId, BackendTraits>,
+    standings: &Standings,
+    store: &Store,
+    deps: &Deps,
+) -> Restore {
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
     let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
-    let policy = settings.policy.clone();
+    let (policy, charging, backends) = (settings.policy.clone(), settings.charging.clone(), backends.clone());
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
-        let policy = policy.clone();
+        let (policy, charging, backends) = (policy.clone(), charging.clone(), backends.clone());
         Box::pin(async move {
-            let snapshot = snapshot(&store).await?;
+            let snapshot = snapshot(&store, clock.now().unix_ms).await?;
             let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
             let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, clock.now());
-            Ok(core.with_policy(policy))
+            Ok(core.with_policy(policy).with_charging(charging, backends))
         })
     })
 }
 
-async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
+async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineError> {
     let reader = &store.0.reader;
     let LedgerState { feeds: own_feeds, held, identity, .. } =
         reader.restore_ledger().await.map_err(refused)?;
@@ -49,7 +58,15 @@ async fn snapshot(store: &Store) -> Result<Snapshot, EngineError> {
         identity,
         equivocations: reader.equivocations().await.map_err(refused)?,
         agreements: reader.agreements().await.map_err(refused)?,
+        sessions: sessions(reader, now_unix_ms).await?,
     })
+}
+
+/// The open sessions, and those that were over lately: late messages of theirs are known.
+async fn sessions(reader: &storage::Reader, now_unix_ms: u64) -> Result<Vec<SessionRecord>, EngineError> {
+    let stored = reader.sessions(now_unix_ms.saturating_sub(SESSION_OVER_FOR_MS)).await.map_err(refused)?;
+    let damaged = |error: crate::protocol::ProtocolError| EngineError::Storage(error.to_string());
+    stored.iter().map(|(session, bytes)| SessionRecord::decode(session, bytes).map_err(damaged)).collect()
 }
 
 fn refused(error: StorageError) -> EngineError {

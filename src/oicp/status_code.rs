@@ -156,13 +156,17 @@ impl StatusCode {
         writer.finish()
     }
 
-    /// Reads the object; `None` if it has no code. A number instead of a text is taken with its digits.
+    /// Reads the object, or a code that stands in its place; `None` if there is no code. Partners also write
+    /// numbers instead of texts, and leave off leading zeros.
     #[must_use]
     pub fn read(node: &Node<'_>) -> Option<StatusCode> {
-        let code = node.field("Code")?;
-        let code =
-            code.as_str().map(str::to_owned).or_else(|| code.number_text().map(|n| format!("{n:0>3}")))?;
-        let text = |name| node.field(name).and_then(Node::as_str).map(str::to_owned);
+        let code = if node.is_object() { node.field_any_case(&["Code"])? } else { node };
+        let digits = code.as_str().or_else(|| code.number_text())?.trim();
+        if digits.is_empty() {
+            return None;
+        }
+        let code = format!("{digits:0>3}");
+        let text = |name| node.field_any_case(&[name]).and_then(Node::as_str).map(str::to_owned);
         Some(StatusCode { code, description: text("Description"), additional_info: text("AdditionalInfo") })
     }
 }
@@ -189,7 +193,12 @@ mod tests {
         let node = parse_text(&json).unwrap();
         assert_eq!(StatusCode::read(node.field("StatusCode").unwrap()).unwrap(), status);
         assert_eq!(status.additional_info.unwrap().len(), ADDITIONAL_INFO_CHARACTERS_MAX);
-        let number = parse_text(r#"{"Code":17}"#).unwrap();
-        assert_eq!(StatusCode::read(&number).unwrap().known(), Some(Code::UnauthorizedAccess));
+        for partner in [r#"{"Code":17}"#, r#"{"code":" 17 "}"#, "17", "\"017\""] {
+            let read = StatusCode::read(&parse_text(partner).unwrap()).unwrap();
+            assert_eq!(read.known(), Some(Code::UnauthorizedAccess), "{partner}");
+        }
+        for none in ["{}", "true", "\"\"", r#"{"Code":null}"#] {
+            assert_eq!(StatusCode::read(&parse_text(none).unwrap()), None, "{none}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Calls to OICP hubs, backends and running nodes: OICP over HTTP. Only here reqwest is named.
 
+mod backend;
 mod client;
 mod error;
 
+pub use backend::{BackendClient, BackendTarget, CallFailure, Config, ReservationPath};
 pub use client::{ANSWER_BYTES_MAX, HubClient, Received, TIMEOUT_S};
 pub use error::OutboundError;

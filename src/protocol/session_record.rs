@@ -12,6 +12,9 @@ use crate::identity::{MessageId, PartyId};
 /// Largest stored session in bytes: an OICP answer at the limit of an envelope, and some words.
 pub(super) const SESSION_RECORD_BYTES_MAX: usize = ENVELOPE_BODY_BYTES_MAX + 16 * 1024;
 
+/// Most messages of one session whose ids are stored.
+const SESSION_SEEN_MAX: usize = 64;
+
 /// How far a session has come. The numbers are those of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -104,6 +107,8 @@ pub struct SessionRecord {
     pub emp_partner_session: Option<String>,
     /// Who was asked as well and has yet to hear that the session is not theirs.
     pub to_release: Vec<PartyId>,
+    /// Messages of the session that our backend was asked about: none is carried out twice.
+    pub seen: Vec<MessageId>,
     /// Whether the EMP's node answered from pushed authentication data.
     pub offline: bool,
     /// Whether our backend has yet to be told that a start succeeded late.
@@ -150,6 +155,7 @@ struct RecordWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     emp: Option<String>,
     free: Limited<String, SESSION_ASKED_MAX>,
+    seen: Limited<Buf, SESSION_SEEN_MAX>,
     offline: bool,
     tell: bool,
     opened: u64,
@@ -175,6 +181,7 @@ impl SessionRecord {
             cpo: self.cpo_partner_session.clone(),
             emp: self.emp_partner_session.clone(),
             free: texts(&self.to_release),
+            seen: Limited(self.seen.iter().map(|id| Buf(Bytes::copy_from_slice(&id.0))).collect()),
             offline: self.offline,
             tell: self.to_tell_backend,
             opened: self.opened_unix_ms,
@@ -208,6 +215,7 @@ impl SessionRecord {
             cpo_partner_session: wire.cpo,
             emp_partner_session: wire.emp,
             to_release: wire.free.0.iter().map(|text| party(text)).collect::<Result<_, _>>()?,
+            seen: wire.seen.0.iter().map(|id| message_id(WHAT, &id.0)).collect::<Result<_, _>>()?,
             offline: wire.offline,
             to_tell_backend: wire.tell,
             opened_unix_ms: wire.opened,
@@ -237,6 +245,7 @@ mod tests {
             cpo_partner_session: None,
             emp_partner_session: Some("mine".to_owned()),
             to_release: vec![PartyId::parse("EMP:DEXYZ").unwrap()],
+            seen: vec![MessageId([8; 16])],
             offline: false,
             to_tell_backend: true,
             opened_unix_ms: 1,

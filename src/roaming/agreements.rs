@@ -126,7 +126,7 @@ impl Kept {
         self.accepted_unix_s.is_none() && !self.is_over(now)
     }
 
-    fn is_live(&self, now: Now) -> bool {
+    pub(super) fn is_live(&self, now: Now) -> bool {
         self.accepted_unix_s.is_some() && !self.is_over(now) && self.terms.is_valid_at(now.unix_s())
     }
 }
@@ -158,6 +158,7 @@ impl Roaming {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Roaming {
         self.agreements.policy = policy;
+        self.partners.policy_changed();
         self
     }
 
@@ -172,6 +173,12 @@ impl Roaming {
         // Nobody needs a contract with itself, and one party cannot be both sides.
         let agreed = || ours != partner && self.agreements.kept.values().any(covers);
         self.agreements.policy.decide(partner, service, agreed)
+    }
+
+    /// The other sides of all agreements.
+    pub(super) fn agreement_partners(&self) -> BTreeSet<PartyId> {
+        let both = self.agreements.kept.values().map(|kept| [&kept.terms.offerer, &kept.terms.accepter]);
+        both.flatten().filter(|party| !self.parties.contains_key(*party)).cloned().collect()
     }
 
     /// The parties of this node.

@@ -126,6 +126,17 @@ pub enum LedgerChange {
         /// Its number.
         id: u64,
     },
+    /// A session as it is now.
+    Session {
+        /// SessionID.
+        session: String,
+        /// Whether nothing follows any more.
+        is_over: bool,
+        /// When it changed, unix milliseconds.
+        changed_unix_ms: u64,
+        /// A [`SessionRecord`](crate::protocol::SessionRecord), encoded.
+        record: Bytes,
+    },
     /// An agreement or offer that a party of ours has a part in, as it is now.
     Agreement {
         /// The hash of the offer.

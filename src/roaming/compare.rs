@@ -62,6 +62,7 @@ impl Roaming {
         self.peers.remove(node);
         self.introductions.forget(node);
         self.agreements.forget(node);
+        self.partners.look_soon();
     }
 
     pub(super) fn gap_suspected(&mut self, node: &NodeId, now: Now) {
@@ -126,10 +127,23 @@ impl Roaming {
 
     /// Asks a peer and remembers what about.
     pub(super) fn ask(&mut self, to: NodeId, about: Pending, question: Question, now: Now, fx: &mut Effects) {
+        self.ask_within(to, about, question, ANSWER_MS_MAX, now, fx);
+    }
+
+    /// The same with a time for the answer, in milliseconds.
+    pub(super) fn ask_within(
+        &mut self,
+        to: NodeId,
+        about: Pending,
+        question: Question,
+        timeout_ms: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let request = RequestId(self.next_id());
-        let until_ms = now.mono_ms + ANSWER_MS_MAX;
+        let until_ms = now.mono_ms + timeout_ms;
         self.requests.insert(request, Asking { to: to.clone(), about, until_ms });
-        fx.actions.push(Action::Ask { to, request, bytes: question.encode() });
+        fx.actions.push(Action::Ask { to, request, bytes: question.encode(), timeout_ms });
     }
 
     /// A peer asks.
@@ -149,7 +163,10 @@ impl Roaming {
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
-            Ok(Question::Message(_)) => Answer::Unsupported,
+            Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
+                Some(answer) => answer,
+                None => return,
+            },
             // A later version's question, or no question at all: said so, never a disconnect.
             Err(_) => Answer::Unsupported,
         };
@@ -235,6 +252,7 @@ impl Roaming {
             }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
             (Pending::Notice | Pending::Heads | Pending::Introduction, _) => {}
         }
@@ -258,12 +276,13 @@ impl Roaming {
         }
     }
 
-    pub(super) fn ask_failed(&mut self, request: RequestId, now: Now, fx: &mut Effects) {
+    pub(super) fn ask_failed(&mut self, request: RequestId, sent: bool, now: Now, fx: &mut Effects) {
         let Some(asking) = self.requests.remove(&request) else { return };
         match asking.about {
             Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Message(id) => self.message_failed(id, sent, now, fx),
             Pending::Heads | Pending::Notice | Pending::Introduction => {}
         }
     }
@@ -274,7 +293,7 @@ impl Roaming {
         let late: Vec<RequestId> =
             self.requests.iter().filter(|(_, asking)| late(asking)).map(|(id, _)| *id).collect();
         for request in late {
-            self.ask_failed(request, now, fx);
+            self.ask_failed(request, true, now, fx);
         }
     }
 
@@ -284,7 +303,11 @@ impl Roaming {
             Pending::Heads => true,
             // Heads are asked for when the registry has been heard.
             Pending::Registry | Pending::Objects { .. } => !self.registry_heard,
-            Pending::Chain(_) | Pending::Notice | Pending::Introduction | Pending::Agreement(_) => false,
+            Pending::Chain(_)
+            | Pending::Notice
+            | Pending::Introduction
+            | Pending::Agreement(_)
+            | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))
     }

@@ -4,13 +4,15 @@ use bytes::Bytes;
 
 use super::agreements::AgreementRefusal;
 use super::change::{DirectoryChange, LedgerChange};
+use super::charging::HttpAnswer;
 use super::clock_check::ClockState;
-use super::input::{AskId, CallId, GossipId, RequestId, SyncId};
+use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
+use super::partners::PartnerCardError;
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{Digest, FeedId, Kind, NodeId, Topic, Verdict};
+use crate::protocol::{Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict};
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
 /// done. A crash between them loses a message, never a promise.
@@ -58,6 +60,8 @@ pub enum Action {
         request: RequestId,
         /// The question.
         bytes: Bytes,
+        /// How long to wait for the answer, in milliseconds.
+        timeout_ms: u64,
     },
     /// Answer a peer.
     Answer {
@@ -96,6 +100,28 @@ pub enum Action {
         /// OICP `StatusCode`.
         status: StatusCode,
     },
+    /// Answer a backend that asked about a session.
+    ReplyOicp {
+        /// Which call.
+        call: CallId,
+        /// What it hears.
+        answer: HttpAnswer,
+    },
+    /// Call a backend of ours.
+    CallBackend {
+        /// Our id.
+        call: BackendCallId,
+        /// Whose backend.
+        party: PartyId,
+        /// With what.
+        operation: SessionOperation,
+        /// The id in the path: the OperatorID or ProviderID of who asks, as it spells it.
+        path_id: String,
+        /// The OICP message.
+        body: Bytes,
+        /// How long to wait for the answer, in milliseconds.
+        timeout_ms: u64,
+    },
     /// Say whether what was loaded anew is in use.
     Reloaded {
         /// Which call.
@@ -110,6 +136,20 @@ pub enum Action {
         /// The hash of its offer.
         done: Result<Digest, AgreementRefusal>,
     },
+    /// Look for a card in Kademlia; `CardFound` or `CardNotFound` should follow.
+    FindCard {
+        /// Its key.
+        key: Digest,
+    },
+    /// Note where a node may be dialled.
+    KnowAddress {
+        /// The node.
+        node: NodeId,
+        /// A multiaddress.
+        address: String,
+    },
+    /// Keep a connection to these nodes, and to no others for the same reason.
+    KeepPartners(Vec<NodeId>),
     /// Tell the operator of the node.
     Report(Report),
 }
@@ -216,6 +256,24 @@ pub enum Report {
     AgreementNotBelieved {
         /// Why.
         why: AgreementRefusal,
+    },
+    /// A session changed.
+    Session {
+        /// SessionID.
+        session: String,
+        /// What it began with.
+        operation: SessionOperation,
+        /// The other side; `None` while several are asked.
+        partner: Option<PartyId>,
+        /// How far it has come.
+        phase: SessionPhase,
+    },
+    /// A card was found of a partner, and it is of no use.
+    PartnerCard {
+        /// The partner.
+        party: PartyId,
+        /// Why.
+        why: PartnerCardError,
     },
     /// A message was refused.
     Refused {

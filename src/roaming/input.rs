@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
+use super::charging::{BackendAnswer, ChargeRequest, EvseSeen};
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{NodeId, Topic};
+use crate::protocol::{Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub struct RequestId(pub u64);
 /// A question of a peer to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AskId(pub u64);
+
+/// A call of our backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BackendCallId(pub u64);
 
 /// A repair of one feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +95,26 @@ pub enum Input {
         /// What.
         act: AgreementAct,
     },
+    /// A backend asks about a session: authorization, remote start or stop, reservation, notification.
+    Charge {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        party: PartyId,
+        /// The message, parsed.
+        request: Box<ChargeRequest>,
+        /// The same as received.
+        body: Bytes,
+        /// The EVSE as the directory shows it; `None` if it shows none.
+        evse: Option<EvseSeen>,
+    },
+    /// A backend of ours answered a call, or did not.
+    BackendAnswered {
+        /// Which call.
+        call: BackendCallId,
+        /// What it said.
+        answer: BackendAnswer,
+    },
     /// A peer is connected.
     PeerUp(NodeId),
     /// A peer is gone.
@@ -129,6 +154,8 @@ pub enum Input {
     AskFailed {
         /// Which.
         request: RequestId,
+        /// Whether it may have been received.
+        sent: bool,
     },
     /// A frame of a repair answer.
     SyncFrame {
@@ -150,6 +177,18 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+    },
+    /// A card that was looked for; whether it holds is for the core to say.
+    CardFound {
+        /// Its key.
+        key: Digest,
+        /// The card.
+        bytes: Bytes,
+    },
+    /// Nobody has such a card.
+    CardNotFound {
+        /// The key.
+        key: Digest,
     },
     /// Time passed.
     Tick,

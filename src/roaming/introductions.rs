@@ -89,7 +89,9 @@ impl Roaming {
         let speakers = chains.iter().take(INTRODUCED_CHAINS_MAX).filter_map(verified);
         let held = speakers.filter(|speaker| speaker.peer_id() == from.as_bytes()).collect();
         self.introductions.nodes.insert(from.clone(), held);
+        self.partners.look_soon();
         self.tell_agreements_to(from, now);
+        self.settle_soon(now);
     }
 
     /// The parties that a connected node speaks for now.
@@ -99,8 +101,36 @@ impl Roaming {
         current.map(|speaker| speaker.party().clone()).collect()
     }
 
+    /// What connected nodes speak with now.
+    pub(super) fn introduced_speakers(&self, now: Now) -> impl Iterator<Item = (&NodeId, &Speaker)> {
+        let all = self.introductions.nodes.iter();
+        let all = all.flat_map(|(node, speakers)| speakers.iter().map(move |speaker| (node, &**speaker)));
+        all.filter(move |(_, speaker)| speaker.may_at(now.unix_s()).is_ok())
+    }
+
     /// Connected nodes that introduced themselves.
     pub(super) fn introduced_nodes(&self) -> Vec<NodeId> {
         self.introductions.nodes.keys().cloned().collect()
+    }
+
+    /// Who speaks with a delegation, as a connected node has shown.
+    pub(super) fn introduced_speaker(&self, delegation: &Digest) -> Option<Arc<Speaker>> {
+        let speakers = self.introductions.nodes.values().flatten();
+        speakers.into_iter().find(|speaker| speaker.delegation_hash() == delegation).cloned()
+    }
+
+    /// The parties that connected nodes speak for.
+    pub(super) fn introduced_parties(&self) -> BTreeSet<PartyId> {
+        self.introductions.nodes.values().flatten().map(|speaker| speaker.party().clone()).collect()
+    }
+
+    /// Whether a party speaks for another id too: that of one that it bundles.
+    pub(super) fn speaks_for_id(&self, party: &PartyId, other: &PartyId, now: Now) -> bool {
+        let own = self.parties.get(party).map(|ours| &ours.speaker);
+        let mut speakers = self.introductions.nodes.values().flatten().chain(own);
+        let names = |speaker: &&Arc<Speaker>| {
+            *speaker.party() == *party && speaker.may_at(now.unix_s()).is_ok() && speaker.names(&other.id)
+        };
+        party.role == other.role && speakers.any(|speaker| names(&speaker))
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::{
 };
 
 /// How far in the future a head may be signed, in milliseconds: the clocks of honest nodes differ.
-const FUTURE_MS_MAX: u64 = 300_000;
+pub(super) const FUTURE_MS_MAX: u64 = 300_000;
 
 /// Why a head was not taken now.
 pub(super) enum Stop {

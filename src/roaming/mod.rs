@@ -6,6 +6,7 @@
 
 mod agreements;
 pub mod change;
+mod charging;
 mod claims;
 mod clock_check;
 mod compare;
@@ -19,6 +20,7 @@ mod judge;
 mod notices;
 mod pace;
 mod papers;
+mod partners;
 mod policy;
 mod publish;
 mod records;
@@ -42,12 +44,17 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
+pub use charging::{
+    BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer, LateStart,
+    SESSION_OVER_FOR_MS,
+};
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
-pub use input::{AskId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
+pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
 pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
@@ -55,15 +62,17 @@ pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
 
-use crate::identity::{Chain, IdConflict, PartyId, SecretKey, Speaker, TrustList};
+use crate::identity::{Chain, IdConflict, MessageId, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use agreements::Agreements;
 use change::{DirectoryChange, HeldPush, LedgerChange};
+use charging::Charging;
 use claims::Claims;
 use clock_check::ClockCheck;
 use introductions::Introductions;
 use pace::Pace;
+use partners::Partners;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -119,6 +128,7 @@ enum Pending {
     Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
     Introduction,
     Agreement(Digest),
+    Message(MessageId),
 }
 
 /// A question of ours that waits for its answer.
@@ -154,7 +164,9 @@ pub struct Roaming {
     claims: Claims,
     clock_check: ClockCheck,
     agreements: Agreements,
+    charging: Charging,
     introductions: Introductions,
+    partners: Partners,
     /// Of what was restored; told with the first tick.
     unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
@@ -226,7 +238,9 @@ impl Roaming {
             claims: Claims::default(),
             clock_check: ClockCheck::default(),
             agreements: Agreements::default(),
+            charging: Charging::default(),
             introductions: Introductions::default(),
+            partners: Partners::default(),
             unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
@@ -288,10 +302,16 @@ impl Roaming {
             }
             Input::Asked { from, ask, bytes } => self.asked(&from, ask, &bytes, now, &mut fx),
             Input::Answered { from, request, bytes } => self.answered(&from, request, &bytes, now, &mut fx),
-            Input::AskFailed { request } => self.ask_failed(request, now, &mut fx),
+            Input::AskFailed { request, sent } => self.ask_failed(request, sent, now, &mut fx),
+            Input::Charge { call, party, request, body, evse } => {
+                self.charge(call, &party, &request, body, evse, now, &mut fx)
+            }
+            Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
             Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
+            Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),
         }
         fx
@@ -309,7 +329,9 @@ impl Roaming {
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
             || self.agreements.is_telling(self.last_tick_ms)
+            || self.charging.is_busy()
             || self.speakers.is_waiting()
+            || !self.parties.is_empty() && self.partners.is_due(self.last_tick_ms)
             || !self.all_in_sync;
         let (wait_ms, why) = if busy {
             (TICK_BUSY_MS, "something waits")
@@ -338,6 +360,8 @@ impl Roaming {
         self.tick_clock(now, fx);
         self.tick_introductions(now, fx);
         self.tick_agreements(now, fx);
+        self.tick_charging(now, fx);
+        self.tick_partners(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;

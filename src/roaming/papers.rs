@@ -131,6 +131,7 @@ impl Roaming {
             }
         }
         self.agreements.kept.insert(id, kept);
+        self.partners.agreements_changed();
     }
 
     /// Room for one more offer: those that are over go first, by the end of their validity, because until then

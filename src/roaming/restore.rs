@@ -11,7 +11,7 @@ use super::{Roaming, compare};
 use crate::identity::Chain;
 use crate::oicp::id::EvseKey;
 use crate::planted::{Bug, planted};
-use crate::protocol::{FeedId, Head, SignedHead};
+use crate::protocol::{FeedId, Head, SessionRecord, SignedHead};
 
 /// A feed as storage remembers it.
 pub struct RestoredFeed {
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub identity: Vec<(Bytes, u64)>,
     /// Agreements and offers ([`crate::protocol::AgreementPapers`]).
     pub agreements: Vec<bytes::Bytes>,
+    /// Sessions that are open, or were until lately.
+    pub sessions: Vec<SessionRecord>,
 }
 
 impl Roaming {
@@ -55,6 +57,7 @@ impl Roaming {
             let _distrusted = self.speakers.admit(chain, now);
         }
         self.reload_agreements(snapshot.agreements);
+        self.reload_sessions(snapshot.sessions, now);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let mut forgotten = Vec::new();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));

@@ -17,6 +17,8 @@ pub struct View {
     pub held: Vec<super::change::HeldPush>,
     /// Agreements and offers of our parties.
     pub agreements: Vec<super::AgreementSummary>,
+    /// Partners, and whether they are connected.
+    pub partners: Vec<super::PartnerSummary>,
     /// Data records in the view.
     pub view_evses: u64,
     /// Statuses in the view.
@@ -97,6 +99,7 @@ impl Roaming {
             conflicts: seen.chain(told).collect(),
             held: self.held.values().cloned().collect(),
             agreements: self.agreements(),
+            partners: self.partners(),
             view_evses: shown(Kind::Data),
             view_statuses: shown(Kind::Status),
             records_accepted: self.records_accepted,

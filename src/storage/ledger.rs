@@ -126,6 +126,12 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             .prepare_cached("INSERT OR REPLACE INTO agreements(id, papers) VALUES (?, ?)")?
             .execute(params![id, papers.as_ref()])
             .map(drop),
+        LedgerChange::Session { session, is_over, changed_unix_ms, record } => tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO sessions(session, is_over, changed_unix_ms, record) VALUES (?, ?, ?, ?)",
+            )?
+            .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
+            .map(drop),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)
         }
@@ -277,6 +283,22 @@ pub(super) fn agreements(connection: &Connection) -> Result<Vec<Bytes>, StorageE
     let read = || -> Result<Vec<Bytes>> {
         let mut statement = connection.prepare("SELECT papers FROM agreements ORDER BY id")?;
         statement.query_map([], |row| bytes(row, 0))?.collect()
+    };
+    read().map_err(|error| StorageError::of(Database::Ledger, error))
+}
+
+/// The sessions that are open, and those that changed at or after a time.
+pub(super) fn sessions(
+    connection: &Connection,
+    since_unix_ms: u64,
+) -> Result<Vec<(String, Bytes)>, StorageError> {
+    let read = || -> Result<Vec<(String, Bytes)>> {
+        let mut statement = connection.prepare(
+            "SELECT session, record FROM sessions WHERE is_over = 0
+             UNION ALL SELECT session, record FROM sessions WHERE is_over = 1 AND changed_unix_ms >= ?",
+        )?;
+        let rows = statement.query_map([Number(since_unix_ms)], |row| Ok((row.get(0)?, bytes(row, 1)?)))?;
+        rows.collect()
     };
     read().map_err(|error| StorageError::of(Database::Ledger, error))
 }

@@ -224,6 +224,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-1.sql")),
             M::up(include_str!("migrations/ledger-2.sql")),
             M::up(include_str!("migrations/ledger-3.sql")),
+            M::up(include_str!("migrations/ledger-4.sql")),
         ],
         Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
     })

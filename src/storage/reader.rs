@@ -97,6 +97,16 @@ impl Reader {
         .await
     }
 
+    /// The sessions of the ledger that are open, and those that changed at or after a time, as they are stored.
+    pub async fn sessions(&self, since_unix_ms: u64) -> Result<Vec<(String, Bytes)>, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, u64::MAX, |connection| {
+                ledger::sessions(connection, since_unix_ms)
+            })
+        })
+        .await
+    }
+
     /// The papers of all agreements and offers, from the ledger.
     pub async fn agreements(&self) -> Result<Vec<Bytes>, StorageError> {
         self.run(|connections| {

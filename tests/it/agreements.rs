@@ -9,6 +9,7 @@ use chargemesh::identity::PartyId;
 use chargemesh::node::Node;
 use chargemesh::roaming::{Policy, Rule, Whom};
 
+use crate::cli::{call, told as told_by, wait_for};
 use crate::support::{Plan, World, post, runtime, unix_s, until};
 
 /// Calls the binary against a node, whose tasks have threads of their own.
@@ -75,6 +76,8 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
 
         let (code, told) = agreement(&emp, &["accept", &id[..8]]);
         assert_eq!(code, Some(0), "{told}");
+        let (code, told) = agreement(&emp, &["accept", &id[..8]]);
+        assert!(code == Some(0) && told.contains("accepted already, on "), "{told}");
         until(&cpo, "the acceptance", in_state("agreed")).await;
         for (node, partner) in [(&cpo, "EMP:DEEMP"), (&emp, "CPO:CHABC")] {
             assert_eq!(decision(node, partner, "Cdr").await, allowed());
@@ -91,7 +94,11 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         let emp = world.start(&emp_plan).await;
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, allowed());
         let (code, told) = agreement(&emp, &["end", &id]);
-        assert_eq!(code, Some(0), "{told}");
+        assert!(code == Some(0) && !told.contains("already"), "{told}");
+        let (code, told) = agreement(&emp, &["end", &id]);
+        assert!(code == Some(0) && told.contains("ended already") && told.contains("by EMP:DEEMP"), "{told}");
+        let (code, told) = agreement(&emp, &["accept", &id]);
+        assert!(code == Some(1) && told.contains("was ended on"), "{told}");
         assert_eq!(decision(&emp, "CPO:CHABC", "Cdr").await, no_contract(), "at once");
         let cpo = world.start(&cpo_plan).await;
         until(&cpo, "the end", in_state("ended")).await;
@@ -100,6 +107,17 @@ fn an_agreement_is_made_and_ended_through_the_command_line() {
         assert!(told.contains("ended by EMP:DEEMP"), "{told}");
         let (code, told) = agreement(&cpo, &["end", "ffffffff"]);
         assert!(code == Some(1) && told.contains("begins like this"), "{told}");
+        let url = format!("http://{}", cpo.facade_address().unwrap());
+        wait_for("that the partner is known", || {
+            let said = told_by(&call(dir.path(), &["trust", "show", "--node", &url]));
+            said.contains("EMP:DEEMP").then_some(())
+        });
+        let (code, told) = agreement(&cpo, &["offer", "EMP:DEEMP", "--services", "Cdr"]);
+        assert!(code == Some(0) && !told.contains("Nobody here knows"), "{told}");
+        let (code, told) = agreement(&cpo, &["offer", "emp:xy-123", "--services", "Cdr"]);
+        assert!(code == Some(0) && told.contains("Nobody here knows EMP:XY123 yet"), "{told}");
+        let (code, told) = agreement(&cpo, &["offer", "cpo:ch*abc", "--services", "Cdr"]);
+        assert!(code == Some(1) && told.contains("CPO:CHABC is a party of this node"), "{told}");
         let (code, _) = agreement(&cpo, &["offer", "DE-EMP", "--services", "Cdr"]);
         assert_eq!(code, Some(1), "a party without its role");
         let (code, _) = agreement(&cpo, &["offer", "EMP:DE-EMP", "--services", "Parking"]);

@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod flows;
 mod ownership;
+mod partners;
 mod push;
 mod real_data;
 mod real_demo;

@@ -63,6 +63,10 @@ fn exchange(dir: &Path) {
                 client.push_evse_data("DE*GEF", push_data("insert", "DE*GEF", &[evse])).await.unwrap();
             assert!(pushed.result, "{pushed:?}");
         }
+        // Further ids stand in EvseIDs, not in the place of the party's own.
+        let pushed =
+            client.push_evse_data("DE*XYZ", push_data("insert", "DE*XYZ", &["DE*XYZ*E2"])).await.unwrap();
+        assert!(!pushed.result && pushed.status.code == "017", "{pushed:?}");
         let status = push_status("fullLoad", "DE*GEF", &[("DE*GEF*E1", "Occupied")]);
         assert!(client.push_evse_status("DE*GEF", status).await.unwrap().result);
     });
@@ -111,8 +115,11 @@ fn two_companies_need_nobody_else() {
     }
     // Nobody is pinned yet: neither believes the other.
     let said = succeeds(dir, &["trust", "list", "show", "emp/keys/pins.cose"]);
-    assert!(said.contains("version 1") && said.contains("EMP DE*DCB") && !said.contains("CPO"), "{said}");
-    let said = succeeds(dir, &["party", "pin", "cpo", "emp.card", "--words", &words(dir, "emp")]);
+    assert!(said.contains("version 1") && said.contains("EMP:DEDCB") && !said.contains("CPO"), "{said}");
+    // The whole line, as the partner's command prints it and a mail brings it.
+    let line = succeeds(dir, &["party", "fingerprint", "emp"]);
+    assert!(line.starts_with("EMP:DEDCB: "), "{line}");
+    let said = succeeds(dir, &["party", "pin", "cpo", "emp.card", "--words", &line]);
     for part in ["nobody but itself", "Example AG", "The six words agree", "mesh.bootstrap"] {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
@@ -121,10 +128,10 @@ fn two_companies_need_nobody_else() {
     assert!(succeeds(dir, &pin).contains("Not believed: DE*XYZ"));
     assert!(!succeeds(dir, &[pin.as_slice(), &["--sub", "DE*XYZ"]].concat()).contains("Not believed"));
     let said = succeeds(dir, &["trust", "list", "show", "emp/keys/pins.cose"]);
-    assert!(said.contains("version 3") && said.contains("pin CPO DE*GEF, further ids: DE*XYZ"), "{said}");
+    assert!(said.contains("version 3") && said.contains("pin CPO:DEGEF, further ids: DE*XYZ"), "{said}");
     exchange(dir);
 
-    assert!(succeeds(dir, &["party", "unpin", "emp", "CPO:DE*GEF"]).contains("no longer pinned"));
+    assert!(succeeds(dir, &["party", "unpin", "emp", "cpo degef"]).contains("CPO:DEGEF is no longer pinned"));
     let said = succeeds(dir, &["trust", "list", "show", "emp/keys/pins.cose"]);
     assert!(said.contains("version 4") && !said.contains("CPO"), "{said}");
     assert_eq!(call(dir, &["party", "unpin", "emp", "CPO:DE*GEF"]).status.code(), Some(1));
@@ -339,4 +346,48 @@ fn nobody_is_pinned_by_accident() {
     let next = PartyRequest::open(&request, "friends").unwrap().next_org_key_hash.unwrap();
     let kept = std::fs::read_to_string(dir.join("cpo/offline/next-org.key")).unwrap();
     assert_eq!(SecretKey::from_text(KeyPurpose::Org, &kept).unwrap().public().id().0, next);
+}
+
+#[test]
+fn ids_and_addresses_are_taken_as_people_write_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let said = requested(dir, "cpo", "cpo:de-gef", &["--sub", "dexyz", "--facade", "8080"]);
+    assert!(said.contains("CPO:DEGEF") && !said.contains("CPO DE"), "{said}");
+    let settings = std::fs::read_to_string(dir.join("cpo/node.toml")).unwrap();
+    assert!(settings.contains("\"127.0.0.1:8080\"") && settings.contains("\"CPO:de-gef\""), "{settings}");
+    let wrong = ["party", "request", "x", "--party", "CPO:DE*GEF", "--name", "x", "--network", "n"];
+    let said = refused(dir, &[wrong.as_slice(), &["--facade", "example.com"]].concat());
+    assert!(said.contains("127.0.0.1:8080"), "{said}");
+}
+
+/// A reader that has gone is no reason to panic, nor to leave the work undone.
+#[cfg(unix)]
+#[test]
+fn nobody_has_to_read_what_a_command_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    authority(dir, "registrar");
+    requested(dir, "cpo", "CPO:DE*GEF", &[]);
+    let card = "party card export cpo -o x.card";
+    let request = "party request y --party EMP:DE-DCB --name x --network friends";
+    let list = "trust list show list";
+    let issuer = "trust issuer show registrar/issuer.key";
+    for command in [card, request, list, issuer, "renew cpo", "party fingerprint cpo", "lint cpo/node.toml"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_chargemesh"))
+            .current_dir(dir)
+            .args(command.split(' '))
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        let said = told(&output);
+        assert!(!said.contains("panicked"), "{command}: {said}");
+        assert!(output.status.success() || command.starts_with("lint"), "{command}: {said}");
+    }
+    assert!(dir.join("x.card").exists() && dir.join("y/node.toml").exists());
 }

@@ -103,18 +103,41 @@ fn what_is_dead_is_dead_at_every_node() {
     says_that_it_is_revoked(dir, &cpo, false);
 
     // The issuer ends it all.
+    let url = cpo.url();
     let list = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--revoked", "cpo.cose"];
     let foreign = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--revoked", "dead.cose"];
-    assert!(refused(dir, &[foreign.as_slice(), &["-o", "x.cose"]].concat()).contains("is no credential"));
-    let said = succeeds(dir, &[list.as_slice(), &["-o", "list.cose", "--node", &cpo.url()]].concat());
+    assert!(
+        refused(dir, &[foreign.as_slice(), &["--first", "-o", "x.cose"]].concat())
+            .contains("is no credential")
+    );
+    let first = [list.as_slice(), &["--first", "-o", "list.cose", "--node", &url]].concat();
+    assert!(refused(dir, &[list.as_slice(), &["-o", "x.cose"]].concat()).contains("--first"));
+    let said = succeeds(dir, &first);
     assert!(said.contains("1 dead credential") && said.contains("told to everybody"), "{said}");
     all_show(dir, &both, &["CPO:DEGEF", "revoked"]);
     says_that_it_is_revoked(dir, &cpo, true);
     says_that_it_is_revoked(dir, &emp, false);
     all_show(dir, &both, &["Registrar of the friends", "registrar", "good for 23 h"]);
     // What was dead in one list is so in the next.
-    let next = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--previous", "list.cose"];
-    assert!(succeeds(dir, &[next.as_slice(), &["-o", "next.cose"]].concat()).contains("1 dead credential"));
+    let next = [
+        "trust",
+        "status-list",
+        "--issuer",
+        "registrar/issuer.key",
+        "--previous",
+        "list.cose",
+        "--valid-hours",
+        "30",
+    ];
+    let said = succeeds(dir, &[next.as_slice(), &["-o", "next.cose", "--node", &url]].concat());
+    assert!(said.contains("1 dead credential"), "{said}");
+    // A list that knows nothing of those before would bring the dead back to life.
+    let forgets = ["trust", "status-list", "--issuer", "registrar/issuer.key", "--network", "friends"];
+    for before in [["--first"].as_slice(), &["--previous", "list.cose", "--valid-hours", "48"]] {
+        let said = refused(dir, &[forgets.as_slice(), before, &["--node", &url]].concat());
+        assert!(said.contains("holds a later status list"), "{before:?}: {said}");
+    }
+    all_show(dir, &both, &["CPO:DEGEF", "revoked"]);
 }
 
 #[test]
@@ -206,4 +229,83 @@ fn a_new_org_key_follows_for_those_who_pinned_the_old_one() {
     let cpo = Running::start(dir, "cpo");
     pushed(&cpo, "DE*GEF*E3");
     shows(dir, &emp, "3 EVSEs");
+}
+
+/// The file modes that others may not have.
+#[cfg(unix)]
+fn is_private(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o077 == 0
+}
+
+#[test]
+fn a_node_with_a_new_key_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let emp = requested(dir, "emp", "EMP:DE-DCB", &[]);
+    requested(dir, "cpo", "CPO:DE*GEF", &["--bootstrap", &said_as(&emp, "reached at")]);
+    for (name, partner) in [("cpo", "emp"), ("emp", "cpo")] {
+        succeeds(dir, &["party", "card", "export", partner, "-o", &format!("{partner}.card")]);
+        let pin = ["party", "pin", name, &format!("{partner}.card"), "--yes", "--no-bootstrap"];
+        succeeds(dir, &pin);
+    }
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    pushed(&cpo, "DE*GEF*E1");
+    shows(dir, &emp, "1 EVSEs");
+    let read = |file: &str| std::fs::read(dir.join("cpo/keys").join(file)).unwrap();
+    let (key, pins) = (read("node.key"), read("pins.cose"));
+    // Without the org key nothing changes.
+    let wrong = ["renew", "cpo", "--new-node-key", "--org-key", "emp/keys/org.key"];
+    assert!(refused(dir, &wrong).contains("not signed by this org key"));
+    assert!(read("node.key") == key && !dir.join("cpo/keys/node.key.next").exists());
+
+    let said = succeeds(dir, &["renew", "cpo", "--new-node-key"]);
+    assert!(said.contains("RESTART") && said.contains("peer id"), "{said}");
+    assert!(read("node.key") != key && read("pins.cose") != pins);
+    let old = dir.join("cpo/keys").read_dir().unwrap().map(|file| file.unwrap().path());
+    let old = old.filter(|file| file.to_string_lossy().contains("node-until-")).collect::<Vec<_>>();
+    assert!(old.len() == 1 && std::fs::read(&old[0]).unwrap() == key, "{old:?}");
+    #[cfg(unix)]
+    assert!(is_private(&old[0]) && is_private(&dir.join("cpo/keys/node.key")));
+    // The node that runs goes on until it is restarted.
+    pushed(&cpo, "DE*GEF*E2");
+    shows(dir, &emp, "2 EVSEs");
+    drop(cpo);
+    let cpo = Running::start(dir, "cpo");
+    pushed(&cpo, "DE*GEF*E3");
+    shows(dir, &emp, "3 EVSEs");
+    let said = succeeds(dir, &["peers", "--node", &cpo.url()]);
+    let peer_id = said_as(&said, "Node ");
+    let said = succeeds(dir, &["peers", "--node", &emp.url()]);
+    assert!(said.contains(&peer_id), "{peer_id} is missing in\n{said}");
+    assert!(succeeds(dir, &["trust", "list", "show", "cpo/keys/pins.cose"]).contains("EMP"));
+}
+
+#[test]
+fn a_new_node_key_is_found_again_after_a_crash_and_a_damaged_delegation_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    requested(dir, "cpo", "CPO:DE*GEF", &[]);
+    let file = |name: &str| dir.join("cpo/keys").join(name);
+    let (key, before) =
+        (std::fs::read(file("node.key")).unwrap(), std::fs::read(file("delegation.cose")).unwrap());
+    succeeds(dir, &["renew", "cpo", "--new-node-key"]);
+    // As after a crash before the last step: all is signed for the new key, and it waits beside the old one.
+    std::fs::rename(file("node.key"), file("node.key.next")).unwrap();
+    std::fs::write(file("node.key"), &key).unwrap();
+    let new = std::fs::read(file("node.key.next")).unwrap();
+    assert!(call(dir, &["party", "card", "export", "cpo", "-o", "x.card"]).status.code() == Some(2));
+    succeeds(dir, &["renew", "cpo", "--new-node-key"]);
+    assert!(std::fs::read(file("node.key")).unwrap() == new && !file("node.key.next").exists());
+    succeeds(dir, &["party", "card", "export", "cpo", "-o", "x.card"]);
+
+    let mut damaged = before;
+    damaged.truncate(100);
+    std::fs::write(file("delegation.cose"), damaged).unwrap();
+    let said = refused(dir, &["renew", "cpo"]);
+    let (_, rest) = said.split_once("(mv ").unwrap();
+    let words: Vec<&str> = rest.split(')').next().unwrap().split(' ').collect();
+    std::fs::rename(dir.join(words[0]), dir.join(words[1])).unwrap();
+    succeeds(dir, &["renew", "cpo"]);
+    succeeds(dir, &["party", "card", "export", "cpo", "-o", "y.card"]);
 }

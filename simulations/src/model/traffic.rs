@@ -52,10 +52,10 @@ impl World {
                 self.note(to, 10, sync.0 ^ (bytes.len() as u64) << 48);
                 self.handle(to, Input::SyncFrame { sync, bytes });
             }
-            What::AskFailed(request) => self.handle(to, Input::AskFailed { request }),
+            What::AskFailed(request) => self.handle(to, Input::AskFailed { request, sent: true }),
             What::SyncFailed(sync) => self.handle(to, Input::SyncFailed { sync }),
             // Its peer died while it was under way.
-            What::Answer { request, .. } => self.handle(to, Input::AskFailed { request }),
+            What::Answer { request, .. } => self.handle(to, Input::AskFailed { request, sent: true }),
             What::SyncFrame { sync, .. } => self.handle(to, Input::SyncFailed { sync }),
             what => self.arrived_too_late(what),
         }
@@ -117,7 +117,7 @@ impl World {
                     Verdict::Reject => self.violate(node, &format!("gossip of node {from} was rejected")),
                 }
             }
-            Action::Ask { to, request, bytes } => {
+            Action::Ask { to, request, bytes, .. } => {
                 self.counts.asks += 1;
                 let ask = What::Ask { from: node, request, bytes };
                 self.send_to(node, &to, ask);
@@ -145,6 +145,8 @@ impl World {
             Action::Report(report @ (Report::Inconsistent { .. } | Report::Equivocation { .. })) => {
                 self.violate(node, &format!("{report:?}, and nobody lies"));
             }
+            // Nobody has partners in the model.
+            Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

@@ -13,6 +13,7 @@ use chargemesh::outbound::Received;
 use super::table::{Table, shown};
 use super::{Lines, Target, flag, items, now_unix_ms, number, parsed, print_json, said, text};
 use crate::cli::EXIT_FOUND;
+use crate::cli::party::party_id;
 use crate::cli::text::print;
 
 /// A day in seconds.
@@ -99,13 +100,28 @@ fn unix_s(text: &str) -> Result<u64, String> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Offer { partner, services, days, from, party, target } => {
+            let (partner, ours) = (canonical(&partner), party.as_deref().map(canonical));
+            if is_of_the_node(&target, &partner).await? {
+                print(&format!(
+                    "refused: {} is a party of this node: nobody needs an agreement with itself\n",
+                    shown(&partner)
+                ))?;
+                return Ok(ExitCode::from(EXIT_FOUND));
+            }
             let begin = from.unwrap_or_else(|| now_unix_ms() / 1_000);
-            let body = offer_body(&partner, party.as_deref(), &services, from, begin + days * DAY_S);
+            let body = offer_body(&partner, ours.as_deref(), &services, from, begin + days * DAY_S);
             let answer = target.post("admin/v1/agreements", body).await?;
-            told(&target, &answer, "offered; it is in force when the other side has accepted it")
+            let exit = told(&target, &answer, "offered; it is in force when the other side has accepted it")?;
+            if answer.http_status == 200 && !target.json && !is_known(&target, &partner).await? {
+                print(&format!(
+                    "Nobody here knows {} yet: it hears of the offer when a node of it connects. Is the id right?\n",
+                    shown(&partner)
+                ))?;
+            }
+            Ok(exit)
         }
-        Command::Accept { id, target } => act(&target, &id, "accept", "accepted").await,
-        Command::End { id, target } => act(&target, &id, "end", "ended").await,
+        Command::Accept { id, target } => act(&target, &id, "accept", "accepted", "agreed").await,
+        Command::End { id, target } => act(&target, &id, "end", "ended", "ended").await,
         Command::List { target } => list(&target).await,
         Command::Check { partner, target } => check(&target, &partner).await,
     }
@@ -135,24 +151,77 @@ fn offer_body(
     writer.finish().into()
 }
 
-async fn act(target: &Target, id: &str, act: &str, done: &str) -> anyhow::Result<ExitCode> {
-    let Some(id) = whole_name(target, id).await? else { return Ok(ExitCode::from(EXIT_FOUND)) };
+/// A party as the node spells it. What is none stays as typed: the node finds the words for it.
+fn canonical(typed: &str) -> String {
+    party_id(typed).map_or_else(|_| typed.to_owned(), |party| party.to_text())
+}
+
+/// Whether the node speaks for the party.
+async fn is_of_the_node(target: &Target, party: &str) -> anyhow::Result<bool> {
+    let answer = target.get("admin/v1/view").await?;
+    Ok(items(&parsed(&answer)?, "parties").iter().any(|own| own.as_str() == Some(party)))
+}
+
+/// Whether the node has heard of the party from somebody whom it believes.
+async fn is_known(target: &Target, party: &str) -> anyhow::Result<bool> {
+    let answer = target.get(super::who::PATH).await?;
+    Ok(items(&parsed(&answer)?, "parties").iter().any(|known| text(known, "party") == party))
+}
+
+/// Does it, or says that it was done before: the agreement is in the state that the act leads to.
+async fn act(target: &Target, id: &str, act: &str, done: &str, state: &str) -> anyhow::Result<ExitCode> {
+    let Some(found) = found(target, id).await? else { return Ok(ExitCode::from(EXIT_FOUND)) };
+    let id = &found.id;
+    if found.state == state && !target.json {
+        let by = if found.by.is_empty() { String::new() } else { format!(" by {}", shown(&found.by)) };
+        print(&format!("{id}: {done} already, on {}{by}; nothing was changed\n", day(found.at_unix_s)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if found.state == "ended" && act == "accept" && !target.json {
+        let (on, by) = (day(found.at_unix_s), shown(&found.by));
+        print(&format!("refused: {id} was ended on {on} by {by}: there has to be a new offer\n"))?;
+        return Ok(ExitCode::from(EXIT_FOUND));
+    }
     let answer = target.post(&format!("admin/v1/agreements/{id}/{act}"), Bytes::new()).await?;
     told(target, &answer, done)
 }
 
-/// The name that begins like this; says why there is none.
-async fn whole_name(target: &Target, beginning: &str) -> anyhow::Result<Option<String>> {
+/// An agreement that somebody named.
+struct Found {
+    id: String,
+    /// `offered`, `agreed` or `ended`.
+    state: String,
+    /// Since when, Unix time; 0 for an offer.
+    at_unix_s: u64,
+    /// Who ended it, if somebody did.
+    by: String,
+}
+
+impl Found {
+    fn of(agreement: &Node<'_>) -> Found {
+        let state = text(agreement, "state");
+        let since = if state == "ended" { "ended_unix_s" } else { "accepted_unix_s" };
+        Found {
+            id: crate::cli::text::shown(&text(agreement, "id"), NAME_LENGTH),
+            at_unix_s: number(agreement, since),
+            by: text(agreement, "ended_by"),
+            state,
+        }
+    }
+}
+
+/// The agreement whose name begins like this; says why there is none.
+async fn found(target: &Target, beginning: &str) -> anyhow::Result<Option<Found>> {
     let beginning = beginning.to_ascii_lowercase();
     if beginning.is_empty() || !beginning.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         bail!("{beginning:?} is no name of an agreement: see `chargemesh agreement list`");
     }
     let answer = target.get("admin/v1/agreements").await?;
     let root = parsed(&answer)?;
-    let ids = items(&root, "agreements").iter().map(|agreement| text(agreement, "id"));
-    let mut fitting: Vec<String> = ids.filter(|id| id.starts_with(&beginning)).collect();
+    let all = items(&root, "agreements").iter().map(Found::of);
+    let mut fitting: Vec<Found> = all.filter(|found| found.id.starts_with(&beginning)).collect();
     match (fitting.pop(), fitting.is_empty()) {
-        (Some(id), true) => return Ok(Some(id)),
+        (Some(found), true) => return Ok(Some(found)),
         (None, _) => print(&format!("{beginning}: no agreement or offer begins like this\n"))?,
         (Some(_), false) => print(&format!("{beginning}: several begin like this: write more of it\n"))?,
     }
@@ -243,6 +312,7 @@ fn day(unix_s: u64) -> String {
 }
 
 async fn check(target: &Target, partner: &str) -> anyhow::Result<ExitCode> {
+    let partner = canonical(partner);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b":*+-".contains(&byte);
     // Checked here, so that nothing but an id gets into the path.
     if !partner.bytes().all(fits) {

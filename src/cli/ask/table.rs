@@ -94,7 +94,7 @@ pub(super) fn left(now_unix_s: u64, until_unix_s: u64) -> String {
         seconds @ 7_200..=172_800 => format!("ENDS IN {} H", seconds / 3_600),
         seconds => match seconds / 86_400 {
             days @ ..100_000 => format!("ends in {days} days"),
-            _ => "does not end".to_owned(),
+            _ => "has no end".to_owned(),
         },
     }
 }
@@ -124,7 +124,7 @@ mod tests {
             (160, "ENDS IN 1 MIN"),
             (100 + 48 * 3_600, "ENDS IN 48 H"),
             (101 + 48 * 3_600, "ends in 2 days"),
-            (u64::MAX, "does not end"),
+            (u64::MAX, "has no end"),
         ] {
             assert_eq!(left(100, until), text);
         }

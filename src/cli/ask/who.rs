@@ -65,7 +65,11 @@ fn party_table(root: &Node<'_>, out: &mut Lines) {
 fn issuer_table(root: &Node<'_>, out: &mut Lines) {
     let (issuers, now_unix_s) = (items(root, "issuers"), now_unix_ms() / 1_000);
     let until = left(now_unix_s, number(root, "list_until_unix_s"));
-    out.line(&format!("\nIssuers: {} (trust list {}, {until})", issuers.len(), number(root, "list_seq")));
+    out.line(&format!(
+        "\nIssuers: {} (the trust list, version {}, {until})",
+        issuers.len(),
+        number(root, "list_seq")
+    ));
     let mut table = Table::new("  ").header(["issuer", "class", "status list"]);
     for issuer in issuers {
         let list = status_list(now_unix_s, number(issuer, "status_list_until_unix_s"));

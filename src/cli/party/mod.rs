@@ -5,6 +5,7 @@ pub(super) mod delegate;
 mod fingerprint;
 mod grant;
 mod install;
+mod node_key;
 mod pin;
 mod pins;
 mod renew;
@@ -64,10 +65,33 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// A party as people type it.
+/// A party as people type it, or as something prints it: `CPO:DE*ABC`, `cpo:deabc`, `CPO DE-ABC`.
 pub(super) fn party_id(typed: &str) -> anyhow::Result<PartyId> {
-    let (role, id) = typed.split_once(':').with_context(|| {
+    let (role, id) = typed.trim().split_once([':', ' ']).with_context(|| {
         format!("{typed:?} is no party: write role, colon and id, as in CPO:DE*ABC or EMP:DE-ABC")
     })?;
-    Ok(PartyId::new(Role::parse(role)?, id)?)
+    Ok(PartyId::new(Role::parse(&role.to_ascii_uppercase())?, id.trim())?)
+}
+
+/// The same for the settings: the role as they have it, the id as it was typed.
+pub(super) fn party_setting(typed: &str) -> anyhow::Result<String> {
+    let role = party_id(typed)?.role;
+    let id = typed.trim().split_once([':', ' ']).map_or("", |(_, id)| id.trim());
+    Ok(format!("{role}:{id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_party_is_read() {
+        for typed in ["CPO:DE*ABC", "cpo:de-abc", "CPO:DEABC", " CPO DE*ABC ", "Cpo: deabc"] {
+            assert_eq!(party_id(typed).unwrap().to_string(), "CPO:DEABC", "{typed:?}");
+        }
+        assert_eq!(party_setting("emp: de-abc").unwrap(), "EMP:de-abc");
+        for wrong in ["DE*ABC", "", "CPO:", "XYZ:DE*ABC", "CPO:D*ABC"] {
+            assert!(party_id(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -42,6 +42,17 @@ pub(super) fn set(
     files::replace(file, &bytes)
 }
 
+/// Signs the pins as they are anew, as the next version: the node has another key.
+pub(super) fn sign(
+    file: &Path,
+    mut list: TrustList,
+    network: &str,
+    node_key: &SecretKey,
+) -> anyhow::Result<()> {
+    list.seq += 1;
+    files::replace(file, &list.issue(network, node_key).context("the pins cannot be signed")?)
+}
+
 /// Takes the pin of a party away and signs the next version; whether there was one.
 pub(super) fn remove(
     file: &Path,

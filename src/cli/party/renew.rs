@@ -6,13 +6,16 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use chargemesh::config::{Config, PartyConfig};
 use chargemesh::engine::SystemClock;
-use chargemesh::identity::{Credential, Delegation, KeyPurpose, PublicKey, SecretKey, Unverified, hash_of};
+use chargemesh::identity::{
+    Credential, CredentialTerms, Delegation, KeyPurpose, SecretKey, Unverified, hash_of,
+};
 use chargemesh::node;
 
-use super::delegate::Validity;
+use super::delegate::{Validity, delegation};
+use super::node_key::NewNodeKey;
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX, replace};
 use crate::cli::keys;
-use crate::cli::text::{DAY_S, day};
+use crate::cli::text::{DAY_S, day, print, shell};
 
 /// Arguments of `chargemesh renew`.
 #[derive(clap::Args)]
@@ -25,6 +28,9 @@ pub(crate) struct Args {
     /// Make a new message key for each party too, the key that signs what the node says.
     #[arg(long)]
     new_message_key: bool,
+    /// Make a new node key too, by which the mesh knows the node; it has to be restarted then.
+    #[arg(long)]
+    new_node_key: bool,
     #[command(flatten)]
     validity: Validity,
 }
@@ -38,26 +44,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let org_key = keys::read(&org_key, KeyPurpose::Org)
         .context("the org key signs delegations: name its file with --org-key")?;
     let now_unix_s = SystemClock::start().now().unix_s();
+    let new_node = if args.new_node_key { Some(NewNodeKey::of(&config)?) } else { None };
+    // Everything that can fail comes before anything is written.
+    let mut renewals = Vec::new();
     for party in &config.parties {
         let message_key = if args.new_message_key { Some(keys::random_key()?) } else { None };
-        let public = message_key.as_ref().map(SecretKey::public);
-        let new = renewed(party, &config.mesh.network, &org_key, public, &args.validity, now_unix_s)
+        let new = Renewal { config: &config, party, message_key, node: new_node.as_ref(), now_unix_s };
+        let made = new
+            .made(&org_key, &args.validity)
             .with_context(|| format!("the delegation of {} cannot be renewed", party.id))?;
+        renewals.push((new.message_key, party, made));
+    }
+    new_node.as_ref().map_or(Ok(()), NewNodeKey::keep)?;
+    for (message_key, party, new) in renewals {
         if let Some(key) = message_key {
             replace(&party.message_key, key.to_text(KeyPurpose::Message).as_bytes())?;
         }
         replace(&party.delegation, &new.delegation)?;
         println!(
             "Renewed: this node speaks for {} until {} ({} days); its credential ends on {}",
-            party.id,
+            party.party()?,
             day(new.until_unix_s),
             (new.until_unix_s - now_unix_s) / DAY_S,
             day(new.credential_until_unix_s)
         );
     }
+    let restart = new_node.map(|new| new.install(&config, now_unix_s)).transpose()?;
     // The node will read the same files.
     node::load(&config, now_unix_s)?;
-    println!("A node that runs takes it by itself within some seconds, or at once with `kill -HUP`.");
+    print(restart.as_deref().unwrap_or(
+        "A node that runs takes it by itself within some seconds, or at once with `kill -HUP`.\n",
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,38 +85,83 @@ struct Renewed {
     credential_until_unix_s: u64,
 }
 
-/// The same delegation for another while.
-fn renewed(
-    party: &PartyConfig,
-    network: &str,
-    org_key: &SecretKey,
-    message_key: Option<PublicKey>,
-    validity: &Validity,
+/// What a new delegation is made of.
+struct Renewal<'a> {
+    config: &'a Config,
+    party: &'a PartyConfig,
+    message_key: Option<SecretKey>,
+    node: Option<&'a NewNodeKey>,
     now_unix_s: u64,
-) -> anyhow::Result<Renewed> {
-    let credential = files::read(&party.credential, SIGNED_FILE_BYTES_MAX)?;
-    let old = files::read(&party.delegation, SIGNED_FILE_BYTES_MAX)?;
-    let terms =
-        Credential::open(&credential, network).context("the credential does not hold")?.into_content().terms;
-    ensure!(
-        terms.expires_unix_s > now_unix_s,
-        "the credential ended on {}: get a new one from the issuer first",
-        day(terms.expires_unix_s)
-    );
-    let old = Unverified::<Delegation>::new(&old, network)
-        .and_then(|old| old.verify(&org_key.public()))
-        .context("the old delegation was not signed by this org key, or does not hold")?
-        .into_content();
-    let new = Delegation {
-        not_before_unix_s: now_unix_s,
-        expires_unix_s: validity.end(&terms, now_unix_s),
-        epoch: now_unix_s.max(old.epoch + 1),
-        message_key: message_key.unwrap_or(old.message_key),
-        ..old
-    };
-    Ok(Renewed {
-        delegation: new.issue(network, &hash_of(&credential), org_key)?,
-        until_unix_s: new.expires_unix_s,
-        credential_until_unix_s: terms.expires_unix_s,
-    })
+}
+
+impl Renewal<'_> {
+    /// The same delegation for another while, or a first one if there is none.
+    fn made(&self, org_key: &SecretKey, validity: &Validity) -> anyhow::Result<Renewed> {
+        let (network, now_unix_s) = (&self.config.mesh.network, self.now_unix_s);
+        let credential = files::read(&self.party.credential, SIGNED_FILE_BYTES_MAX)?;
+        let terms = Credential::open(&credential, network)
+            .with_context(|| {
+                format!(
+                    "the credential {} does not hold: get it again from its issuer, and \
+                     `chargemesh party install` it",
+                    self.party.credential.display()
+                )
+            })?
+            .into_content()
+            .terms;
+        ensure!(
+            terms.expires_unix_s > now_unix_s,
+            "the credential ended on {}: get a new one from the issuer first",
+            day(terms.expires_unix_s)
+        );
+        ensure!(
+            terms.org_key == org_key.public(),
+            "it is not signed by this org key, since the credential names another one: give the right key file with \
+             --org-key"
+        );
+        let old = self.old(&terms, org_key)?;
+        let new = Delegation {
+            not_before_unix_s: now_unix_s,
+            expires_unix_s: validity.end(&terms, now_unix_s),
+            epoch: now_unix_s.max(old.epoch + 1),
+            message_key: self.message_key.as_ref().map_or(old.message_key, SecretKey::public),
+            peer_id: self.node.map(NewNodeKey::peer_id).transpose()?.unwrap_or(old.peer_id),
+            ..old
+        };
+        Ok(Renewed {
+            delegation: new.issue(network, &hash_of(&credential), org_key)?,
+            until_unix_s: new.expires_unix_s,
+            credential_until_unix_s: terms.expires_unix_s,
+        })
+    }
+
+    /// The delegation that is there; without any, one for all that a node of the party's role has to do.
+    fn old(&self, terms: &CredentialTerms, org_key: &SecretKey) -> anyhow::Result<Delegation> {
+        let file = &self.party.delegation;
+        if !file.exists() {
+            let own;
+            let node_key = match self.node {
+                Some(new) => new.key(),
+                None => {
+                    own = keys::read(&self.config.node.key, KeyPurpose::Node)?;
+                    &own
+                }
+            };
+            let message_key = keys::read(&self.party.message_key, KeyPurpose::Message)?;
+            let (from, until) = (self.now_unix_s, terms.expires_unix_s);
+            return delegation(terms, node_key, message_key.public(), from, until);
+        }
+        let old = files::read(file, SIGNED_FILE_BYTES_MAX)?;
+        let old = Unverified::<Delegation>::new(&old, &self.config.mesh.network)
+            .and_then(|old| old.verify(&org_key.public()))
+            .with_context(|| {
+                format!(
+                    "{file} is damaged, or not signed by this org key. Move it away (mv {from} {from}.damaged) and call \
+                     this again: a new one is made then, for all that a node of this role has to do",
+                    file = file.display(),
+                    from = shell(file)
+                )
+            })?;
+        Ok(old.into_content())
+    }
 }

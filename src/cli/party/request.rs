@@ -14,7 +14,7 @@ use chargemesh::identity::{
 use chargemesh::node;
 
 use super::delegate::{CREDENTIAL_DAYS, Validity, delegation};
-use super::{party_id, pins};
+use super::{party_id, party_setting, pins};
 use crate::cli::addresses::{self, free_port, is_dialable, with_peer_id};
 use crate::cli::files::{self, NewFile};
 use crate::cli::fingerprint::{Shown, line};
@@ -53,7 +53,7 @@ pub(crate) struct Args {
     announce: Vec<String>,
     /// Where to listen for backends, as in 127.0.0.1:8080; a free port on this machine only if not given.
     /// Beyond this machine, keys are made for the backend and for the admin API.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = addresses::facade)]
     facade: Option<SocketAddr>,
     /// A node to ask for others, ending in /p2p/PEER-ID; may be given often.
     #[arg(long, value_name = "MULTIADDR")]
@@ -179,6 +179,7 @@ fn settings(args: &Args, listen: &[String], party: &PartyId) -> anyhow::Result<N
         Some(address) => address,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
     };
+    let typed = party_setting(&args.party)?;
     let open = !facade.ip().is_loopback();
     let network = &args.network;
     let settings = Settings {
@@ -188,7 +189,7 @@ fn settings(args: &Args, listen: &[String], party: &PartyId) -> anyhow::Result<N
         listen,
         announce: &args.announce,
         bootstrap: &args.bootstrap,
-        party: Some((&args.party, &args.name)),
+        party: Some((&typed, &args.name)),
         facade: Some(facade),
         facade_keys: if open { Some((facade_key()?, facade_key()?)) } else { None },
     };

@@ -19,7 +19,7 @@ use super::request::SELF_ISSUER;
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX, replace};
 use crate::cli::keys::{self, random, random_key};
 use crate::cli::outlet::hand_in;
-use crate::cli::text::{DAY_S, day, shell};
+use crate::cli::text::{DAY_S, day, shell, unused};
 
 /// Arguments of `chargemesh party rotate`.
 #[derive(clap::Args)]
@@ -198,13 +198,6 @@ impl Made {
         replace(&party.delegation, &delegation)?;
         pins::set(&config.node.pins, list, pin, &config.mesh.network, &node_key)
     }
-}
-
-/// A dated name that nothing has yet.
-fn unused(directory: &Path, what: &str, now_unix_s: u64, extension: &str) -> PathBuf {
-    let dated = directory.join(format!("{what}-{}.{extension}", day(now_unix_s)));
-    // A second one on the same day.
-    if dated.exists() { directory.join(format!("{what}-{now_unix_s}.{extension}")) } else { dated }
 }
 
 fn write_key(file: &Path, key: &SecretKey) -> anyhow::Result<()> {

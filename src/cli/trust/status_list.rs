@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use chargemesh::engine::SystemClock;
 use chargemesh::identity::{Credential, Hash, KeyPurpose, PublicKey, StatusList, peek};
+use chargemesh::oicp::json::{self, Node};
+use chargemesh::oicp::reading::Reading;
 
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX};
 use crate::cli::keys;
 use crate::cli::outlet::Outlet;
-use crate::cli::text::counted;
+use crate::cli::text::{counted, day};
 
 /// Longest validity of a list, in hours: a month.
 const VALID_HOURS_MAX: u64 = 31 * 24;
@@ -20,17 +22,20 @@ const HOUR_S: u64 = 3_600;
 
 /// Arguments of `chargemesh trust status-list`.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("before").required(true).args(["previous", "first"]))]
 pub(crate) struct Args {
     /// The issuer's key file.
     #[arg(long, value_name = "KEYFILE")]
     issuer: PathBuf,
-    /// Credentials that are dead; all of them, also those of the lists before, or name the last list with
-    /// --previous.
+    /// Credentials that are dead, besides those of the list before.
     #[arg(long, value_name = "CREDENTIAL", num_args = 1..)]
     revoked: Vec<PathBuf>,
     /// The list before this one: what is dead in it stays dead.
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
+    /// There was no list before: without it a new list would bring back to life what the last one says is dead.
+    #[arg(long)]
+    first: bool,
     /// Network that the list is for; that of the credentials if there are any.
     #[arg(long, required_unless_present_any = ["revoked", "previous"])]
     network: Option<String>,
@@ -57,6 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut network = args.network.clone();
     let mut revoked = BTreeSet::new();
     let mut seq = args.seq.unwrap_or(now_unix_s);
+    let mut previous_until_unix_s = 0;
     if let Some(file) = &args.previous {
         let bytes = read(file, &mut network)?;
         let list = StatusList::open(&bytes, network.as_deref().unwrap_or_default())
@@ -73,7 +79,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
         seq = seq.max(list.seq.saturating_add(1));
         revoked.extend(list.revoked.iter().copied());
+        previous_until_unix_s = list.valid_until_unix_s;
     }
+    forgets_nothing(args, &key.public(), previous_until_unix_s)?;
     for file in &args.revoked {
         revoked.insert(credential_hash(file, &key.public(), &mut network)?);
     }
@@ -88,6 +96,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let dead = counted(list.revoked.len(), "dead credential");
     let what = format!("status list {seq}: {dead}, valid for {} hours", args.valid_hours);
     args.outlet.deliver(bytes, &what)
+}
+
+/// Says no if the node that gets the list holds a later one than that which it follows.
+fn forgets_nothing(args: &Args, issuer: &PublicKey, previous_until_unix_s: u64) -> anyhow::Result<()> {
+    let Some(answer) = args.outlet.asked("admin/v1/trust")? else { return Ok(()) };
+    let root = json::parse(&answer.body, Reading::Tolerant)
+        .context("the node's answer is no JSON: does --node name the facade of a chargemesh node?")?;
+    let key = issuer.to_text(KeyPurpose::Issuer);
+    let issuers = root.field("issuers").map_or(&[][..], Node::items);
+    let ours = issuers.iter().find(|of| of.field("key").and_then(Node::as_str) == Some(key.as_str()));
+    let until = ours.and_then(|of| of.field("status_list_until_unix_s")).and_then(Node::number_text);
+    let held_unix_s: u64 = until.and_then(|text| text.parse().ok()).unwrap_or(0);
+    ensure!(
+        held_unix_s <= previous_until_unix_s,
+        "the node holds a later status list of this issuer, valid until {} (unix time {held_unix_s}): name that one \
+         with --previous, or what is dead in it would live again. If its file is lost, name every dead credential \
+         with --revoked, say -o FILE in the place of --node, and hand the file in with `chargemesh trust submit`",
+        day(held_unix_s)
+    );
+    Ok(())
 }
 
 /// The name of one of this issuer's credentials.

@@ -63,3 +63,72 @@ async fn sixteen_nodes_do_not_become_a_full_mesh() {
         }
     }
 }
+
+/// Alone but for its partner: nothing else makes it dial anybody.
+async fn alone(seed: u8, listen: &str) -> Node {
+    let listen = listen.to_owned();
+    node_with(seed, &[], |c| {
+        (c.peers_target, c.dial_backoff_max_ms) = (0, 200);
+        c.listen = vec![listen];
+    })
+    .await
+}
+
+async fn purpose(node: &Node, of: &NodeId) -> Option<Purpose> {
+    let peers = node.mesh.peers().await.unwrap();
+    peers.into_iter().find(|peer| peer.node == *of).map(|peer| peer.purpose)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_is_dialled_and_dialled_again_wherever_it_goes() {
+    const ANYWHERE: &str = "/ip4/127.0.0.1/tcp/0";
+    let mut one = alone(1, ANYWHERE).await;
+    let two = alone(2, ANYWHERE).await;
+    let partner = two.id();
+    one.mesh.add_known_address(partner.clone(), two.address.clone()).unwrap();
+    one.mesh.keep_partners(vec![one.id(), partner.clone()]).unwrap();
+    one.up(&partner).await;
+    assert_eq!(purpose(&one, &partner).await, Some(Purpose::Partner));
+
+    two.mesh.shutdown().await;
+    let down = |e: MeshEvent| matches!(e, MeshEvent::PeerDown { node } if node == partner).then_some(());
+    one.until("the partner gone", down).await;
+    let two = alone(2, ANYWHERE).await;
+    one.mesh.add_known_address(partner.clone(), two.address.clone()).unwrap();
+    one.up(&partner).await;
+    assert_eq!(purpose(&one, &partner).await, Some(Purpose::Partner));
+
+    one.mesh.keep_partners(Vec::new()).unwrap();
+    assert_eq!(purpose(&one, &partner).await, Some(Purpose::None), "the set was replaced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_node_still_has_room_for_its_partners() {
+    let full = |seed| {
+        node_with(seed, &[], |c| {
+            (c.connections_low, c.connections_high, c.connections_max) = (0, 1, 2);
+            (c.peers_target, c.connection_grace_ms) = (0, 60_000);
+        })
+    };
+    let mut one = full(1).await;
+    let mut others = Vec::new();
+    for seed in 2..=3 {
+        let other = alone(seed, "/ip4/127.0.0.1/tcp/0").await;
+        one.mesh.add_known_address(other.id(), other.address.clone()).unwrap();
+        one.mesh.try_ask(other.id(), RequestId(seed.into()), Bytes::new(), PATIENCE).unwrap();
+        one.up(&other.id()).await;
+        others.push(other);
+    }
+    let partner = alone(9, "/ip4/127.0.0.1/tcp/0").await;
+    one.mesh.add_known_address(partner.id(), partner.address.clone()).unwrap();
+    one.mesh.try_ask(partner.id(), RequestId(9), Bytes::new(), Duration::from_millis(300)).unwrap();
+    let failed = |e: MeshEvent| matches!(e, MeshEvent::AskFailed { request: RequestId(9), .. }).then_some(());
+    one.until("no room for a stranger", failed).await;
+    assert_eq!(purpose(&one, &partner.id()).await, None);
+    one.mesh.keep_partners(vec![partner.id()]).unwrap();
+    one.up(&partner.id()).await;
+    assert_eq!(purpose(&one, &partner.id()).await, Some(Purpose::Partner));
+    for other in &others {
+        assert!(purpose(&one, &other.id()).await.is_some(), "nobody had to leave");
+    }
+}

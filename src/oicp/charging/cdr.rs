@@ -262,4 +262,4 @@ fn calibration(node: &Node<'_>) -> CalibrationLawInfo {
 
 #[cfg(test)]
 #[path = "cdr_tests.rs"]
-mod tests;
+pub(super) mod tests;

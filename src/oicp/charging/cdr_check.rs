@@ -236,8 +236,6 @@ fn readings(cdr: &ChargeDetailRecord, found: &mut Vec<CdrFinding>) {
         let message = format!("MeterValueEnd {end} is below MeterValueStart {start}");
         found.push(CdrFinding::new(CdrRule::MeterBackwards, message));
     }
-    // The table's own examples give readings since the start instead of meter readings, so only their order
-    // among each other counts, and the end where there is one.
     let mut before: Option<&Decimal> = None;
     let all = cdr.meter_start.iter().chain(&cdr.meter_in_between).chain(&cdr.meter_end);
     if !cdr.meter_in_between.is_empty()

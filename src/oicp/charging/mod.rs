@@ -22,17 +22,17 @@ pub use answer::{
 };
 pub use authentication_data::PushAuthenticationData;
 pub use authorize::{AuthorizeStart, AuthorizeStop};
-pub use cdr::ChargeDetailRecord;
-pub use cdr_check::{CdrFinding, calibration_findings, cdr_findings};
+pub use cdr::{CalibrationLawInfo, ChargeDetailRecord, MeteringStatus, SignedMeteringValue};
+pub use cdr_check::{CdrFinding, CdrRule, calibration_findings, cdr_findings, foreign_evse};
 pub use cdr_query::GetChargeDetailRecords;
-pub use identification::Identification;
+pub use identification::{Identification, IdentificationError, Media, QrSecret};
 pub use medium::{HashedPin, MediumKey, Pin, Uid};
-pub use notification::{ChargingNotification, NotificationKind};
+pub use notification::{ChargingNotification, ErrorClass, NotificationKind};
 pub use remote::{
     AuthorizeRemoteReservationStart, AuthorizeRemoteReservationStop, AuthorizeRemoteStart,
     AuthorizeRemoteStop,
 };
-pub use rewrite::{FieldValue, with_fields, with_upper_case_uid};
+pub use rewrite::{FieldValue, RewriteError, with_fields, with_upper_case_medium, with_upper_case_uid};
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};
 
 #[cfg(test)]

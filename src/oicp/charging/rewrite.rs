@@ -6,7 +6,6 @@ use crate::oicp::json_write::Writer;
 use crate::oicp::reading::Reading;
 
 use super::identification::OPTIONS;
-use super::medium::Uid;
 
 /// A value to be put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +35,9 @@ pub enum RewriteError {
     NotAnObject(&'static str),
 }
 
-/// The message with its top-level `fields` set: a member of that name gets the new value in its place, also
-/// one in another case, which then is renamed; what is not there is put in front. Give each name once.
+/// The message with its top-level `fields` set: a member of that name gets the new value in its place; what
+/// is not there is put in front, and a member of that name in another case becomes null, so that no reader
+/// finds the old value. Give each name once. White space around the object is left off.
 ///
 /// # Errors
 /// [`RewriteError`]: not a JSON object.
@@ -56,15 +56,11 @@ pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec
             }
         };
         let exact = root.members().iter().find(named(true)).map(|(_, node)| node);
-        let others: Vec<_> = root.members().iter().filter(named(false)).map(|(_, node)| node).collect();
+        let others = root.members().iter().filter(named(false));
+        changes.extend(others.filter_map(|(_, other)| Change::of(&root, other, "null".to_owned())));
         if let Some(node) = exact {
             changes.extend(Change::of(&root, node, value));
-            // A reader that ignores case must not find the old value.
-            changes.extend(others.iter().filter_map(|other| Change::of(&root, other, "null".to_owned())));
         } else {
-            for other in others {
-                changes.extend(Change::of(&root, other, "null".to_owned()));
-            }
             let mut member = Writer::new();
             member.key(name).raw(&value);
             added.push_str(&member.finish());
@@ -80,26 +76,39 @@ pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec
     Ok(applied(root.raw(), changes).into_bytes())
 }
 
-/// The message with the UID of its `Identification` in upper case, as the hub converts it before anybody
-/// sees it (GAPS B3); nothing else changes, not even the length. What holds no UID comes back as it is.
+/// The message with UID and EvcoID of its `Identification` in upper case, as the hub converts them before an
+/// EMP sees them (GAPS B3, RULES 5.7); nothing else changes. Without either it comes back as it is. Not for
+/// CDRs: those travel byte for byte.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_upper_case_medium(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    with_upper_case(body, &["UID", "EvcoID"])
+}
+
+/// As [`with_upper_case_medium`], for the UID only.
 ///
 /// # Errors
 /// [`RewriteError`]: not a JSON object.
 pub fn with_upper_case_uid(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    with_upper_case(body, &["UID"])
+}
+
+fn with_upper_case(body: &[u8], names: &[&str]) -> Result<Vec<u8>, RewriteError> {
     let root = json::parse(body, Reading::Tolerant)?;
     if !root.is_object() {
         return Err(RewriteError::NotAnObject(root.kind()));
     }
     let identification = root.field_any_case(&["Identification"]);
-    let cards = identification.into_iter().flat_map(|node| {
-        OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])?.field_any_case(&["UID"]))
+    let options = identification
+        .into_iter()
+        .flat_map(|node| OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])));
+    let ids = options.flat_map(|option| names.iter().filter_map(|name| option.field_any_case(&[*name])));
+    let changes = ids.filter_map(|node| {
+        let upper = node.as_str()?.to_ascii_uppercase();
+        Change::of(&root, node, written(FieldValue::Text(&upper)))
     });
-    let changes = cards
-        .filter_map(|node| {
-            let uid = Uid::parse(node.as_str()?)?;
-            Change::of(&root, node, written(FieldValue::Text(uid.expose())))
-        })
-        .collect();
+    let changes = changes.collect();
     Ok(applied(root.raw(), changes).into_bytes())
 }
 
@@ -188,13 +197,23 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_becomes_upper_case_in_place() {
-        let body =
-            r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID": "04a2b3c4"},"x":"04a2b3c4"}}"#;
-        let upper = String::from_utf8(with_upper_case_uid(body.as_bytes()).unwrap()).unwrap();
+    fn a_medium_becomes_upper_case_in_place() {
+        let body = r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID": "04a2b3c4"},"x":"04a2b3c4"}, "n":1.0}"#;
+        let upper = String::from_utf8(with_upper_case_medium(body.as_bytes()).unwrap()).unwrap();
         assert_eq!(upper, body.replacen("04a2b3c4", "04A2B3C4", 1));
-        let other = br#"{"Identification":{"RemoteIdentification":{"EvcoID":"de-8eo-c12345678"}}}"#;
-        assert_eq!(with_upper_case_uid(other).unwrap(), other);
+        let contract =
+            r#"{"Identification":{"QRCodeIdentification":{"EvcoID":"de-8eo-cab345678","PIN":"ab"}}}"#;
+        let upper = String::from_utf8(with_upper_case_medium(contract.as_bytes()).unwrap()).unwrap();
+        assert_eq!(upper, contract.replace("de-8eo-cab345678", "DE-8EO-CAB345678"));
+        assert_eq!(with_upper_case_uid(contract.as_bytes()).unwrap(), contract.as_bytes());
+        for same in [
+            "{}",
+            r#"{"Identification":null,"UID":"04a2b3c4"}"#,
+            r#"{"Identification":{"RemoteIdentification":7}}"#,
+        ] {
+            assert_eq!(with_upper_case_medium(same.as_bytes()).unwrap(), same.as_bytes());
+        }
+        assert!(with_upper_case_medium(b"[1]").is_err());
     }
 
     #[test]

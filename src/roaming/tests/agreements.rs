@@ -6,16 +6,16 @@ use crate::protocol::{AgreementPapers, Question};
 
 const DAY_MS: u64 = 86_400_000;
 
-fn cpo() -> Person {
+pub(super) fn cpo() -> Person {
     Person::new("CH*ABC", 1)
 }
 
-fn emp() -> Person {
+pub(super) fn emp() -> Person {
     Person::new("CH*EMP", 2).emp()
 }
 
 /// A node of the CPO, one of the EMP, connected, and their numbers.
-fn two() -> (World, usize, usize) {
+pub(super) fn two() -> (World, usize, usize) {
     let mut world = World::new(1);
     let nodes = (world.add(&[cpo()]), world.add(&[emp()]));
     world.connect_all();
@@ -24,14 +24,14 @@ fn two() -> (World, usize, usize) {
 }
 
 impl World {
-    fn settle(&mut self, node: usize, act: AgreementAct) -> Result<Digest, AgreementRefusal> {
+    pub(super) fn settle(&mut self, node: usize, act: AgreementAct) -> Result<Digest, AgreementRefusal> {
         self.calls += 1;
         let call = CallId(self.calls);
         self.handle(node, Input::Agreement { call, act });
         self.nodes[node].agreed[&call].clone()
     }
 
-    fn offer(&mut self, node: usize, partner: &Person, days: u64) -> Digest {
+    pub(super) fn offer(&mut self, node: usize, partner: &Person, days: u64) -> Digest {
         self.settle(node, offer_to(partner, self.now(), days)).unwrap()
     }
 

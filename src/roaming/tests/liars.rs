@@ -4,6 +4,19 @@ use super::*;
 use crate::oicp::push::ActionType::Update;
 use crate::protocol::{Answer, Question, SignedHead};
 
+impl World {
+    /// Nobody was taken for a liar.
+    pub(super) fn blameless(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            assert_eq!(node.penalised, [], "penalised by {index}");
+            assert!(
+                node.verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Reject),
+                "rejected by {index}"
+            );
+        }
+    }
+}
+
 fn one() -> Vec<Person> {
     vec![Person::new("CH*AAA", 1)]
 }

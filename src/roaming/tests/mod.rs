@@ -7,6 +7,7 @@ mod claims;
 mod gossip;
 mod liars;
 mod links;
+mod partners;
 mod people;
 mod publish;
 mod random;
@@ -76,6 +77,7 @@ struct Node {
     reports: Vec<Report>,
     syncs_served: u64,
     published: Vec<(Topic, Bytes)>,
+    partners: partners::Told,
 }
 
 struct World {
@@ -87,6 +89,7 @@ struct World {
     /// Gossip that is lost, in percent.
     loss_percent: u64,
     calls: u64,
+    cards: BTreeMap<Digest, Bytes>,
 }
 
 impl World {
@@ -99,6 +102,7 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(seed),
             loss_percent: 0,
             calls: 0,
+            cards: BTreeMap::new(),
         }
     }
 
@@ -326,6 +330,9 @@ impl World {
             }
             Action::Reloaded { call, outcome } => drop(node.reloads.insert(call, outcome)),
             Action::AgreementDone { call, done } => drop(node.agreed.insert(call, done)),
+            Action::FindCard { key } => self.find_card(index, key),
+            Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
+            Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
         }
     }
@@ -461,16 +468,6 @@ impl World {
         }
         let of = |kind| first.keys().filter(|(k, _)| *k == kind).count();
         assert_eq!((of(Kind::Data), of(Kind::Status)), (evses, statuses));
-    }
-
-    fn blameless(&self) {
-        for (index, node) in self.nodes.iter().enumerate() {
-            assert_eq!(node.penalised, [], "penalised by {index}");
-            assert!(
-                node.verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Reject),
-                "rejected by {index}"
-            );
-        }
     }
 }
 

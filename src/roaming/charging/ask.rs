@@ -1,0 +1,467 @@
+//! The side that asks: a backend of ours wants something of a partner's backend.
+
+use bytes::Bytes;
+
+use super::answer::{HttpAnswer, acknowledgement, refusal};
+use super::request::{ChargeRequest, service};
+use super::table::Event;
+use super::{About, EvseSeen, OurMessage, Session, Waiting};
+use crate::identity::{MessageId, PartyId, Role};
+use crate::oicp::charging::{
+    AuthorizationStart, AuthorizationStatus, FieldValue, NotificationKind, SessionId, read_acknowledgement,
+    with_fields,
+};
+use crate::oicp::id::EvseKey;
+use crate::oicp::status_code::Code;
+use crate::protocol::{
+    AskOutcome, FeedId, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord,
+};
+use crate::roaming::Roaming;
+use crate::roaming::effect::{Action, Effects};
+use crate::roaming::input::{CallId, Now};
+
+/// A backend's call, with what is needed to answer it.
+pub(super) struct Asked<'a> {
+    pub(super) call: CallId,
+    pub(super) party: &'a PartyId,
+    pub(super) request: &'a ChargeRequest,
+    pub(super) body: Bytes,
+    pub(super) evse: Option<EvseSeen>,
+}
+
+impl Roaming {
+    /// A backend of ours asks. It is answered now, or when the partner has, or at the deadline.
+    pub(in crate::roaming) fn charge(
+        &mut self,
+        call: CallId,
+        party: &PartyId,
+        request: &ChargeRequest,
+        body: Bytes,
+        evse: Option<EvseSeen>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let asked = Asked { call, party, request, body, evse };
+        let refused = match request.operation() {
+            SessionOperation::AuthorizeStart => self.authorize_start(&asked, now, fx),
+            SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
+                self.remote_start(&asked, now, fx)
+            }
+            SessionOperation::AuthorizeStop
+            | SessionOperation::RemoteStop
+            | SessionOperation::ReservationStop
+            | SessionOperation::Notification => self.within_session(&asked, now, fx),
+        };
+        if let Err(answer) = refused {
+            reply(call, answer, fx);
+        }
+    }
+
+    /// Remote start and reservation.
+    fn remote_start(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) -> Result<(), HttpAnswer> {
+        let operation = asked.request.operation();
+        let refuse = |code, info: &str| refusal(operation, code, info, None);
+        let (Some(evse), Some(medium)) = (asked.request.evse(), asked.request.identification()) else {
+            return Err(refuse(Code::DataError, "EvseID and Identification are needed"));
+        };
+        let cpo = self
+            .operator_of(evse.key())
+            .ok_or_else(|| refuse(Code::PartnerNotFound, "no operator that is known here has this EvseID"))?;
+        if let Some(code) = self.decide(asked.party, &cpo, service(operation), now).code() {
+            let info = format!("no agreement with {cpo} for this service: see `chargemesh agreement offer`");
+            return Err(refuse(code, &info));
+        }
+        match asked.evse {
+            None if self.publishes_any(&cpo) => {
+                return Err(refuse(Code::UnknownEvseId, "its operator publishes no such EVSE"));
+            }
+            Some(EvseSeen { compatible: false }) => {
+                return Err(refuse(Code::EvseNotHubjectCompatible, "IsHubjectCompatible is false"));
+            }
+            _ => {}
+        }
+        let until_ms = now.mono_ms + self.budget_ms(operation);
+        let waiting = Waiting { call: asked.call, until_ms };
+        let medium = medium.medium_key().expose().to_owned();
+        if let Some(id) = self.same_start(asked.party, operation, evse.as_str(), &medium) {
+            if let Some(session) = self.charging.sessions.get_mut(&id) {
+                session.waiting.push(waiting);
+            }
+            self.note_unsettled(id);
+            return Ok(());
+        }
+        let id = self
+            .begin(asked, Some(cpo.clone()), now)
+            .map_err(|code| refuse(code, "too many open sessions"))?;
+        let body = with_session(&asked.body, id);
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            session.waiting.push(waiting);
+        }
+        self.remember(id, fx);
+        self.ask_partner(id, operation, &cpo, body, None, now, fx);
+        Ok(())
+    }
+
+    /// A start of the same EVSE for the same driver that is still open: a retry joins it (`decisions.md` 27).
+    fn same_start(
+        &self,
+        ours: &PartyId,
+        operation: SessionOperation,
+        evse: &str,
+        medium: &str,
+    ) -> Option<SessionId> {
+        let same = |record: &SessionRecord| {
+            record.asked_by_us
+                && record.operation == operation
+                && matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
+                && record.ours == *ours
+                && record.evse.as_deref() == Some(evse)
+                && record.medium.as_deref() == Some(medium)
+        };
+        let open = self.charging.unsettled.iter();
+        open.copied().find(|id| self.charging.sessions.get(id).is_some_and(|session| same(&session.record)))
+    }
+
+    /// A new session of ours.
+    pub(super) fn begin(
+        &mut self,
+        asked: &Asked<'_>,
+        partner: Option<PartyId>,
+        now: Now,
+    ) -> Result<SessionId, Code> {
+        if !self.has_room_for_session() {
+            return Err(Code::HubSystemError);
+        }
+        let id = self.new_session_id();
+        let operation = asked.request.operation();
+        let text = |reference: &Option<crate::oicp::charging::PartnerSessionId>| {
+            reference.as_ref().map(|reference| reference.as_str().to_owned())
+        };
+        let partners = asked.request.partners();
+        let record = SessionRecord {
+            session: id.as_str().to_owned(),
+            operation,
+            asked_by_us: true,
+            ours: asked.party.clone(),
+            partner,
+            phase: SessionPhase::Requested,
+            ask: MessageId(self.random_16()),
+            ask_expires_unix_ms: now.unix_ms + self.budget_ms(operation),
+            evse: asked.request.evse().map(|evse| evse.as_str().to_owned()),
+            medium: asked.request.identification().map(|medium| medium.medium_key().expose().to_owned()),
+            stop_media: Vec::new(),
+            answer: None,
+            cpo_partner_session: text(&partners.cpo),
+            emp_partner_session: text(&partners.emp),
+            to_release: Vec::new(),
+            seen: Vec::new(),
+            offline: false,
+            to_tell_backend: false,
+            opened_unix_ms: now.unix_ms,
+            changed_unix_ms: now.unix_ms,
+        };
+        self.charging.sessions.insert(id, Session::new(record, now));
+        Ok(id)
+    }
+
+    /// Stops and notifications: of a session that both sides hold.
+    fn within_session(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) -> Result<(), HttpAnswer> {
+        let operation = asked.request.operation();
+        let session = asked.request.session();
+        let known = session.and_then(|id| self.charging.sessions.get(&id).map(|session| (id, session)));
+        let valid = known.filter(|(_, session)| {
+            let record = &session.record;
+            record.ours == *asked.party && !record.phase.is_over() && fits(operation, record)
+        });
+        let Some((id, partner)) = valid.and_then(|(id, session)| Some((id, session.record.partner.clone()?)))
+        else {
+            let info = "no open session of yours has this SessionID";
+            return Err(refusal(operation, Code::SessionInvalid, info, None));
+        };
+        self.notification_is_due(id, asked, now)?;
+        if operation == SessionOperation::Notification {
+            // Our own backend says that it lives.
+            self.step(id, Event::ShownAlive, now, fx);
+        }
+        let body = with_session(&asked.body, id);
+        self.ask_partner(id, operation, &partner, body, Some(asked.call), now, fx);
+        Ok(())
+    }
+
+    fn notification_is_due(&mut self, id: SessionId, asked: &Asked<'_>, now: Now) -> Result<(), HttpAnswer> {
+        let ChargeRequest::Notification(notification) = asked.request else { return Ok(()) };
+        if notification.kind != NotificationKind::Progress {
+            return Ok(());
+        }
+        let every_ms = self.charging.config.progress_every_s * 1_000;
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return Ok(()) };
+        if session.progress_ms.is_some_and(|last_ms| now.mono_ms < last_ms + every_ms) {
+            let info = format!("a session's Progress may come every {} s", every_ms / 1_000);
+            let operation = SessionOperation::Notification;
+            return Err(refusal(operation, Code::DataError, &info, Some(&session.record)));
+        }
+        session.progress_ms = Some(now.mono_ms);
+        Ok(())
+    }
+
+    /// Asks the partner. If it cannot be reached the backends that wait are answered at once.
+    pub(super) fn ask_partner(
+        &mut self,
+        id: SessionId,
+        operation: SessionOperation,
+        partner: &PartyId,
+        oicp: Bytes,
+        call: Option<CallId>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let (ours, ask) = (session.record.ours.clone(), session.record.ask);
+        let message_id = if operation.begins() && session.record.partner.is_some() {
+            ask
+        } else {
+            MessageId(self.random_16())
+        };
+        let timeout_ms = self.budget_ms(operation);
+        let message = SessionMessage::Ask {
+            session: id.as_str().to_owned(),
+            operation,
+            budget_ms: u32::try_from(timeout_ms).unwrap_or(u32::MAX),
+            oicp,
+        };
+        let about = || OurMessage {
+            session: id,
+            about: About::Ask(operation),
+            ours: ours.clone(),
+            to: partner.clone(),
+            call,
+            again: None,
+            timeout_ms,
+        };
+        if !self.send(message_id, &message, about(), now, fx) {
+            self.ask_unanswered(about(), operation, false, now, fx);
+        }
+    }
+
+    /// The partner's node says what became of what we asked.
+    pub(super) fn ask_answered(&mut self, ours: OurMessage, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+        let About::Ask(operation) = ours.about else { return };
+        if operation == SessionOperation::AuthorizeStart {
+            return self.authorization_answered(ours.session, &ours.to, outcome, now, fx);
+        }
+        if operation.begins() {
+            return self.start_settled(ours.session, outcome, now, fx);
+        }
+        let session = self.charging.sessions.get(&ours.session).map(|session| session.record.clone());
+        let record = session.as_ref();
+        let answer = match outcome {
+            AskOutcome::Answered(oicp) => {
+                let yes = said_yes(operation, &oicp);
+                if yes == Some(true) {
+                    self.step(ours.session, Event::ShownAlive, now, fx);
+                }
+                HttpAnswer::verbatim(oicp)
+            }
+            AskOutcome::Refused(code) => refused_by_node(operation, &code, record),
+            AskOutcome::NeverCame => {
+                refusal(operation, Code::SessionInvalid, "unknown to the partner", record)
+            }
+            AskOutcome::Pending | AskOutcome::Unconfirmed => {
+                refusal(operation, Code::PartnerDidNotRespond, "its backend did not answer", record)
+            }
+        };
+        if let Some(call) = ours.call {
+            reply(call, answer, fx);
+        }
+    }
+
+    /// No answer came in time, or nothing could be sent.
+    pub(super) fn ask_unanswered(
+        &mut self,
+        ours: OurMessage,
+        operation: SessionOperation,
+        sent: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if operation == SessionOperation::AuthorizeStart {
+            return self.authorization_unanswered(ours.session, &ours.to, sent, now, fx);
+        }
+        let info = if sent {
+            "the partner did not answer in time; what became of it is being asked"
+        } else {
+            "no node of the partner can be reached"
+        };
+        if operation.begins() {
+            let event = if sent { Event::Silence } else { Event::NotSent };
+            self.step(ours.session, event, now, fx);
+            return self.answer_waiting(ours.session, Code::PartnerDidNotRespond, info, fx);
+        }
+        let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
+        if let Some(call) = ours.call {
+            reply(call, refusal(operation, Code::PartnerDidNotRespond, info, session), fx);
+        }
+    }
+
+    /// What became of a start is known, now or late: `settle` comes here too.
+    pub(super) fn start_settled(&mut self, id: SessionId, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let operation = session.record.operation;
+        match outcome {
+            AskOutcome::Answered(oicp) => {
+                let yes = said_yes(operation, &oicp);
+                let was_late =
+                    matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed)
+                        && session.waiting.is_empty();
+                session.record.answer = Some(oicp.clone());
+                session.record.to_tell_backend |= was_late && yes == Some(true);
+                let event = match yes {
+                    Some(true) => Event::Confirmed,
+                    Some(false) => Event::Denied,
+                    None => Event::Unclear,
+                };
+                self.step(id, event, now, fx);
+                let answer = HttpAnswer::verbatim(with_ids(&oicp, self.charging.sessions.get(&id)));
+                self.answer_all(id, &answer, fx);
+            }
+            AskOutcome::Refused(code) => {
+                self.step(id, Event::Denied, now, fx);
+                let record = self.charging.sessions.get(&id).map(|session| &session.record);
+                let answer = refused_by_node(operation, &code, record);
+                self.answer_all(id, &answer, fx);
+            }
+            AskOutcome::NeverCame => {
+                self.step(id, Event::Denied, now, fx);
+                self.answer_waiting(id, Code::PartnerDidNotRespond, "the partner never received it", fx);
+            }
+            AskOutcome::Pending => drop(self.step(id, Event::Silence, now, fx)),
+            AskOutcome::Unconfirmed => {
+                self.step(id, Event::Unclear, now, fx);
+                let info = "the operator's backend did not say whether it started; it is not asked again";
+                self.answer_waiting(id, Code::PartnerDidNotRespond, info, fx);
+            }
+        }
+    }
+
+    /// Answers everybody who waits for a session's start.
+    pub(super) fn answer_all(&mut self, id: SessionId, answer: &HttpAnswer, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        for waiting in std::mem::take(&mut session.waiting) {
+            reply(waiting.call, answer.clone(), fx);
+        }
+        self.note_unsettled(id);
+    }
+
+    fn answer_waiting(&mut self, id: SessionId, code: Code, info: &str, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let answer = refusal(session.record.operation, code, info, Some(&session.record));
+        self.answer_all(id, &answer, fx);
+    }
+
+    /// Backends that joined a start wait no longer than they would alone.
+    pub(super) fn tick_waiting(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let late = |waiting: &Waiting| waiting.until_ms + super::TICK_MS <= now.mono_ms;
+        let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
+        let info = "the partner did not answer in time; what became of it is being asked";
+        for waiting in expired {
+            let operation = session.record.operation;
+            let answer = refusal(operation, Code::PartnerDidNotRespond, info, Some(&session.record));
+            reply(waiting.call, answer, fx);
+        }
+    }
+
+    /// How long a backend of ours waits for an answer, in milliseconds.
+    pub(super) fn budget_ms(&self, operation: SessionOperation) -> u64 {
+        let config = &self.charging.config;
+        match operation {
+            SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop => config.authorize_ms,
+            SessionOperation::Notification => config.notification_ms,
+            SessionOperation::RemoteStart
+            | SessionOperation::RemoteStop
+            | SessionOperation::ReservationStart
+            | SessionOperation::ReservationStop => config.remote_ms,
+        }
+    }
+
+    /// The CPO of an EVSE: who publishes it, else who may.
+    fn operator_of(&self, evse: &EvseKey) -> Option<PartyId> {
+        let publishes = |party: &&PartyId| {
+            let feed = self.feeds.get(&FeedId::public((*party).clone(), Kind::Data));
+            feed.is_some_and(|feed| feed.tree.get(evse).is_some())
+        };
+        let may = || self.claims.publishers(evse.operator());
+        let publisher = match self.claims.get(Kind::Data, evse) {
+            Some(conflict) => conflict.shown.clone(),
+            None => may().find(publishes).cloned(),
+        };
+        publisher.or_else(|| {
+            let main = PartyId::new(Role::Cpo, evse.operator()).ok()?;
+            let known = self.parties.contains_key(&main)
+                || may().any(|party| *party == main)
+                || self.introduced_parties().contains(&main);
+            known.then_some(main)
+        })
+    }
+
+    fn publishes_any(&self, cpo: &PartyId) -> bool {
+        let feed = self.feeds.get(&FeedId::public(cpo.clone(), Kind::Data));
+        feed.is_some_and(|feed| feed.tree.count() > 0)
+    }
+}
+
+/// Whether a session is of the kind that the operation is about.
+fn fits(operation: SessionOperation, record: &SessionRecord) -> bool {
+    match operation {
+        SessionOperation::AuthorizeStop => {
+            !record.asked_by_us || record.operation == SessionOperation::AuthorizeStart
+        }
+        SessionOperation::RemoteStop => record.operation != SessionOperation::ReservationStart,
+        SessionOperation::ReservationStop => record.operation == SessionOperation::ReservationStart,
+        _ => true,
+    }
+}
+
+/// Whether a partner's answer is a yes; `None` if it is no answer.
+pub(super) fn said_yes(operation: SessionOperation, oicp: &[u8]) -> Option<bool> {
+    match operation {
+        SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop => {
+            let answer = AuthorizationStart::read(oicp).ok()?;
+            Some(answer.verdict == AuthorizationStatus::Authorized)
+        }
+        _ => Some(read_acknowledgement(oicp).ok()?.result),
+    }
+}
+
+pub(super) fn reply(call: CallId, answer: HttpAnswer, fx: &mut Effects) {
+    fx.actions.push(Action::ReplyOicp { call, answer });
+}
+
+fn refused_by_node(operation: SessionOperation, code: &str, record: Option<&SessionRecord>) -> HttpAnswer {
+    let code = Code::parse(code).unwrap_or(Code::SystemError);
+    refusal(operation, code, "the partner's node refuses it", record)
+}
+
+/// The message with our SessionID; every other byte as it came.
+pub(super) fn with_session(body: &Bytes, id: SessionId) -> Bytes {
+    let fields = [("SessionID", FieldValue::Text(id.as_str()))];
+    // It was read as JSON before.
+    with_fields(body, &fields).map_or_else(|_| body.clone(), Bytes::from)
+}
+
+/// An answer with the session's ids where the partner left them out.
+fn with_ids(oicp: &Bytes, session: Option<&Session>) -> Bytes {
+    let (Some(session), Ok(said)) = (session, read_acknowledgement(oicp)) else { return oicp.clone() };
+    if !said.result {
+        return oicp.clone();
+    }
+    let known = acknowledgement(true, Some(&session.record));
+    let mut fields = vec![("SessionID", FieldValue::from(known.session_id.as_deref()))];
+    if said.cpo_partner_session_id.is_none() && known.cpo_partner_session_id.is_some() {
+        fields.push(("CPOPartnerSessionID", FieldValue::from(known.cpo_partner_session_id.as_deref())));
+    }
+    if said.emp_partner_session_id.is_none() && known.emp_partner_session_id.is_some() {
+        fields.push(("EMPPartnerSessionID", FieldValue::from(known.emp_partner_session_id.as_deref())));
+    }
+    with_fields(oicp, &fields).map_or_else(|_| oicp.clone(), Bytes::from)
+}

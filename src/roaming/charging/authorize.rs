@@ -1,0 +1,279 @@
+//! Who is asked about a card: the EMP that its contract names, else the one that is known for the card, else all
+//! under contract, in parallel; the first `Authorized` wins (`decisions.md` 28).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::answer::{HttpAnswer, partners, refusal};
+use super::ask::{Asked, reply, with_session};
+use super::table::Event;
+use crate::identity::{PartyId, Role, Service};
+use crate::oicp::charging::{
+    AuthorizationStart, AuthorizationStatus, FieldValue, Identification, SessionId, with_fields,
+    with_upper_case_uid,
+};
+use crate::oicp::status_code::Code;
+use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase};
+use crate::roaming::Roaming;
+use crate::roaming::effect::Effects;
+use crate::roaming::input::{CallId, Now};
+
+const OPERATION: SessionOperation = SessionOperation::AuthorizeStart;
+
+/// A question about a card that is under way.
+#[derive(Debug)]
+pub(super) struct Broadcast {
+    call: CallId,
+    /// The end of it all, on the monotonic clock.
+    until_ms: u64,
+    /// Who has not answered yet.
+    open: BTreeSet<PartyId>,
+    /// Who is asked if the one that is known for the card says no, or nothing until then.
+    later: Vec<PartyId>,
+    later_at_ms: u64,
+    body: Bytes,
+    /// Whether anybody answered at all.
+    heard: bool,
+    refusal: Code,
+    medium: String,
+}
+
+/// Which EMP said yes to a card last. A hint, in memory only.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    by_medium: BTreeMap<String, PartyId>,
+    order: VecDeque<String>,
+}
+
+impl Learned {
+    fn note(&mut self, medium: String, emp: PartyId, max: usize) {
+        if self.by_medium.insert(medium.clone(), emp).is_none() {
+            self.order.push_back(medium);
+        }
+        while self.order.len() > max {
+            if let Some(oldest) = self.order.pop_front() {
+                self.by_medium.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Roaming {
+    /// A CPO's backend asks whether a card may charge.
+    pub(super) fn authorize_start(
+        &mut self,
+        asked: &Asked<'_>,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), HttpAnswer> {
+        let refuse = |code, info: &str| refusal(OPERATION, code, info, None);
+        let Some(identification) = asked.request.identification() else {
+            return Err(refuse(Code::DataError, "Identification is needed"));
+        };
+        let targets = self.whom_to_ask(asked.party, identification, now);
+        if targets.is_empty() {
+            let info = "no EMP that could know it has an agreement with you";
+            return Err(refuse(Code::NoValidContract, info));
+        }
+        let id = self.begin(asked, None, now).map_err(|code| refuse(code, "too many open sessions"))?;
+        let medium = identification.medium_key().expose().to_owned();
+        let known = self.charging.learned.by_medium.get(&medium).filter(|emp| targets.contains(emp)).cloned();
+        let (first, later) = match known {
+            Some(emp) => {
+                let others = targets.into_iter().filter(|other| *other != emp).collect();
+                (vec![emp], others)
+            }
+            None => (targets, Vec::new()),
+        };
+        let body = with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from);
+        let config = &self.charging.config;
+        let broadcast = Broadcast {
+            call: asked.call,
+            until_ms: now.mono_ms + config.authorize_ms,
+            open: BTreeSet::new(),
+            later,
+            later_at_ms: now.mono_ms + config.learned_alone_ms,
+            body: with_session(&body, id),
+            heard: false,
+            refusal: refused_medium(identification),
+            medium,
+        };
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            session.broadcast = Some(broadcast);
+        }
+        self.ask_emps(id, first, now, fx);
+        Ok(())
+    }
+
+    /// The EMPs that may hear of a card: under contract, and only the one that the contract id names.
+    fn whom_to_ask(&self, ours: &PartyId, identification: &Identification, now: Now) -> Vec<PartyId> {
+        let mut emps = self.introduced_parties();
+        emps.extend(self.agreement_partners());
+        emps.extend(self.parties.keys().cloned());
+        emps.retain(|party| party.role == Role::Emp);
+        let may = |emp: &PartyId| self.decide(ours, emp, Service::Authorization, now).code().is_none();
+        let derived = identification.evco_id().map(|contract| contract.provider());
+        match derived.map(|provider| PartyId::new(Role::Emp, &provider)) {
+            Some(Ok(emp)) => {
+                let bundled = || emps.iter().find(|party| self.speaks_for_id(party, &emp, now)).cloned();
+                let target = if emps.contains(&emp) { Some(emp.clone()) } else { bundled() };
+                target.into_iter().filter(may).collect()
+            }
+            Some(Err(_)) => Vec::new(),
+            None => emps.into_iter().filter(may).take(SESSION_ASKED_MAX).collect(),
+        }
+    }
+
+    fn ask_emps(&mut self, id: SessionId, emps: Vec<PartyId>, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = &mut session.broadcast else { return };
+        broadcast.open.extend(emps.iter().cloned());
+        let body = broadcast.body.clone();
+        // Who was asked must hear how it ended, whatever happens to us.
+        session.record.to_release.extend(emps.iter().cloned());
+        self.remember(id, fx);
+        for emp in emps {
+            self.ask_partner(id, OPERATION, &emp, body.clone(), None, now, fx);
+        }
+    }
+
+    /// An EMP answered.
+    pub(super) fn authorization_answered(
+        &mut self,
+        id: SessionId,
+        emp: &PartyId,
+        outcome: AskOutcome,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let answer = match &outcome {
+            AskOutcome::Answered(oicp) => AuthorizationStart::read(oicp).ok(),
+            _ => None,
+        };
+        let refused = matches!(outcome, AskOutcome::Refused(_) | AskOutcome::NeverCame)
+            || answer.as_ref().is_some_and(|answer| answer.verdict == AuthorizationStatus::NotAuthorized);
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        if refused {
+            session.record.to_release.retain(|other| other != emp);
+        }
+        let Some(broadcast) = &mut session.broadcast else { return self.note_unsettled(id) };
+        broadcast.open.remove(emp);
+        broadcast.heard |= answer.is_some();
+        match (answer, outcome) {
+            (Some(answer), AskOutcome::Answered(oicp))
+                if answer.verdict == AuthorizationStatus::Authorized =>
+            {
+                self.authorized(id, emp, &answer, oicp, now, fx);
+            }
+            _ => self.next_emps(id, now, fx),
+        }
+    }
+
+    /// An EMP did not answer: it counts as a no.
+    pub(super) fn authorization_unanswered(
+        &mut self,
+        id: SessionId,
+        emp: &PartyId,
+        sent: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        if !sent {
+            session.record.to_release.retain(|other| other != emp);
+        }
+        if let Some(broadcast) = &mut session.broadcast {
+            broadcast.open.remove(emp);
+            self.next_emps(id, now, fx);
+        }
+        self.note_unsettled(id);
+    }
+
+    fn authorized(
+        &mut self,
+        id: SessionId,
+        emp: &PartyId,
+        answer: &AuthorizationStart,
+        oicp: Bytes,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = session.broadcast.take() else { return };
+        let record = &mut session.record;
+        record.partner = Some(emp.clone());
+        record.to_release.retain(|other| other != emp);
+        record.answer = Some(oicp.clone());
+        let media = answer.stop_identifications.iter().map(|medium| medium.medium_key().expose().to_owned());
+        record.stop_media = media.collect();
+        if let Some(reference) = &answer.partners.emp {
+            record.emp_partner_session = Some(reference.as_str().to_owned());
+        }
+        let known = partners(Some(record));
+        let mut fields = vec![("SessionID", FieldValue::Text(id.as_str()))];
+        let provider = crate::oicp::id::provider_for_display(emp.id.as_str());
+        if answer.provider_id.is_none() {
+            fields.push(("ProviderID", FieldValue::Text(&provider)));
+        }
+        if let (None, Some(reference)) = (&answer.partners.cpo, &known.cpo) {
+            fields.push(("CPOPartnerSessionID", FieldValue::Text(reference.as_str())));
+        }
+        let body = with_fields(&oicp, &fields).map_or(oicp, Bytes::from);
+        self.charging.learned.note(broadcast.medium, emp.clone(), self.charging.config.learned_max);
+        self.step(id, Event::Confirmed, now, fx);
+        reply(broadcast.call, HttpAnswer::verbatim(body), fx);
+    }
+
+    /// Asks who is left, or ends it.
+    fn next_emps(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = &mut session.broadcast else { return };
+        if !broadcast.open.is_empty() {
+            return;
+        }
+        if !broadcast.later.is_empty() {
+            let later = std::mem::take(&mut broadcast.later);
+            return self.ask_emps(id, later, now, fx);
+        }
+        self.not_authorized(id, now, fx);
+    }
+
+    fn not_authorized(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = session.broadcast.take() else { return };
+        let (code, info) = match broadcast.heard {
+            true => (broadcast.refusal, "every EMP that was asked says no"),
+            false => (Code::NoPositiveAuthentication, "no EMP answered"),
+        };
+        self.step(id, Event::Released, now, fx);
+        reply(broadcast.call, refusal(OPERATION, code, info, None), fx);
+    }
+
+    pub(super) fn tick_broadcast(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = &mut session.broadcast else { return };
+        if broadcast.until_ms <= now.mono_ms {
+            return self.not_authorized(id, now, fx);
+        }
+        if !broadcast.later.is_empty() && broadcast.later_at_ms <= now.mono_ms {
+            let later = std::mem::take(&mut broadcast.later);
+            self.ask_emps(id, later, now, fx);
+        }
+        debug_assert!(
+            self.charging
+                .sessions
+                .get(&id)
+                .is_none_or(|session| session.record.phase != SessionPhase::Calling)
+        );
+    }
+}
+
+/// The code when every EMP says no (GAPS D5).
+fn refused_medium(identification: &Identification) -> Code {
+    match identification {
+        Identification::MifareFamily { .. } | Identification::Rfid { .. } => Code::RfidInvalidUid,
+        Identification::QrCode { .. } => Code::QrCodeInvalidCredentials,
+        Identification::PlugAndCharge { .. } | Identification::Remote { .. } => Code::PlcInvalidEvcoId,
+    }
+}

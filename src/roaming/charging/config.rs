@@ -1,0 +1,63 @@
+//! The settings of charging, each with unit and reason.
+
+use serde::{Deserialize, Serialize};
+
+/// What is done with a remote start that succeeded after its deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LateStart {
+    /// `adopt` if the EMP's backend takes charging notifications, else `stop`.
+    #[default]
+    Auto,
+    /// The session runs, and the EMP's backend is told by a charging notification.
+    Adopt,
+    /// It is stopped.
+    Stop,
+}
+
+/// `[charging]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChargingConfig {
+    /// How long a backend waits for the answer to a remote start or stop or a reservation, in milliseconds. The
+    /// hub waits as long for the CPO (OPERATIONS 4).
+    pub remote_ms: u64,
+    /// ... for an authorization, all asked EMPs together, in milliseconds: clients of today give up after 10 s.
+    pub authorize_ms: u64,
+    /// ... of this, how long the EMP that is known for a card is asked alone, in milliseconds.
+    pub learned_alone_ms: u64,
+    /// ... for a charging notification, in milliseconds.
+    pub notification_ms: u64,
+    /// How long a backend's late answer is still waited for, in milliseconds: it decides about a session.
+    pub backend_patience_ms: u64,
+    /// What is done with a remote start that succeeded after its deadline: `auto`, `adopt` or `stop`.
+    pub late_start: LateStart,
+    /// A session of which nothing is heard ends, with a report, after this time, in days.
+    pub session_expiry_days: u64,
+    /// Sessions that are open at once; more are refused.
+    pub sessions_max: usize,
+    /// Messages under way to one partner at once; more are refused.
+    pub in_flight_per_partner_max: usize,
+    /// Shortest time between two Progress notifications of one session, in seconds (OICP: five minutes).
+    pub progress_every_s: u64,
+    /// Cards of which the EMP is remembered.
+    pub learned_max: usize,
+}
+
+impl Default for ChargingConfig {
+    fn default() -> ChargingConfig {
+        ChargingConfig {
+            remote_ms: 60_000,
+            authorize_ms: 8_000,
+            learned_alone_ms: 1_500,
+            notification_ms: 10_000,
+            backend_patience_ms: 120_000,
+            late_start: LateStart::Auto,
+            session_expiry_days: 30,
+            sessions_max: 200_000,
+            in_flight_per_partner_max: 2_048,
+            progress_every_s: 300,
+            learned_max: 100_000,
+        }
+    }
+}

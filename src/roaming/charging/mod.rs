@@ -1,0 +1,347 @@
+//! Sessions: authorization, remote start and stop, reservation, notifications between a party of ours and its
+//! partners' nodes. `ask` is the side that asks, `serve` the side that is asked, `settle` what both do until they
+//! agree, `authorize` who is asked about a card.
+
+mod answer;
+mod ask;
+mod authorize;
+mod config;
+mod request;
+mod send;
+mod serve;
+mod settle;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+pub use answer::HttpAnswer;
+pub use config::{ChargingConfig, LateStart};
+pub use request::ChargeRequest;
+
+use super::change::LedgerChange;
+use super::effect::{Action, Effects, Report};
+use super::input::{AskId, BackendCallId, CallId, Now};
+use super::{Roaming, TICK_BUSY_MS};
+use crate::identity::{MessageId, PartyId};
+use crate::oicp::charging::SessionId;
+use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
+use authorize::{Broadcast, Learned};
+use table::Event;
+
+/// Sessions that were asked about and never came, remembered so that they do not begin later.
+const NEVER_CAME_MAX: usize = 10_000;
+
+/// ... for so long, in milliseconds: no envelope lives longer.
+const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
+
+/// A session that is over is looked up for so long, in milliseconds; later it is unknown.
+pub const SESSION_OVER_FOR_MS: u64 = 24 * 3_600_000;
+
+/// Sessions are looked through for expired ones this often, in milliseconds.
+const EXPIRY_CHECK_MS: u64 = 60_000;
+
+/// Messages of one session whose ids are remembered: none is carried out twice.
+const SEEN_MAX: usize = 64;
+
+/// What our party's own backend can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendTraits {
+    /// It takes charging notifications.
+    pub notifications: bool,
+}
+
+/// A backend's answer to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendAnswer {
+    /// It answered something.
+    Answered {
+        /// HTTP status.
+        http_status: u16,
+        /// The body.
+        body: Bytes,
+    },
+    /// Nothing was sent: it refused the connection, or TLS failed.
+    NotSent(String),
+    /// It was sent, and no answer came.
+    Silent(String),
+}
+
+/// What the facade knows of an EVSE from the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvseSeen {
+    /// `IsHubjectCompatible`.
+    pub compatible: bool,
+}
+
+/// A backend that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    call: CallId,
+    /// Until when, on the monotonic clock.
+    until_ms: u64,
+}
+
+/// A stop that came before the answer to its start.
+#[derive(Debug)]
+struct Deferred {
+    back: Back,
+    message: MessageId,
+    operation: SessionOperation,
+    oicp: Bytes,
+    until_ms: u64,
+}
+
+/// One session.
+#[derive(Debug)]
+struct Session {
+    record: SessionRecord,
+    waiting: Vec<Waiting>,
+    broadcast: Option<Broadcast>,
+    deferred: Vec<Deferred>,
+    /// When the other side is asked what became of it, or told that it is not its session, on the monotonic clock.
+    settle_at_ms: u64,
+    /// The wait after that.
+    settle_wait_ms: u64,
+    /// When the last Progress notification was taken, on the monotonic clock.
+    progress_ms: Option<u64>,
+}
+
+impl Session {
+    fn new(record: SessionRecord, now: Now) -> Session {
+        Session {
+            record,
+            waiting: Vec::new(),
+            broadcast: None,
+            deferred: Vec::new(),
+            settle_at_ms: now.mono_ms + settle::WAIT_MS_MIN,
+            settle_wait_ms: settle::WAIT_MS_MIN,
+            progress_ms: None,
+        }
+    }
+
+    fn is_with(&self, ours: &PartyId, partner: &PartyId) -> bool {
+        self.record.ours == *ours && self.record.partner.as_ref() == Some(partner)
+    }
+}
+
+/// Where an answer to a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Back {
+    /// To a peer that asked.
+    Peer(AskId),
+    /// To a party of this very node.
+    Local,
+}
+
+/// What a message of ours is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Ask(SessionOperation),
+    Query,
+    Release,
+    /// A stop of our own, for a start that succeeded too late.
+    LateStop,
+}
+
+/// A message of ours that waits for its answer.
+#[derive(Debug)]
+struct OurMessage {
+    session: SessionId,
+    about: About,
+    ours: PartyId,
+    to: PartyId,
+    /// The backend that waits, if it is not the session's.
+    call: Option<CallId>,
+    /// To be sent once more to a peer that did not know us.
+    again: Option<(NodeId, Bytes)>,
+    /// How long the answer is waited for, in milliseconds.
+    timeout_ms: u64,
+}
+
+/// A call of our backend.
+#[derive(Debug)]
+struct BackendCall {
+    session: SessionId,
+    operation: SessionOperation,
+    /// Who asked, and where the answer goes; `None` once it was said that the backend is still at it, and for calls
+    /// of our own.
+    back: Option<Back>,
+    message: MessageId,
+    ours: PartyId,
+    partner: PartyId,
+    /// When the asker stops to wait, on the monotonic clock.
+    until_ms: u64,
+    /// Whether it is our own word to the backend that a start succeeded late.
+    late_notice: bool,
+}
+
+/// All sessions of our parties.
+#[derive(Debug, Default)]
+pub(super) struct Charging {
+    config: ChargingConfig,
+    backends: BTreeMap<PartyId, BackendTraits>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Sessions in which something is due.
+    unsettled: BTreeSet<SessionId>,
+    never_came: BTreeMap<SessionId, u64>,
+    messages: BTreeMap<MessageId, OurMessage>,
+    calls: BTreeMap<BackendCallId, BackendCall>,
+    learned: Learned,
+    expiry_at_ms: u64,
+}
+
+impl Charging {
+    /// Whether a tick is needed soon.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.unsettled.is_empty() || !self.calls.is_empty()
+    }
+}
+
+impl Roaming {
+    /// The same core with settings of charging, and what the backends of our parties can do. A party without a
+    /// backend has none that could be asked.
+    #[must_use]
+    pub fn with_charging(
+        mut self,
+        config: ChargingConfig,
+        backends: BTreeMap<PartyId, BackendTraits>,
+    ) -> Roaming {
+        self.charging.config = config;
+        self.charging.backends = backends;
+        self
+    }
+
+    /// The sessions that are known, the open ones and those of the last day.
+    pub fn sessions(&self) -> impl Iterator<Item = &SessionRecord> {
+        self.charging.sessions.values().map(|session| &session.record)
+    }
+
+    /// What storage remembers. A crash may have hidden answers: nothing is asked twice.
+    pub(super) fn reload_sessions(&mut self, records: Vec<SessionRecord>, now: Now) {
+        let mut fx = Effects::default();
+        for record in records {
+            let Some(id) = SessionId::parse(&record.session) else { continue };
+            let event = match (record.phase, record.operation) {
+                (SessionPhase::Requested, SessionOperation::AuthorizeStart) => Some(Event::Released),
+                (SessionPhase::Requested, _) => Some(Event::Silence),
+                (SessionPhase::Calling, _) => Some(Event::Unclear),
+                _ => None,
+            };
+            self.charging.sessions.insert(id, Session::new(record, now));
+            match event {
+                Some(event) => drop(self.step(id, event, now, &mut fx)),
+                None => self.note_unsettled(id),
+            }
+        }
+        self.pending_ledger.append(&mut fx.ledger);
+    }
+
+    /// Takes a step of the table, and remembers it. False if it is not legal.
+    fn step(&mut self, id: SessionId, event: Event, now: Now, fx: &mut Effects) -> bool {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return false };
+        let Some(phase) = table::next(session.record.phase, event) else { return false };
+        session.record.phase = phase;
+        session.record.changed_unix_ms = now.unix_ms;
+        self.remember(id, fx);
+        true
+    }
+
+    /// Stores a session as it is now.
+    fn remember(&mut self, id: SessionId, fx: &mut Effects) {
+        self.note_unsettled(id);
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let record = &session.record;
+        fx.ledger.push(LedgerChange::Session {
+            session: record.session.clone(),
+            is_over: record.phase.is_over() && record.to_release.is_empty(),
+            changed_unix_ms: record.changed_unix_ms,
+            record: record.encode(),
+        });
+        fx.actions.push(Action::Report(Report::Session {
+            session: record.session.clone(),
+            operation: record.operation,
+            partner: record.partner.clone(),
+            phase: record.phase,
+        }));
+    }
+
+    /// Whether something is due in a session, now or later, that nobody outside causes.
+    fn note_unsettled(&mut self, id: SessionId) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let record = &session.record;
+        let in_doubt = record.asked_by_us
+            && matches!(
+                record.phase,
+                SessionPhase::InDoubt | SessionPhase::Unconfirmed | SessionPhase::Requested
+            );
+        let unsettled = in_doubt
+            || !record.to_release.is_empty()
+            || record.to_tell_backend
+            || !session.waiting.is_empty()
+            || !session.deferred.is_empty()
+            || session.broadcast.is_some();
+        if unsettled {
+            self.charging.unsettled.insert(id);
+        } else {
+            self.charging.unsettled.remove(&id);
+        }
+    }
+
+    /// A new, random SessionID.
+    fn new_session_id(&mut self) -> SessionId {
+        SessionId::from_random(self.random_16())
+    }
+
+    fn random_16(&mut self) -> [u8; 16] {
+        let (high, low) = (self.random(), self.random());
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    }
+
+    /// Time passed.
+    pub(super) fn tick_charging(&mut self, now: Now, fx: &mut Effects) {
+        self.tick_calls(now, fx);
+        let due: Vec<SessionId> = self.charging.unsettled.iter().copied().collect();
+        for id in due {
+            self.tick_waiting(id, now, fx);
+            self.tick_broadcast(id, now, fx);
+            self.tick_deferred(id, now, fx);
+            self.settle(id, now, fx);
+            self.note_unsettled(id);
+        }
+        if now.mono_ms >= self.charging.expiry_at_ms {
+            self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
+            self.expire_sessions(now, fx);
+        }
+    }
+
+    /// Sessions that nobody speaks of any more, and those that were over long ago.
+    fn expire_sessions(&mut self, now: Now, fx: &mut Effects) {
+        let expiry_ms = self.charging.config.session_expiry_days.saturating_mul(86_400_000);
+        let age = |session: &Session| now.unix_ms.saturating_sub(session.record.changed_unix_ms);
+        let old = |(id, session): (&SessionId, &Session)| (age(session) >= expiry_ms).then_some(*id);
+        let expired: Vec<SessionId> = self.charging.sessions.iter().filter_map(old).collect();
+        for id in expired {
+            if let Some(session) = self.charging.sessions.get_mut(&id) {
+                session.record.to_release.clear();
+                session.record.to_tell_backend = false;
+            }
+            self.step(id, Event::Expired, now, fx);
+        }
+        let gone = |session: &Session| {
+            let record = &session.record;
+            record.phase.is_over() && record.to_release.is_empty() && age(session) >= SESSION_OVER_FOR_MS
+        };
+        self.charging.sessions.retain(|_, session| !gone(session));
+        self.charging.never_came.retain(|_, until_ms| *until_ms > now.mono_ms);
+    }
+
+    /// Whether there is room for one more session.
+    fn has_room_for_session(&self) -> bool {
+        self.charging.sessions.len() < self.charging.config.sessions_max
+    }
+}
+
+/// The most precise that a tick can be, in milliseconds.
+pub(super) const TICK_MS: u64 = TICK_BUSY_MS;

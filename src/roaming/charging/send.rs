@@ -1,0 +1,233 @@
+//! Envelopes out and in: to whom, signed by whom, and where the answer goes.
+
+use bytes::Bytes;
+
+use super::{About, Back, OurMessage};
+use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
+use crate::identity::{Envelope, MessageId, PartyId, Speaker};
+use crate::protocol::{Answer, NodeId, Question, SessionMessage};
+use crate::roaming::effect::{Action, Effects, Refusal, Report};
+use crate::roaming::input::{AskId, Now};
+use crate::roaming::judge::FUTURE_MS_MAX;
+use crate::roaming::speakers::Knowledge;
+use crate::roaming::{Pending, Roaming};
+
+/// Time for the way there and back, added to the time that the backend has, in milliseconds.
+const WAY_MS: u64 = 500;
+
+impl Roaming {
+    /// Sends a message, and remembers what it was about. False if nothing was sent.
+    pub(super) fn send(
+        &mut self,
+        id: MessageId,
+        message: &SessionMessage,
+        mut about: OurMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) -> bool {
+        let per_partner = self.charging.config.in_flight_per_partner_max;
+        if self.charging.messages.values().filter(|other| other.to == about.to).count() >= per_partner {
+            return false;
+        }
+        let envelope = Envelope {
+            id,
+            to: about.to.clone(),
+            reply_to: None,
+            created_unix_ms: now.unix_ms,
+            expires_unix_ms: now.unix_ms + (about.timeout_ms + WAY_MS).min(ENVELOPE_VALIDITY_MS_MAX),
+            body: message.encode(),
+        };
+        if self.parties.contains_key(&about.to) {
+            let ours = about.ours.clone();
+            self.charging.messages.insert(id, about);
+            self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
+            return true;
+        }
+        let Some(node) = self.nodes_of(&about.to, now).into_iter().next() else { return false };
+        let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
+        about.again = Some((node.clone(), bytes.clone()));
+        let timeout_ms = about.timeout_ms;
+        self.charging.messages.insert(id, about);
+        self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
+        true
+    }
+
+    fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
+        let ours = self.parties.get(ours)?;
+        let network = self.speakers.network();
+        envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
+    }
+
+    /// Answers a message.
+    pub(super) fn answer_message(
+        &mut self,
+        back: Back,
+        ours: &PartyId,
+        to: &PartyId,
+        reply_to: MessageId,
+        message: SessionMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        match back {
+            Back::Local => self.message_answered(reply_to, message, now, fx),
+            Back::Peer(ask) => {
+                let envelope = Envelope {
+                    id: MessageId(self.random_16()),
+                    to: to.clone(),
+                    reply_to: Some(reply_to),
+                    created_unix_ms: now.unix_ms,
+                    expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
+                    body: message.encode(),
+                };
+                let answer = self.sealed(ours, &envelope).map_or(Answer::NotFound, Answer::Message);
+                fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
+            }
+        }
+    }
+
+    /// A peer brings an envelope. `None`: it is answered later.
+    pub(in crate::roaming) fn message_came(
+        &mut self,
+        from: &NodeId,
+        ask: AskId,
+        bytes: &[u8],
+        now: Now,
+        fx: &mut Effects,
+    ) -> Option<Answer> {
+        let network = self.speakers.network().to_owned();
+        let signer = match Envelope::claimed_signer(bytes, &network) {
+            Ok(signer) => signer,
+            Err(error) => return Some(self.refuse_message(from, Refusal::Malformed(error.to_string()), fx)),
+        };
+        let Some(speaker) = self.speaker_of(&signer, now) else { return Some(Answer::WhoAreYou) };
+        let checked = self.open_envelope(from, bytes, &speaker, now).and_then(|envelope| {
+            let message = SessionMessage::decode(&envelope.body).map_err(|error| error.to_string());
+            message.map(|message| (envelope, message)).map_err(Refusal::Malformed)
+        });
+        let (envelope, message) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => return Some(self.refuse_message(from, refusal, fx)),
+        };
+        if !self.parties.contains_key(&envelope.to) {
+            return Some(Answer::NotFound);
+        }
+        self.serve(Back::Peer(ask), speaker.party(), &envelope, message, now, fx);
+        None
+    }
+
+    fn open_envelope(
+        &self,
+        from: &NodeId,
+        bytes: &[u8],
+        speaker: &Speaker,
+        now: Now,
+    ) -> Result<Envelope, Refusal> {
+        let opened = Envelope::open(bytes, self.speakers.network(), speaker);
+        let envelope = opened.map_err(|error| Refusal::Malformed(error.to_string()))?.into_content();
+        let ours = from.as_bytes() == speaker.peer_id();
+        let in_time = envelope.created_unix_ms <= now.unix_ms + FUTURE_MS_MAX
+            && now.unix_ms < envelope.expires_unix_ms + FUTURE_MS_MAX;
+        match (ours, in_time && speaker.may_at(now.unix_s()).is_ok()) {
+            (false, _) => Err(Refusal::Scope("an envelope of another node's party".to_owned())),
+            (_, false) => Err(Refusal::Time),
+            _ => Ok(envelope),
+        }
+    }
+
+    fn refuse_message(&mut self, from: &NodeId, why: Refusal, fx: &mut Effects) -> Answer {
+        fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why }));
+        Answer::NotFound
+    }
+
+    fn speaker_of(&self, delegation: &[u8; 32], now: Now) -> Option<std::sync::Arc<Speaker>> {
+        match self.speakers.of(delegation, now) {
+            Knowledge::Known(speaker) => Some(speaker),
+            _ => self.introduced_speaker(delegation),
+        }
+    }
+
+    /// A peer answered a message of ours, or did not.
+    pub(in crate::roaming) fn message_replied(
+        &mut self,
+        from: &NodeId,
+        id: MessageId,
+        answer: Answer,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if let Answer::WhoAreYou = answer {
+            return self.send_again(id, now, fx);
+        }
+        let read = |core: &Roaming| {
+            let Answer::Message(bytes) = &answer else { return None };
+            let signer = Envelope::claimed_signer(bytes, core.speakers.network()).ok()?;
+            let speaker = core.speaker_of(&signer, now)?;
+            let envelope = core.open_envelope(from, bytes, &speaker, now).ok()?;
+            let ours = core.charging.messages.get(&id)?;
+            let fits =
+                *speaker.party() == ours.to && envelope.to == ours.ours && envelope.reply_to == Some(id);
+            fits.then(|| SessionMessage::decode(&envelope.body).ok()).flatten()
+        };
+        match read(self) {
+            Some(message) => self.message_answered(id, message, now, fx),
+            None => self.message_failed(id, true, now, fx),
+        }
+    }
+
+    /// The peer does not know who speaks: it hears that first.
+    fn send_again(&mut self, id: MessageId, now: Now, fx: &mut Effects) {
+        let again = self.charging.messages.get_mut(&id).and_then(|message| {
+            let (node, bytes) = message.again.take()?;
+            Some((node, bytes, message.timeout_ms))
+        });
+        match again {
+            Some((node, bytes, timeout_ms)) => {
+                self.introduce_to(&node, now, fx);
+                self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
+            }
+            None => self.message_failed(id, false, now, fx),
+        }
+    }
+
+    /// What the other side says to a message of ours.
+    fn message_answered(&mut self, id: MessageId, answer: SessionMessage, now: Now, fx: &mut Effects) {
+        let Some(ours) = self.charging.messages.remove(&id) else { return };
+        if answer.session() != ours.session.as_str() {
+            return self.unanswered(ours, true, now, fx);
+        }
+        match (ours.about, answer) {
+            (About::Ask(_), SessionMessage::Outcome { outcome, .. }) => {
+                self.ask_answered(ours, outcome, now, fx)
+            }
+            (About::Query, SessionMessage::Outcome { outcome, .. }) => {
+                self.query_answered(ours.session, outcome, now, fx);
+            }
+            (About::Release, SessionMessage::Released { .. }) => {
+                self.released_by(ours.session, &ours.to, fx);
+            }
+            (About::LateStop, SessionMessage::Outcome { .. }) => self.late_start_done(ours.session, now, fx),
+            _ => self.unanswered(ours, true, now, fx),
+        }
+    }
+
+    /// A message of ours has no answer; `sent` says whether it may have been received.
+    pub(in crate::roaming) fn message_failed(
+        &mut self,
+        id: MessageId,
+        sent: bool,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if let Some(ours) = self.charging.messages.remove(&id) {
+            self.unanswered(ours, sent, now, fx);
+        }
+    }
+
+    fn unanswered(&mut self, ours: OurMessage, sent: bool, now: Now, fx: &mut Effects) {
+        // A query, a release and a late stop are said again by `settle`.
+        if let About::Ask(operation) = ours.about {
+            self.ask_unanswered(ours, operation, sent, now, fx);
+        }
+    }
+}

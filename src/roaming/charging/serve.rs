@@ -1,0 +1,439 @@
+//! The side that is asked: a partner's node wants something of our backend. What is asked is committed before
+//! the backend hears of it, and nothing is carried out twice.
+
+use bytes::Bytes;
+
+use super::ask::said_yes;
+use super::request::{ChargeRequest, asker_role, service};
+use super::table::Event;
+use super::{Back, BackendAnswer, BackendCall, Deferred, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX, Session};
+use crate::identity::{Envelope, MessageId, PartyId};
+use crate::oicp::charging::SessionId;
+use crate::oicp::id::EvseKey;
+use crate::oicp::reading::Reading;
+use crate::oicp::status_code::Code;
+use crate::protocol::{
+    AskOutcome, FeedId, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord,
+};
+use crate::roaming::Roaming;
+use crate::roaming::effect::{Action, Effects};
+use crate::roaming::input::{BackendCallId, Now};
+
+/// HTTP statuses from here on say that the backend itself is broken: no answer about the session.
+const HTTP_BROKEN_FROM: u16 = 500;
+
+/// Who asks what, and where the answer goes.
+struct From<'a> {
+    back: Back,
+    partner: &'a PartyId,
+    ours: &'a PartyId,
+    message: MessageId,
+}
+
+impl Roaming {
+    /// A partner's message, verified.
+    pub(super) fn serve(
+        &mut self,
+        back: Back,
+        partner: &PartyId,
+        envelope: &Envelope,
+        message: SessionMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let from = From { back, partner, ours: &envelope.to, message: envelope.id };
+        let Some(id) = SessionId::parse(message.session()) else {
+            return self.say(from, message.session(), refused(Code::SessionInvalid), now, fx);
+        };
+        match message {
+            SessionMessage::Ask { operation, budget_ms, oicp, .. } => {
+                let until_ms = now.mono_ms + u64::from(budget_ms);
+                match operation.begins() {
+                    true => self.serve_start(from, id, operation, oicp, until_ms, now, fx),
+                    false => self.serve_within(from, id, operation, oicp, until_ms, now, fx),
+                }
+            }
+            SessionMessage::Query { .. } => {
+                let outcome = self.outcome_of(id, partner, now);
+                self.say(from, id.as_str(), outcome, now, fx);
+            }
+            SessionMessage::Release { session } => {
+                self.serve_release(id, partner, now, fx);
+                let From { back, partner, ours, message } = from;
+                self.answer_message(
+                    back,
+                    ours,
+                    partner,
+                    message,
+                    SessionMessage::Released { session },
+                    now,
+                    fx,
+                );
+            }
+            // An answer is no question.
+            SessionMessage::Outcome { .. } | SessionMessage::Released { .. } => {
+                self.say(from, id.as_str(), refused(Code::DataError), now, fx);
+            }
+        }
+    }
+
+    fn say(&mut self, from: From<'_>, session: &str, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+        let message = SessionMessage::Outcome { session: session.to_owned(), outcome };
+        self.answer_message(from.back, from.ours, from.partner, from.message, message, now, fx);
+    }
+
+    /// A start, a reservation, or a question about a card.
+    fn serve_start(
+        &mut self,
+        from: From<'_>,
+        id: SessionId,
+        operation: SessionOperation,
+        oicp: Bytes,
+        until_ms: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        if let Some(session) = self.charging.sessions.get(&id) {
+            // Never a second call: what is known is said again.
+            let same = session.is_with(from.ours, from.partner) && session.record.ask == from.message;
+            let outcome =
+                if same { self.outcome_of(id, from.partner, now) } else { refused(Code::SessionInvalid) };
+            return self.say(from, id.as_str(), outcome, now, fx);
+        }
+        let request = match self.may_start(&from, id, operation, &oicp, now) {
+            Ok(request) => request,
+            Err(code) => return self.say(from, id.as_str(), refused(code), now, fx),
+        };
+        let text = |reference: &Option<crate::oicp::charging::PartnerSessionId>| {
+            reference.as_ref().map(|reference| reference.as_str().to_owned())
+        };
+        let record = SessionRecord {
+            session: id.as_str().to_owned(),
+            operation,
+            asked_by_us: false,
+            ours: from.ours.clone(),
+            partner: Some(from.partner.clone()),
+            phase: SessionPhase::Calling,
+            ask: from.message,
+            ask_expires_unix_ms: now.unix_ms + until_ms.saturating_sub(now.mono_ms),
+            evse: request.evse().map(|evse| evse.as_str().to_owned()),
+            medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
+            stop_media: Vec::new(),
+            answer: None,
+            cpo_partner_session: text(&request.partners().cpo),
+            emp_partner_session: text(&request.partners().emp),
+            to_release: Vec::new(),
+            seen: Vec::new(),
+            offline: false,
+            to_tell_backend: false,
+            opened_unix_ms: now.unix_ms,
+            changed_unix_ms: now.unix_ms,
+        };
+        self.charging.sessions.insert(id, Session::new(record, now));
+        self.remember(id, fx);
+        self.call_backend(from, id, &request, oicp, until_ms, now, fx);
+    }
+
+    fn may_start(
+        &self,
+        from: &From<'_>,
+        id: SessionId,
+        operation: SessionOperation,
+        oicp: &[u8],
+        now: Now,
+    ) -> Result<ChargeRequest, Code> {
+        if self.charging.never_came.contains_key(&id) {
+            return Err(Code::SessionInvalid);
+        }
+        if !self.has_room_for_session() {
+            return Err(Code::HubSystemError);
+        }
+        let request = self.may_ask(from, operation, oicp, now)?;
+        if let Some(code) = self.decide(from.ours, from.partner, service(operation), now).code() {
+            return Err(code);
+        }
+        match request.evse() {
+            Some(evse) if operation != SessionOperation::AuthorizeStart => {
+                self.is_ours(from.ours, evse.key())?;
+            }
+            _ => {}
+        }
+        Ok(request)
+    }
+
+    /// Reads what is asked; the partner must be of the role that asks it, and name itself.
+    fn may_ask(
+        &self,
+        from: &From<'_>,
+        operation: SessionOperation,
+        oicp: &[u8],
+        now: Now,
+    ) -> Result<ChargeRequest, Code> {
+        let role = asker_role(operation);
+        if from.partner.role != role || from.ours.role == role {
+            return Err(Code::UnauthorizedAccess);
+        }
+        if !self.charging.backends.contains_key(from.ours) {
+            return Err(Code::ServiceNotAvailable);
+        }
+        let request =
+            ChargeRequest::parse(operation, oicp, Reading::Tolerant).map_err(|_| Code::DataError)?;
+        match request.asker().map(|id| PartyId::new(role, id)) {
+            Some(Ok(named)) if named == *from.partner || self.speaks_for_id(from.partner, &named, now) => {
+                Ok(request)
+            }
+            None => Ok(request),
+            Some(_) => Err(Code::UnauthorizedAccess),
+        }
+    }
+
+    /// 603 for an EVSE that we do not publish, if we publish any.
+    fn is_ours(&self, ours: &PartyId, evse: &EvseKey) -> Result<(), Code> {
+        match self.feeds.get(&FeedId::public(ours.clone(), Kind::Data)) {
+            Some(feed) if feed.tree.count() > 0 && feed.tree.get(evse).is_none() => Err(Code::UnknownEvseId),
+            _ => Ok(()),
+        }
+    }
+
+    /// A stop or a notification.
+    fn serve_within(
+        &mut self,
+        from: From<'_>,
+        id: SessionId,
+        operation: SessionOperation,
+        oicp: Bytes,
+        until_ms: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else {
+            // It speaks of a session that never came here: it must not begin any more.
+            self.note_never_came(id, now);
+            return self.say(from, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        };
+        if !session.is_with(from.ours, from.partner) || session.record.phase.is_over() {
+            return self.say(from, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        }
+        if session.record.seen.contains(&from.message) {
+            return self.say(from, id.as_str(), AskOutcome::Unconfirmed, now, fx);
+        }
+        if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
+            let From { back, message, .. } = from;
+            session.deferred.push(Deferred { back, message, operation, oicp, until_ms });
+            return self.note_unsettled(id);
+        }
+        let request = match self.may_ask(&from, operation, &oicp, now) {
+            Ok(request) => request,
+            Err(code) => return self.say(from, id.as_str(), refused(code), now, fx),
+        };
+        if operation == SessionOperation::Notification {
+            // It lives, whatever we thought.
+            self.step(id, Event::ShownAlive, now, fx);
+            if !self.charging.backends.get(from.ours).is_some_and(|backend| backend.notifications) {
+                return self.say(from, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
+            }
+        }
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            let seen = &mut session.record.seen;
+            seen.push(from.message);
+            seen.drain(..seen.len().saturating_sub(SEEN_MAX));
+        }
+        self.remember(id, fx);
+        self.call_backend(from, id, &request, oicp, until_ms, now, fx);
+    }
+
+    fn call_backend(
+        &mut self,
+        from: From<'_>,
+        id: SessionId,
+        request: &ChargeRequest,
+        oicp: Bytes,
+        until_ms: u64,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let call = BackendCallId(self.next_id());
+        let operation = request.operation();
+        let left_ms = until_ms.saturating_sub(now.mono_ms);
+        let timeout_ms = match operation.begins() {
+            // A late answer decides about the session.
+            true => left_ms.max(self.charging.config.backend_patience_ms),
+            false => left_ms,
+        };
+        fx.actions.push(Action::CallBackend {
+            call,
+            party: from.ours.clone(),
+            operation,
+            path_id: request.asker().unwrap_or_default().to_owned(),
+            body: oicp,
+            timeout_ms,
+        });
+        let waiting = BackendCall {
+            session: id,
+            operation,
+            back: Some(from.back),
+            message: from.message,
+            ours: from.ours.clone(),
+            partner: from.partner.clone(),
+            until_ms,
+            late_notice: false,
+        };
+        self.charging.calls.insert(call, waiting);
+    }
+
+    /// Our backend answered, or did not.
+    pub(in crate::roaming) fn backend_answered(
+        &mut self,
+        call: BackendCallId,
+        answer: BackendAnswer,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(call) = self.charging.calls.remove(&call) else { return };
+        if call.late_notice {
+            return self.late_notice_answered(call.session, &answer, now, fx);
+        }
+        let (outcome, event) = judged(call.operation, answer);
+        if call.operation.begins() {
+            if let (AskOutcome::Answered(oicp), Some(session)) =
+                (&outcome, self.charging.sessions.get_mut(&call.session))
+            {
+                session.record.answer = Some(oicp.clone());
+            }
+            self.step(call.session, event, now, fx);
+        } else if event == Event::Confirmed {
+            self.step(call.session, Event::ShownAlive, now, fx);
+        }
+        let BackendCall { session, back, message, ours, partner, .. } = call;
+        if let Some(back) = back {
+            let from = From { back, partner: &partner, ours: &ours, message };
+            self.say(from, session.as_str(), outcome, now, fx);
+        }
+        self.resume_deferred(session, &ours, &partner, now, fx);
+    }
+
+    /// Stops that waited for the answer to their start.
+    fn resume_deferred(
+        &mut self,
+        id: SessionId,
+        ours: &PartyId,
+        partner: &PartyId,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        if session.record.phase == SessionPhase::Calling {
+            return;
+        }
+        for Deferred { back, message, operation, oicp, until_ms } in std::mem::take(&mut session.deferred) {
+            let from = From { back, partner, ours, message };
+            self.serve_within(from, id, operation, oicp, until_ms, now, fx);
+        }
+        self.note_unsettled(id);
+    }
+
+    /// Stops that waited too long are answered; so are askers whose time is over, to free their places.
+    pub(super) fn tick_deferred(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let (ours, partner) = (session.record.ours.clone(), session.record.partner.clone());
+        let Some(partner) = partner else { return };
+        let late = |deferred: &mut Deferred| deferred.until_ms <= now.mono_ms;
+        let expired: Vec<Deferred> = session.deferred.extract_if(.., late).collect();
+        for Deferred { back, message, .. } in expired {
+            let from = From { back, partner: &partner, ours: &ours, message };
+            self.say(from, id.as_str(), AskOutcome::Pending, now, fx);
+        }
+    }
+
+    pub(super) fn tick_calls(&mut self, now: Now, fx: &mut Effects) {
+        let mut late = Vec::new();
+        for call in self.charging.calls.values_mut().filter(|call| call.until_ms <= now.mono_ms) {
+            let from = (call.session, call.ours.clone(), call.partner.clone(), call.message);
+            late.extend(call.back.take().map(|back| (back, from)));
+        }
+        for (back, (session, ours, partner, message)) in late {
+            let from = From { back, partner: &partner, ours: &ours, message };
+            self.say(from, session.as_str(), AskOutcome::Pending, now, fx);
+        }
+    }
+
+    /// What became of a session's start, for the partner that asked it.
+    fn outcome_of(&mut self, id: SessionId, partner: &PartyId, now: Now) -> AskOutcome {
+        let Some(session) = self.charging.sessions.get(&id) else {
+            self.note_never_came(id, now);
+            return AskOutcome::NeverCame;
+        };
+        let record = &session.record;
+        if record.partner.as_ref() != Some(partner) || record.asked_by_us {
+            return refused(Code::SessionInvalid);
+        }
+        match (record.phase, &record.answer) {
+            (SessionPhase::Calling | SessionPhase::Requested | SessionPhase::InDoubt, _) => {
+                AskOutcome::Pending
+            }
+            (SessionPhase::Unconfirmed, _) => AskOutcome::Unconfirmed,
+            (SessionPhase::Active | SessionPhase::Closed, Some(answer))
+                if said_yes(record.operation, answer) == Some(true) =>
+            {
+                AskOutcome::Answered(answer.clone())
+            }
+            // It was settled by what came later: a yes in our own words.
+            (SessionPhase::Active | SessionPhase::Closed, _) => AskOutcome::Answered(self.own_yes(record)),
+            (SessionPhase::Refused, Some(answer)) if said_yes(record.operation, answer) == Some(false) => {
+                AskOutcome::Answered(answer.clone())
+            }
+            (SessionPhase::Refused | SessionPhase::Expired, _) => AskOutcome::NeverCame,
+        }
+    }
+
+    fn own_yes(&self, record: &SessionRecord) -> Bytes {
+        super::answer::acknowledgement(true, Some(record)).to_json().into()
+    }
+
+    /// It must not begin any more. Bounded: the oldest is forgotten.
+    fn note_never_came(&mut self, id: SessionId, now: Now) {
+        let never_came = &mut self.charging.never_came;
+        if never_came.len() >= NEVER_CAME_MAX
+            && let Some(oldest) = never_came.iter().min_by_key(|(_, until_ms)| **until_ms).map(|(id, _)| *id)
+        {
+            never_came.remove(&oldest);
+        }
+        never_came.insert(id, now.mono_ms + NEVER_CAME_MS);
+    }
+
+    /// The session is another EMP's, or the CPO did not wait.
+    fn serve_release(&mut self, id: SessionId, partner: &PartyId, now: Now, fx: &mut Effects) {
+        match self.charging.sessions.get(&id) {
+            None => self.note_never_came(id, now),
+            Some(session) => {
+                let record = &session.record;
+                let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
+                if theirs && record.operation == SessionOperation::AuthorizeStart {
+                    self.step(id, Event::Released, now, fx);
+                }
+            }
+        }
+    }
+}
+
+fn refused(code: Code) -> AskOutcome {
+    AskOutcome::Refused(code.as_str().to_owned())
+}
+
+/// What a backend's answer means for the partner, and for a session that begins with it.
+fn judged(operation: SessionOperation, answer: BackendAnswer) -> (AskOutcome, Event) {
+    let unknown = match operation {
+        // Nothing was begun: silence is a no.
+        SessionOperation::AuthorizeStart => (refused(Code::PartnerDidNotRespond), Event::Denied),
+        _ => (AskOutcome::Unconfirmed, Event::Unclear),
+    };
+    match answer {
+        BackendAnswer::NotSent(_) => (refused(Code::PartnerDidNotRespond), Event::Denied),
+        BackendAnswer::Silent(_) => unknown,
+        BackendAnswer::Answered { http_status, body } => match said_yes(operation, &body) {
+            Some(true) if http_status == 200 => (AskOutcome::Answered(body), Event::Confirmed),
+            Some(false) if http_status < HTTP_BROKEN_FROM => (AskOutcome::Answered(body), Event::Denied),
+            _ => unknown,
+        },
+    }
+}

@@ -1,0 +1,233 @@
+//! Until both sides agree: who asked and does not know asks what became of it; who asked several EMPs tells those
+//! whose session it is not; a start that succeeded late is adopted or stopped.
+
+use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session};
+use crate::identity::{MessageId, PartyId};
+use crate::oicp::charging::{
+    AuthorizeRemoteStop, ChargingNotification, NotificationKind, PartnerSessions, SessionId,
+    read_acknowledgement,
+};
+use crate::oicp::id::{EvseId, ProviderId, provider_for_display};
+use crate::oicp::time::DateTime;
+use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase};
+use crate::roaming::Roaming;
+use crate::roaming::effect::{Action, Effects};
+use crate::roaming::input::{BackendCallId, Now};
+
+/// First wait before the other side is asked again, in milliseconds: the EMP's backend is to hear of a late start
+/// within five seconds.
+pub(super) const WAIT_MS_MIN: u64 = 1_000;
+
+/// Longest wait while the answer may come any moment, in milliseconds ...
+const WAIT_SOON_MS: u64 = 2_000;
+
+/// ... which is as long after the session began, in milliseconds.
+const SOON_FOR_MS: u64 = 300_000;
+
+/// Longest wait later, in milliseconds.
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// Time for the answer to such a question, in milliseconds.
+const QUERY_TIMEOUT_MS: u64 = 5_000;
+
+/// Time for our backend to take note of a late start, in milliseconds.
+const NOTICE_TIMEOUT_MS: u64 = 10_000;
+
+impl Roaming {
+    /// What is due in a session that is not settled.
+    pub(super) fn settle(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        if session.settle_at_ms > now.mono_ms {
+            return;
+        }
+        let age_ms = now.unix_ms.saturating_sub(session.record.opened_unix_ms);
+        let longest_ms = if age_ms < SOON_FOR_MS { WAIT_SOON_MS } else { WAIT_MS_MAX };
+        session.settle_wait_ms = (session.settle_wait_ms * 2).min(longest_ms);
+        session.settle_at_ms = now.mono_ms + session.settle_wait_ms;
+        let record = &session.record;
+        let (ours, partner) = (record.ours.clone(), record.partner.clone());
+        let in_doubt =
+            record.asked_by_us && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
+        let late = record.to_tell_backend && record.phase == SessionPhase::Active;
+        let released = if session.broadcast.is_none() { record.to_release.clone() } else { Vec::new() };
+        let ask = record.ask;
+        if let (true, Some(partner)) = (in_doubt, &partner) {
+            let query = SessionMessage::Query { session: id.as_str().to_owned(), ask };
+            self.send_about(id, About::Query, &ours, partner, &query, now, fx);
+        }
+        for emp in released {
+            let release = SessionMessage::Release { session: id.as_str().to_owned() };
+            self.send_about(id, About::Release, &ours, &emp, &release, now, fx);
+        }
+        if let (true, Some(partner)) = (late, &partner) {
+            self.settle_late_start(id, &ours, partner, now, fx);
+        }
+    }
+
+    fn send_about(
+        &mut self,
+        id: SessionId,
+        about: About,
+        ours: &PartyId,
+        to: &PartyId,
+        message: &SessionMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let same = |other: &OurMessage| other.session == id && other.about == about && other.to == *to;
+        if self.charging.messages.values().any(same) {
+            return;
+        }
+        let message_id = MessageId(self.random_16());
+        let ours = OurMessage {
+            session: id,
+            about,
+            ours: ours.clone(),
+            to: to.clone(),
+            call: None,
+            again: None,
+            timeout_ms: QUERY_TIMEOUT_MS,
+        };
+        // Not sent: it is said again at the next turn.
+        let _sent = self.send(message_id, message, ours, now, fx);
+    }
+
+    /// The other side says what became of our start.
+    pub(super) fn query_answered(&mut self, id: SessionId, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let open = matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
+        if open && outcome != AskOutcome::Pending {
+            self.start_settled(id, outcome, now, fx);
+            // A late start is dealt with at once.
+            if let Some(session) = self.charging.sessions.get_mut(&id)
+                && session.record.to_tell_backend
+            {
+                session.settle_at_ms = now.mono_ms;
+                session.settle_wait_ms = WAIT_MS_MIN;
+                self.settle(id, now, fx);
+            }
+        }
+    }
+
+    /// An EMP knows that the session is not its.
+    pub(super) fn released_by(&mut self, id: SessionId, emp: &PartyId, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        session.record.to_release.retain(|other| other != emp);
+        self.remember(id, fx);
+    }
+
+    fn settle_late_start(
+        &mut self,
+        id: SessionId,
+        ours: &PartyId,
+        cpo: &PartyId,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let notifications = self.charging.backends.get(ours).is_some_and(|backend| backend.notifications);
+        match (self.charging.config.late_start, notifications) {
+            (LateStart::Adopt, false) => self.late_start_done(id, now, fx),
+            (LateStart::Adopt | LateStart::Auto, true) => self.notify_of_late_start(id, cpo, now, fx),
+            (LateStart::Auto, false) | (LateStart::Stop, _) => self.stop_late_start(id, ours, cpo, now, fx),
+        }
+    }
+
+    /// Our backend hears of a start that succeeded late: nothing but what the CPO confirmed.
+    fn notify_of_late_start(&mut self, id: SessionId, cpo: &PartyId, now: Now, fx: &mut Effects) {
+        if self.charging.calls.values().any(|call| call.session == id && call.late_notice) {
+            return;
+        }
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let Some(body) = late_notice(session, id) else { return };
+        let (ours, ask) = (session.record.ours.clone(), session.record.ask);
+        let call = BackendCallId(self.next_id());
+        fx.actions.push(Action::CallBackend {
+            call,
+            party: ours.clone(),
+            operation: SessionOperation::Notification,
+            path_id: String::new(),
+            body: body.into(),
+            timeout_ms: NOTICE_TIMEOUT_MS,
+        });
+        let waiting = BackendCall {
+            session: id,
+            operation: SessionOperation::Notification,
+            back: None,
+            message: ask,
+            ours,
+            partner: cpo.clone(),
+            until_ms: now.mono_ms + NOTICE_TIMEOUT_MS,
+            late_notice: true,
+        };
+        self.charging.calls.insert(call, waiting);
+    }
+
+    /// Said again until the backend answers anything that is an answer.
+    pub(super) fn late_notice_answered(
+        &mut self,
+        id: SessionId,
+        answer: &BackendAnswer,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let BackendAnswer::Answered { http_status: 200, body } = answer else { return };
+        if read_acknowledgement(body).is_ok() {
+            self.late_start_done(id, now, fx);
+        }
+    }
+
+    fn stop_late_start(&mut self, id: SessionId, ours: &PartyId, cpo: &PartyId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let evse = session.record.evse.as_deref().and_then(|evse| EvseId::parse(evse).ok());
+        let provider = ProviderId::parse(&provider_for_display(ours.id.as_str())).ok();
+        let (Some(evse_id), Some(provider_id)) = (evse, provider) else { return };
+        let stop = AuthorizeRemoteStop {
+            session_id: id,
+            partners: partners_of(session),
+            provider_id,
+            evse_id,
+            findings: Vec::new(),
+        };
+        let message = SessionMessage::Ask {
+            session: id.as_str().to_owned(),
+            operation: SessionOperation::RemoteStop,
+            budget_ms: u32::try_from(QUERY_TIMEOUT_MS).unwrap_or(u32::MAX),
+            oicp: stop.to_json().into(),
+        };
+        self.send_about(id, About::LateStop, ours, cpo, &message, now, fx);
+    }
+
+    /// The late start is known where it has to be, or stopped.
+    pub(super) fn late_start_done(&mut self, id: SessionId, _now: Now, fx: &mut Effects) {
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            session.record.to_tell_backend = false;
+            self.remember(id, fx);
+        }
+    }
+
+    /// A partner is back: what is in doubt is asked at once.
+    pub(in crate::roaming) fn settle_soon(&mut self, now: Now) {
+        for id in &self.charging.unsettled {
+            if let Some(session) = self.charging.sessions.get_mut(id) {
+                session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
+                session.settle_wait_ms = WAIT_MS_MIN;
+            }
+        }
+    }
+}
+
+fn partners_of(session: &Session) -> PartnerSessions {
+    super::answer::partners(Some(&session.record))
+}
+
+fn late_notice(session: &Session, id: SessionId) -> Option<String> {
+    let record = &session.record;
+    let evse = EvseId::parse(record.evse.as_deref()?).ok()?;
+    let confirmed = i64::try_from(record.changed_unix_ms).ok().map(DateTime::from_unix_ms);
+    let notification = ChargingNotification {
+        partners: partners_of(session),
+        charging_start: confirmed,
+        ..ChargingNotification::new(NotificationKind::Start, id, evse)
+    };
+    Some(notification.to_json())
+}
