@@ -43,6 +43,8 @@ pub(super) struct Peer {
     pub(super) address: Multiaddr,
     /// Whether we made the connection.
     pub(super) dialled: bool,
+    /// Whether it was a search of Kademlia that made it.
+    pub(super) searched: bool,
     pub(super) since: Instant,
     /// Whether the engine was told of it.
     pub(super) up: bool,
@@ -82,10 +84,13 @@ pub(super) struct Actor {
     pub(super) keep: BTreeSet<PeerId>,
     /// Nodes of partners, as the core said last.
     pub(super) partners: BTreeSet<PeerId>,
+    /// Nodes that are being dialled by choice, not by a search of Kademlia.
+    pub(super) dialling: BTreeSet<PeerId>,
     pub(super) published: BTreeSet<Topic>,
     pub(super) counts: MeshCounts,
     pub(super) rng: ChaCha8Rng,
-    pub(super) next_walk: Instant,
+    /// The last random walk.
+    pub(super) walked: Option<Instant>,
     /// Listeners that have no address yet.
     pub(super) opening: Vec<ListenerId>,
     /// Who waits for their addresses.

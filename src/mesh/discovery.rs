@@ -47,6 +47,11 @@ const BOOK_ADDRESSES_MAX: usize = 8;
 /// Dials in a row that may fail before a node that nobody asked for is forgotten.
 const BOOK_FAILURES_MAX: u32 = 8;
 
+/// Time between two refreshes of the routing table, as in the paper on Kademlia (2.3). Each searches at every
+/// distance and dials a hundred nodes; the library's own five minutes doubled the connections of a quiet network
+/// (measured).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// What the check says of a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardFacts {
@@ -95,7 +100,7 @@ pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> kad::Behaviou
         .set_kbucket_size(BUCKET_NODES_MAX)
         .set_parallelism(NonZeroUsize::MIN.saturating_add(2))
         .disjoint_query_paths(true)
-        .set_periodic_bootstrap_interval(Some(Duration::from_secs(300)));
+        .set_periodic_bootstrap_interval(Some(REFRESH_INTERVAL));
     let mut kad = kad::Behaviour::with_config(me, MemoryStore::with_config(me, store), settings);
     kad.set_mode(Some(if config.kad_client { kad::Mode::Client } else { kad::Mode::Server }));
     kad
