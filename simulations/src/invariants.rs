@@ -159,7 +159,8 @@ fn connections_of(node: &NodeSeen) -> String {
         *purposes.entry(&peer.purpose).or_default() += 1;
     }
     let peers: u64 = purposes.values().sum();
-    let purposes: Vec<String> = purposes.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
+    let purposes: Vec<String> =
+        purposes.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
     format!(
         "node {number} ({role}) has {open} connections: {} established to {peers} peers ({}), {} pending",
         counts.connections_open,

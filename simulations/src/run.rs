@@ -228,22 +228,6 @@ impl Run {
                 format!("repaired after {repaired:?}, {:?} are allowed", limit.0),
             );
         }
-        // TEMP-TRACE
-        if std::env::var_os("CONNS_TRACE").is_some() {
-            while elapsed() + Duration::from_secs(2) < begin + settle.0 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                let traffic = self.world.network.traffic();
-                for host in &self.world.hosts {
-                    let open = traffic[host.number as usize].open;
-                    if host.part == Part::Bootstrap || open < 30 { continue }
-                    let Some(node) = host.node() else { continue };
-                    let counts = node.mesh().counts().await?;
-                    let mut purposes = std::collections::BTreeMap::<&str, u64>::new();
-                    for peer in node.mesh().peers().await? { *purposes.entry(peer.purpose.as_str()).or_default() += 1; }
-                    eprintln!("TRACE {:.1} node {} open {open} est {} pend {} {purposes:?} q {:?}", elapsed().as_secs_f64(), host.number, counts.connections_open, counts.connections_pending, counts);
-                }
-            }
-        }
         // Connections have their own pace.
         wait_until((begin + settle.0).as_millis() as u64).await;
         let allowed_ms = self.world.scenario.limits.revoked_within.ms();

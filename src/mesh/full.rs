@@ -231,10 +231,10 @@ mod tests {
         for number in 0..3 {
             assert!(come(&mut full, number));
             let (connection_id, peer_id) = (ConnectionId::new_unchecked(number), PeerId::random());
-            let made =
-                full.handle_established_inbound_connection(connection_id, peer_id, &address, &address);
+            let made = full.handle_established_inbound_connection(connection_id, peer_id, &address, &address);
             assert!(made.is_ok());
-            let endpoint = ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address.clone() };
+            let endpoint =
+                ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address.clone() };
             full.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
                 peer_id,
                 connection_id,

@@ -153,7 +153,9 @@ pub(super) fn print(report: &Report) {
             (most(|sample| sample.connections_max), most(|sample| sample.connections_bootstrap_max));
         println!("  network        {sent} sent by a node in the mean");
         let mean = last.connections_mean;
-        println!("  connections    {mean:.1} at a node in the mean, {node} at most; {bootstrap} at a bootstrap node");
+        println!(
+            "  connections    {mean:.1} at a node in the mean, {node} at most; {bootstrap} at a bootstrap node"
+        );
     }
     if !report.revocations_ms.is_empty() {
         let known = report.revocations_ms.iter().map(|ms| seconds(ms.map(|ms| ms as f64 / 1_000.0)));
