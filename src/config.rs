@@ -32,6 +32,8 @@ pub struct Config {
     pub replication: crate::roaming::Config,
     /// Who may do what with our parties.
     pub policy: crate::roaming::Policy,
+    /// Who may see what our parties publish.
+    pub visibility: crate::roaming::Visibility,
     /// Sessions: times and limits.
     pub charging: crate::roaming::ChargingConfig,
     /// The backends of our parties.
@@ -203,6 +205,11 @@ impl Config {
                 crate::roaming::POLICY_RULES_MAX
             );
             return wrong("policy.rule".into(), rule);
+        }
+        if self.visibility.rules.len() > crate::roaming::VISIBILITY_RULES_MAX {
+            let rule =
+                format!("more than {} rules: name more EVSEs in each", crate::roaming::VISIBILITY_RULES_MAX);
+            return wrong("visibility.rule".into(), rule);
         }
         if self.mesh.bootstrap_only && !self.parties.is_empty() {
             let rule = "a bootstrap node carries no party: remove [[parties]] or set it to false";

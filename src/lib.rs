@@ -1,6 +1,7 @@
 //! chargemesh: a peer-to-peer EV roaming node.
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod backend;
 pub mod config;
 pub mod engine;
 pub mod facade;

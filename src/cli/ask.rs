@@ -276,7 +276,10 @@ fn feed_table(root: &Node<'_>, out: &mut Lines) {
         };
         table.row([
             shown(&text(feed, "party")),
-            shown(&text(feed, "kind")),
+            match items(feed, "audience").len() {
+                0 => shown(&text(feed, "kind")),
+                members => format!("{} for {members}", text(feed, "kind")),
+            },
             shown(&text(feed, "operator_id")),
             shown(&text(feed, "operator_name")),
             grouped(number(feed, "count")),

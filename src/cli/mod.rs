@@ -22,6 +22,7 @@ macro_rules! eprintln {
 
 mod addresses;
 mod ask;
+mod backend;
 mod demo;
 mod files;
 mod fingerprint;
@@ -81,6 +82,9 @@ enum Command {
     Evse(ask::EvseArgs),
     /// Ask a running node for its peers, feeds, conflicts and held pushes.
     Peers(ask::PeersArgs),
+    /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
+    #[command(subcommand)]
+    Backend(backend::Command),
     /// Agree with other parties who may do what.
     Agreement(ask::agreement::Args),
 }
@@ -99,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Push(args) => block_on(push::run(args)),
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
+        Command::Backend(command) => block_on(backend::run(command)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };
     done.unwrap_or_else(|error| {

@@ -138,6 +138,22 @@ fn rules_of_the_policy_are_read_and_wrong_ones_named_with_their_line() {
 }
 
 #[test]
+fn rules_of_visibility_are_read_and_wrong_ones_named_with_their_line() {
+    let text = "[[visibility.rule]]\nevses = [\"de*abc*e1*\", \"DE*XYZ\"]\nparties = [\"EMP:DE-XYZ\"]\n";
+    let visibility = parse(text, "node.toml", &[]).unwrap().visibility;
+    assert_eq!((visibility.rules.len(), visibility.rules[0].evses.len()), (1, 2));
+    let written = toml::to_string(&Config { visibility: visibility.clone(), ..Config::default() }).unwrap();
+    assert_eq!(parse(&written, "node.toml", &[]).unwrap().visibility, visibility, "{written}");
+    let said = error("[[visibility.rule]]\nevses = [\"DE*ABC\"]\nparties = [\"DE-XYZ\"]\n", &[]);
+    assert!(said.starts_with("node.toml, line ") && said.contains("ROLE:ID"), "{said}");
+    let missing = error("[[visibility.rule]]\nevses = [\"DE*ABC\"]\n", &[]);
+    assert!(missing.contains("parties"), "{missing}");
+    let rules = vec![visibility.rules[0].clone(); crate::roaming::VISIBILITY_RULES_MAX + 1];
+    let many = Config { visibility: crate::roaming::Visibility { rules }, ..Config::default() };
+    assert!(many.check().unwrap_err().to_string().contains("visibility.rule"));
+}
+
+#[test]
 fn paths_are_relative_to_the_file() {
     let mut config = Config { parties: vec![party("CPO:DE*ABC")], ..Config::default() };
     config.resolve_paths(Path::new("some/where"));

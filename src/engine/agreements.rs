@@ -90,6 +90,8 @@ pub struct AgreementView {
     pub own_offer: bool,
     /// What each may do with the other.
     pub services: Vec<&'static str>,
+    /// Whether those who signed it are believed now: else it is not in force.
+    pub believed: bool,
     /// `offered`, `agreed` or `ended`, whatever the time.
     pub state: &'static str,
     /// First second, Unix time.
@@ -119,6 +121,7 @@ pub(super) fn agreement_view(agreement: &AgreementSummary) -> AgreementView {
         accepter: terms.accepter.to_text(),
         own_offer: agreement.own_offer,
         services: terms.services.iter().map(|service| service.as_str()).collect(),
+        believed: agreement.believed,
         state,
         valid_from_unix_s: terms.valid_from_unix_s,
         valid_until_unix_s: terms.valid_until_unix_s,

@@ -272,6 +272,10 @@ pub struct NodeView {
     pub own: Vec<OwnPartyView>,
     /// Whom this node believes.
     pub trust_list: TrustListView,
+    /// When a peer said last what was revoked, in unix milliseconds; `None`: none did since the start.
+    pub registry_compared_unix_ms: Option<u64>,
+    /// The newest status lists of the issuers in the trust list.
+    pub status_lists: Vec<StatusListView>,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,
@@ -294,6 +298,17 @@ pub struct OwnPartyView {
     pub revoked: bool,
 }
 
+/// The newest status list of an issuer.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StatusListView {
+    /// Name of the issuer in the trust list.
+    pub issuer: String,
+    /// When it was made, Unix time.
+    pub created_unix_s: u64,
+    /// First second in which it does not show any more that a credential is alive, Unix time.
+    pub until_unix_s: u64,
+}
+
 /// The trust list in use.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct TrustListView {
@@ -314,6 +329,10 @@ pub struct TrustSummary {
     pub objects: u64,
     /// One hash over them in hex: equal at two nodes that know the same.
     pub root: String,
+    /// When a peer said last what was revoked, in unix milliseconds; `None`: none did since the start.
+    pub compared_unix_ms: Option<u64>,
+    /// Whether that is too long ago: nothing new is started with partners that are not pinned.
+    pub stale: bool,
     /// The issuers of the trust list.
     pub issuers: Vec<IssuerView>,
     /// Parties, one line for each org key.
@@ -354,7 +373,7 @@ pub struct PartyView {
     pub sub_ids: Vec<String>,
     /// Rotations known of the party.
     pub rotations: u64,
-    /// `live`, `expired`, `revoked`, `frozen` or `one-attester`.
+    /// `live`, `replaced`, `expired`, `revoked`, `delegation-dead`, `frozen` or `one-attester`.
     pub standing: &'static str,
 }
 
@@ -365,6 +384,8 @@ pub struct FeedView {
     pub party: String,
     /// `data` or `status`.
     pub kind: &'static str,
+    /// The parties that may see it, as `ROLE:ID`; empty: everybody.
+    pub audience: Vec<String>,
     /// OperatorID as the party spells it.
     pub operator_id: String,
     /// OperatorName.

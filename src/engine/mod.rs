@@ -15,6 +15,7 @@ mod store;
 mod tell;
 mod view;
 
+pub use crate::protocol::SessionOperation;
 pub use crate::roaming::AgreementRefusal;
 pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
@@ -22,7 +23,7 @@ pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartnerView, PartyView, PeerView, PushOutcome, TrustListView, TrustSummary,
+    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

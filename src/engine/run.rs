@@ -1,5 +1,7 @@
 //! The loop: take what is there, let the core handle all of it, commit once, then act.
 
+mod act;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +11,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::agreements::{AgreementReply, permissions};
-use super::backends::{BackendQuestion, Backends};
+use super::backends::Backends;
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
-use super::partners::{self, PartnerNodes};
+use super::partners::PartnerNodes;
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
-use super::tell::tell;
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
-use crate::protocol::SyncRequest;
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{
-    Action, AskId, BackendAnswer, BackendCallId, CallId, Effects, GossipId, Input, Misdeed, Now, RequestId,
-    Roaming, SyncId,
+    Action, AskId, BackendAnswer, BackendCallId, CallId, Effects, GossipId, Input, Now, RequestId, Roaming,
+    SyncId,
 };
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
@@ -344,115 +344,13 @@ impl Runner {
             MeshEvent::SyncEnded { sync, .. } | MeshEvent::SyncFailed { sync, .. } => {
                 inputs.push(Input::SyncFailed { sync: SyncId(sync.0) });
             }
-            MeshEvent::SyncAsked { request, responder, .. } => self.serve(&request, responder),
+            MeshEvent::SyncAsked { from, request, responder } => self.serve(&from, &request, responder),
             MeshEvent::CardFound { key, value } => inputs.push(Input::CardFound { key, bytes: value }),
             MeshEvent::CardNotFound { key } => inputs.push(Input::CardNotFound { key }),
             MeshEvent::PeerUp { answers: false, .. }
             | MeshEvent::PeerSubscribed { .. }
             | MeshEvent::Listening { .. } => {}
         }
-    }
-
-    /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
-    fn serve(&self, request: &[u8], responder: mesh::SyncResponder) {
-        let Ok(request) = SyncRequest::decode(request) else { return };
-        let reading = self.parts.store.feed_answer(request);
-        self.parts.spawner.task(Box::pin(super::serve::serve(reading, responder)));
-    }
-
-    fn act(&mut self, action: Action) {
-        let mesh = &self.parts.mesh;
-        match action {
-            Action::Publish { topic, bytes } => {
-                // What finds no room is brought by repair: peers see the gap with the next head.
-                if let Err(error) = mesh.try_publish(topic, bytes) {
-                    tracing::warn!(%error, "an announcement was not gossiped; peers will pull it");
-                }
-            }
-            Action::Judge { gossip, verdict } => {
-                if let Some(token) = self.gossip.remove(&gossip) {
-                    mesh.judge(token, verdict);
-                }
-            }
-            Action::Ask { to, request, bytes, timeout_ms } => self.ask(to, request, bytes, timeout_ms),
-            Action::Answer { ask, bytes } => {
-                if let Some(token) = self.asks.remove(&ask)
-                    && let Err(error) = mesh.answer(token, bytes)
-                {
-                    tracing::debug!(%error, "an answer found no room; the peer asks again");
-                }
-            }
-            Action::Sync { to, sync, bytes } => {
-                if mesh.try_sync(to, mesh::SyncId(sync.0), bytes).is_err() {
-                    tracing::debug!("a repair found no room; it is tried again");
-                }
-            }
-            Action::CancelSync { sync } => {
-                let _busy = mesh.cancel_sync(mesh::SyncId(sync.0));
-            }
-            Action::Penalise { node, why } => {
-                let penalty = match why {
-                    Misdeed::FalseAnswer => mesh::Penalty::SyncMismatch,
-                    Misdeed::Malformed => mesh::Penalty::Malformed,
-                    Misdeed::Flood => mesh::Penalty::Flood,
-                };
-                tracing::warn!(%node, ?why, "a peer is penalised");
-                let _busy = mesh.penalise(node, penalty);
-            }
-            Action::Reply { call, result, status } => {
-                if let Some(reply) = self.calls.remove(&call) {
-                    // A backend that gave up still has its push done: it was committed.
-                    let _gone = reply.send(Ok(PushOutcome { result, status }));
-                }
-            }
-            Action::ReplyOicp { call, answer } => {
-                if let Some(reply) = self.charge_calls.remove(&call) {
-                    // A backend that gave up hears of it by other ways.
-                    let _gone = reply.send(Ok(answer));
-                }
-            }
-            Action::CallBackend { call, party, operation, path_id, body, timeout_ms } => {
-                let timeout = Duration::from_millis(timeout_ms);
-                let asked = BackendQuestion { party, operation, path_id, body, timeout };
-                self.call_backend(call, asked);
-            }
-            Action::Reloaded { call, outcome } => {
-                if let Some((standing, reply)) = self.reloads.remove(&call) {
-                    if outcome.is_ok() {
-                        self.parts.standings.send_replace(standing);
-                    }
-                    // It is in use, whether anybody waits or not.
-                    let _gone = reply.send(outcome.map_err(EngineError::from));
-                }
-            }
-            Action::AgreementDone { call, done } => {
-                if let Some(reply) = self.agreement_calls.remove(&call) {
-                    let _gone = reply.send(Ok(done));
-                }
-            }
-            Action::FindCard { key } => partners::find_card(mesh, key),
-            Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
-            Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
-            Action::Report(report) => tell(&report),
-        }
-    }
-
-    fn ask(&mut self, to: crate::protocol::NodeId, request: RequestId, bytes: bytes::Bytes, timeout_ms: u64) {
-        let timeout = Duration::from_millis(timeout_ms);
-        if self.parts.mesh.try_ask(to, mesh::RequestId(request.0), bytes, timeout).is_err() {
-            // What follows from it may have to be committed: it is an input like any other.
-            self.returned.push(Input::AskFailed { request, sent: false });
-        }
-    }
-
-    /// A task asks the backend; its answer comes back as an input.
-    fn call_backend(&self, call: BackendCallId, asked: BackendQuestion) {
-        let (backends, answers) = (self.parts.backends.clone(), self.parts.answered.clone());
-        self.parts.spawner.task(Box::pin(async move {
-            let answer = backends.ask(asked).await;
-            // The engine may have stopped: then a restart finds the call under way.
-            let _stopped = answers.send((call, answer)).await;
-        }));
     }
 
     fn refuse_calls(&mut self, error: &EngineError) {

@@ -11,6 +11,11 @@ use crate::storage::FeedAnswer;
 /// A read that storage does.
 pub(crate) type Reading = Pin<Box<dyn Future<Output = Result<Option<FeedAnswer>, EngineError>> + Send>>;
 
+/// The answer of a node that does not hold the feed.
+pub(crate) fn nothing() -> Reading {
+    Box::pin(std::future::ready(Ok(None)))
+}
+
 /// Reads, then sends.
 pub(crate) async fn serve(reading: Reading, mut responder: SyncResponder) {
     let frames = match reading.await {

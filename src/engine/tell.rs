@@ -25,6 +25,13 @@ pub(super) fn tell(report: &Report) {
         Report::Held { id, feed, removes } => {
             tracing::warn!(id, %feed, removes, "a push that would remove much is held: `chargemesh push confirm {id}`");
         }
+        Report::RevocationsStale { ago_s: Some(ago_s) } => {
+            tracing::warn!(
+                ago_s,
+                "no peer has said for long what was revoked: nothing new is started but with pinned partners; what runs goes on. Connect this node to the mesh"
+            );
+        }
+        Report::RevocationsStale { ago_s: None } => tracing::info!("a peer has said what was revoked"),
         Report::IdConflict { conflict, own: true } => {
             tracing::error!(party = %conflict.party, newcomers = conflict.newcomers.len(), "somebody else claims this id of ours; they are frozen here. Ask the issuer that vouched for them");
         }
@@ -32,6 +39,20 @@ pub(super) fn tell(report: &Report) {
             tracing::warn!(party = %conflict.party, newcomers = conflict.newcomers.len(), "several keys claim one id; the newcomers are frozen");
         }
         Report::IdConflictOver { party } => tracing::info!(%party, "nobody else claims this id any more"),
+        Report::IssuerFull { issuer, max } => {
+            tracing::error!(
+                issuer,
+                max,
+                "an issuer vouches for more parties than are kept of one: no further ones are known here. Ask it why, or take it out of the trust list"
+            );
+        }
+        Report::Replaced { party } => {
+            tracing::info!(%party, "a rotation replaced the key that it spoke with")
+        }
+        Report::AgreementBelieved { id } => {
+            let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+            tracing::info!(%id, "an agreement is in force again: its signers are believed");
+        }
         Report::Revoked { party, own: true } => {
             tracing::error!(%party, "what this node speaks with was revoked: nobody believes it any more. Install a new credential or delegation");
         }
@@ -44,7 +65,7 @@ pub(super) fn tell(report: &Report) {
         }
         Report::AgreementRefused { from, why } => tracing::warn!(%from, %why, "an agreement was not taken"),
         Report::AgreementNotBelieved { why } => {
-            tracing::warn!(%why, "a stored agreement is not in force: a signer is not believed any more");
+            tracing::warn!(%why, "an agreement is not in force: a signer is not believed any more");
         }
         Report::PartnerCard { party, why } => {
             tracing::warn!(%party, %why, "a card of a partner is of no use: it is looked for again");

@@ -3,7 +3,7 @@
 use super::agreements::agreement_view;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
-    TrustListView, TrustSummary,
+    StatusListView, TrustListView, TrustSummary,
 };
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
@@ -41,9 +41,15 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         id_conflicts: view.id_conflicts.iter().map(|conflict| conflict.party.to_text()).collect(),
         own: view.parties.iter().map(own_view).collect(),
         trust_list: TrustListView { seq: view.trust_list.0, until_unix_s: view.trust_list.1 },
+        registry_compared_unix_ms: view.registry_compared_unix_ms,
+        status_lists: view.status_lists.into_iter().map(status_list_view).collect(),
         clock_off_ms: view.clock.off_ms(),
         signs: !view.clock.is_wrong(),
     }
+}
+
+fn status_list_view((issuer, created_unix_s, until_unix_s): (String, u64, u64)) -> StatusListView {
+    StatusListView { issuer, created_unix_s, until_unix_s }
 }
 
 fn own_view(own: &OwnParty) -> OwnPartyView {
@@ -87,6 +93,8 @@ pub(crate) fn trust_summary(trust: &TrustView, ours: &[String]) -> TrustSummary 
         list_until_unix_s: trust.list_until_unix_s,
         objects: trust.objects,
         root: hex(&trust.root),
+        compared_unix_ms: trust.compared_unix_ms,
+        stale: trust.is_stale,
         issuers: trust.issuers.iter().map(issuer).collect(),
         parties: trust.parties.iter().map(party).collect(),
         own_conflicts: conflicts.iter().filter(|party| ours.contains(party)).cloned().collect(),
@@ -98,6 +106,7 @@ fn feed_view(feed: &FeedSummary) -> FeedView {
     FeedView {
         party: feed.feed.party.to_text(),
         kind: feed.feed.kind.name(),
+        audience: feed.feed.audience.to_texts(),
         operator_id: feed.operator_id.clone(),
         operator_name: feed.operator_name.clone(),
         count: feed.count,

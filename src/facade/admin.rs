@@ -86,7 +86,7 @@ pub(super) async fn evse(
         .map_err(|error| Answer::malformed(Fault::single("/EvseID", error.to_string()).to_json()))?;
     let key = id.key().clone();
     let data = shared.directory.data_of(key.clone()).await?;
-    let statuses = shared.directory.statuses(StatusQuestion::Keys(vec![key.clone()])).await?;
+    let statuses = shared.directory.statuses(None, StatusQuestion::Keys(vec![key.clone()])).await?;
     if data.is_none() && statuses.is_empty() && !view.conflicts.iter().any(|c| c.key == key.as_str()) {
         let info = "no party that this node follows publishes this EVSE";
         return Err(Answer::fault(Http::NOT_FOUND, Code::UnknownEvseId, Some(info)));

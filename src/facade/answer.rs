@@ -34,6 +34,12 @@ impl Answer {
         Answer { http: Http::OK, body, retry: false, close: false }
     }
 
+    /// An OICP message with its HTTP status.
+    pub(super) fn oicp(http_status: u16, body: &[u8]) -> Answer {
+        let http = Http::from_u16(http_status).unwrap_or(Http::INTERNAL_SERVER_ERROR);
+        Answer { http, body: String::from_utf8_lossy(body).into_owned(), retry: false, close: false }
+    }
+
     /// The short body `{"StatusCode":{..}}` that the hub uses with other statuses.
     pub(super) fn fault(http: Http, code: Code, info: Option<&str>) -> Answer {
         let status = match info {

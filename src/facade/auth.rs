@@ -132,6 +132,21 @@ impl Access {
         }
         Ok(party)
     }
+    /// The same for a caller by its number.
+    pub(super) fn party_of(&self, number: usize, role: Role, id: &str) -> Result<PartyId, Refusal> {
+        self.party(self.numbered(number).ok_or(Refusal::UnknownCaller)?, role, id)
+    }
+
+    /// The only party of a role that a caller may act for.
+    pub(super) fn only_party(&self, number: usize, role: Role) -> Option<PartyId> {
+        let mut parties = self.numbered(number)?.parties.iter().filter(|party| party.role == role);
+        let only = parties.next()?;
+        parties.next().is_none().then(|| only.clone())
+    }
+
+    fn numbered(&self, number: usize) -> Option<&Backend> {
+        self.backends.iter().find(|backend| backend.number == number)
+    }
 }
 
 fn check_key(key: &ApiKey, owner: impl Fn() -> String) -> Result<(), FacadeError> {

@@ -1,19 +1,22 @@
 //! The checks that every OICP call passes before its service, in the hub's order (RULES 1): who calls, for
 //! whom, in what form.
 
+use std::sync::Arc;
+
 use axum::extract::{RawPathParams, Request};
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Answer;
+use super::auth::{Backend, Refusal};
 use super::body::Received;
 use super::shared::Shared;
 use crate::identity::{PartyId, Role};
 use crate::oicp::reading::Reading;
 
-/// A call that may be worked on.
-pub(super) struct Call {
-    pub(super) party: PartyId,
+/// A call that may be worked on. `P` is the party of the path's id, or nothing where the path has none.
+pub(super) struct Call<P = PartyId> {
+    pub(super) party: P,
     pub(super) backend: usize,
     pub(super) reading: Reading,
     pub(super) body: Bytes,
@@ -27,14 +30,45 @@ impl Call {
     /// Checks key, id, content type and size, and reads the body.
     pub(super) async fn admit(
         shared: &Shared,
+        places: &Arc<Semaphore>,
         role: Role,
         params: &RawPathParams,
         request: Request,
     ) -> Result<Call, Answer> {
-        let place = shared.requests.clone().try_acquire_owned().map_err(|_| Answer::busy())?;
-        let param = |name: &str| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value);
-        let backend = shared.access.backend(param("key"), request.headers())?;
-        let party = shared.access.party(backend, role, param("id").unwrap_or_default())?;
+        Call::read(shared, places, params, request, |backend| {
+            shared.access.party(backend, role, param(params, "id").unwrap_or_default())
+        })
+        .await
+    }
+}
+
+impl Call<Option<PartyId>> {
+    /// The same for a path that may have no id (GAPS, notifications): the body says whose it is.
+    pub(super) async fn admit_any(
+        shared: &Shared,
+        places: &Arc<Semaphore>,
+        role: Role,
+        params: &RawPathParams,
+        request: Request,
+    ) -> Result<Call<Option<PartyId>>, Answer> {
+        Call::read(shared, places, params, request, |backend| {
+            param(params, "id").map(|id| shared.access.party(backend, role, id)).transpose()
+        })
+        .await
+    }
+}
+
+impl<P> Call<P> {
+    async fn read(
+        shared: &Shared,
+        places: &Arc<Semaphore>,
+        params: &RawPathParams,
+        request: Request,
+        party: impl FnOnce(&Backend) -> Result<P, Refusal>,
+    ) -> Result<Call<P>, Answer> {
+        let place = places.clone().try_acquire_owned().map_err(|_| Answer::busy())?;
+        let backend = shared.access.backend(param(params, "key"), request.headers())?;
+        let party = party(backend)?;
         let (number, reading) = (backend.number, backend.reading);
         let query = request.uri().query().unwrap_or_default().to_owned();
         let (parts, body) = request.into_parts();
@@ -49,4 +83,8 @@ impl Call {
             _place: place,
         })
     }
+}
+
+fn param<'p>(params: &'p RawPathParams, name: &str) -> Option<&'p str> {
+    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
 }

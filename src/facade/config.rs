@@ -88,6 +88,8 @@ pub struct Config {
     pub connections_max: usize,
     /// OICP requests in work at one time; more are refused as busy.
     pub requests_max: usize,
+    /// Requests about sessions in work at one time: each waits for a partner.
+    pub session_requests_max: usize,
     /// Pushes of one party that wait for the one before (pushes are sequential per partner, RULES 2).
     pub push_waiters_max: usize,
     /// Threads that read large bodies and write large answers.
@@ -113,8 +115,9 @@ impl Default for Config {
             body_idle_timeout_ms: 10_000,
             header_timeout_ms: 30_000,
             answer_timeout_ms: 120_000,
-            connections_max: 512,
+            connections_max: 4_608,
             requests_max: 128,
+            session_requests_max: 4_096,
             push_waiters_max: 64,
             worker_threads: 2,
             pull_snapshot_ms: 600_000,

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use crate::identity::PartyId;
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
@@ -90,7 +91,8 @@ pub enum DirectoryError {
     Failed(String),
 }
 
-/// The read side of the directory. Only what is visible is answered: shadowed records are not.
+/// The read side of the directory. Only what the puller may see is answered: shadowed records are not, nor is
+/// what is for named parties alone and not for it.
 pub trait Directory: Send + Sync + 'static {
     /// One page of the records that match the pull's filters (its `last_call_ms` is not looked at), as of a
     /// version or of now.
@@ -111,9 +113,13 @@ pub trait Directory: Send + Sync + 'static {
         as_of: Option<Version>,
     ) -> BoxFuture<'_, Result<Option<DataPage>, DirectoryError>>;
 
-    /// Statuses.
-    fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>>;
+    /// Statuses that `puller` may see; without one, those that everybody may.
+    fn statuses(
+        &self,
+        puller: Option<PartyId>,
+        question: StatusQuestion,
+    ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>>;
 
-    /// The visible record of one EVSE.
+    /// The record of one EVSE that everybody may see.
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;
 }

@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::engine::NodeView;
+use crate::engine::{NodeView, SessionOperation};
+use crate::identity::Role;
 
 /// Upper bounds of the run time classes, in seconds: a status push takes milliseconds, a full load seconds.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
@@ -27,6 +28,29 @@ pub(super) enum Service {
     PullEvseStatus,
     PullEvseStatusById,
     PullEvseStatusByOperatorId,
+    AuthorizeStart,
+    AuthorizeStop,
+    AuthorizeRemoteStart,
+    AuthorizeRemoteStop,
+    ReservationStart,
+    ReservationStop,
+    ChargingNotification,
+}
+
+impl Service {
+    /// What it is about a session, and the role of the party that asks it; `None` for pushes and pulls.
+    pub(super) fn session_operation(self) -> Option<(SessionOperation, Role)> {
+        match self {
+            Service::AuthorizeStart => Some((SessionOperation::AuthorizeStart, Role::Cpo)),
+            Service::AuthorizeStop => Some((SessionOperation::AuthorizeStop, Role::Cpo)),
+            Service::AuthorizeRemoteStart => Some((SessionOperation::RemoteStart, Role::Emp)),
+            Service::AuthorizeRemoteStop => Some((SessionOperation::RemoteStop, Role::Emp)),
+            Service::ReservationStart => Some((SessionOperation::ReservationStart, Role::Emp)),
+            Service::ReservationStop => Some((SessionOperation::ReservationStop, Role::Emp)),
+            Service::ChargingNotification => Some((SessionOperation::Notification, Role::Cpo)),
+            _ => None,
+        }
+    }
 }
 
 impl EncodeLabelValue for Service {
@@ -50,11 +74,18 @@ struct Duration {
 struct Feed {
     party: String,
     kind: String,
+    /// The parties that may see it; empty for the public.
+    audience: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Own {
     party: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByIssuer {
+    issuer: String,
 }
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -117,7 +148,8 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     for feed in &view.feeds {
-        let label = Feed { party: feed.party.clone(), kind: feed.kind.to_owned() };
+        let audience = (!feed.audience.is_empty()).then(|| feed.audience.join("+"));
+        let label = Feed { party: feed.party.clone(), kind: feed.kind.to_owned(), audience };
         records.get_or_create(&label).set(feed.count as f64);
         shadowed.get_or_create(&label).set(feed.shadowed as f64);
         in_sync.get_or_create(&label).set(f64::from(u8::from(feed.in_sync)));
@@ -129,7 +161,28 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     registry.register("feed_in_sync", "1 if the feed is what its newest head was signed over", in_sync);
     registry.register("feed_age_seconds", "Time since the writer confirmed the feed", age);
     ends(&mut registry, view, now_unix_ms);
+    freshness(&mut registry, view, now_unix_ms);
     registry
+}
+
+/// How old what this node knows of revocations is.
+fn freshness(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
+    let now_s = now_unix_ms as f64 / 1000.0;
+    let compared = FloatGauge::default();
+    // Without any since the start: infinitely old, so that an alarm on a limit rings.
+    let age_s = view.registry_compared_unix_ms.map(|at_ms| now_s - at_ms as f64 / 1000.0);
+    compared.set(age_s.unwrap_or(f64::INFINITY));
+    let help = "Time since a peer said what was revoked";
+    registry.register("revocations_compared_age_seconds", help, compared);
+    let [ages, ends] = std::array::from_fn(|_| Family::<ByIssuer, FloatGauge>::default());
+    for list in &view.status_lists {
+        let label = ByIssuer { issuer: list.issuer.clone() };
+        ages.get_or_create(&label).set(now_s - list.created_unix_s as f64);
+        ends.get_or_create(&label).set(list.until_unix_s as f64 - now_s);
+    }
+    registry.register("status_list_age_seconds", "Age of the issuer's newest status list", ages);
+    let help = "Time until the issuer's newest status list is overdue";
+    registry.register("status_list_expires_in_seconds", help, ends);
 }
 
 /// When what this node speaks and believes under ends; negative when it has ended.
@@ -177,10 +230,13 @@ mod tests {
             credential_until_unix_s: 190,
             revoked: true,
         };
+        let list = crate::engine::StatusListView { issuer: "A".into(), created_unix_s: 30, until_unix_s: 95 };
         let view = NodeView {
             view_evses: 18_425,
             own: vec![own],
             clock_off_ms: Some(-1_500),
+            registry_compared_unix_ms: Some(40_000),
+            status_lists: vec![list],
             ..NodeView::default()
         };
         let text = metrics.text(&view, 100_000).unwrap();
@@ -192,9 +248,14 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_revocations_compared_age_seconds 60",
+            "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
+            "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",
         ] {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
+        let never = metrics.text(&NodeView::default(), 100_000).unwrap();
+        assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

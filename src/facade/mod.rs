@@ -10,6 +10,7 @@ mod answer;
 mod auth;
 mod body;
 mod call;
+mod charging;
 mod config;
 mod directory;
 mod error;
@@ -90,6 +91,9 @@ impl Facade {
             access,
             bodies: body::BodyReader::new(&config),
             requests: Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS))),
+            session_requests: Arc::new(Semaphore::new(
+                config.session_requests_max.min(Semaphore::MAX_PERMITS),
+            )),
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             lanes: lanes::Lanes::new(&deps.parties, config.push_waiters_max),
             workers: workers.map_err(FacadeError::Thread)?,
@@ -132,6 +136,7 @@ fn check_limits(config: &Config) -> Result<(), FacadeError> {
         ("bodies_held_bytes_max", config.bodies_held_bytes_max),
         ("connections_max", config.connections_max),
         ("requests_max", config.requests_max),
+        ("session_requests_max", config.session_requests_max),
         ("worker_threads", config.worker_threads),
         ("pull_snapshots_max", config.pull_snapshots_max),
     ];

@@ -1,4 +1,4 @@
-//! Which path is which service: the exact paths of OPERATIONS rows 1 to 6, each also under `/k/{key}`.
+//! Which path is which service: the exact paths of OPERATIONS rows 1 to 13, each also under `/k/{key}`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::answer::{Answer, PROCESS_ID, process_id};
 use super::auth::Refusal;
 use super::call::Call;
+use super::charging::charge;
 use super::evse_pull::pull_data;
 use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
@@ -22,7 +23,7 @@ use super::status_pull::{Form, pull_status};
 use super::{admin, agreements};
 use crate::identity::Role;
 
-const SERVICES: [(&str, Service); 6] = [
+const SERVICES: [(&str, Service); 15] = [
     ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
     ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
     ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
@@ -32,6 +33,16 @@ const SERVICES: [(&str, Service); 6] = [
         "/api/oicp/evsepull/v21/providers/{id}/status-records-by-operator-id",
         Service::PullEvseStatusByOperatorId,
     ),
+    ("/api/oicp/charging/v21/operators/{id}/authorize/start", Service::AuthorizeStart),
+    ("/api/oicp/charging/v21/operators/{id}/authorize/stop", Service::AuthorizeStop),
+    ("/api/oicp/charging/v21/providers/{id}/authorize-remote/start", Service::AuthorizeRemoteStart),
+    ("/api/oicp/charging/v21/providers/{id}/authorize-remote/stop", Service::AuthorizeRemoteStop),
+    ("/api/oicp/reservation/v11/providers/{id}/reservation-start-request", Service::ReservationStart),
+    ("/api/oicp/reservation/v11/providers/{id}/reservation-stop-request", Service::ReservationStop),
+    // The same as a wide-spread library calls it (GAPS C20).
+    ("/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/start", Service::ReservationStart),
+    ("/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/stop", Service::ReservationStop),
+    ("/api/oicp/notificationmgmt/v11/charging-notifications", Service::ChargingNotification),
 ];
 
 /// All routes.
@@ -97,13 +108,23 @@ async fn answer(
     params: &RawPathParams,
     request: Request,
 ) -> Result<Answer, Answer> {
-    let role = match service {
-        Service::PushEvseData | Service::PushEvseStatus => Role::Cpo,
-        _ => Role::Emp,
-    };
-    let call = Call::admit(shared, role, params, request).await?;
     let limit: Duration = shared.answer_timeout;
-    timeout(limit, carry_out(shared, service, call)).await.unwrap_or_else(|_| Err(Answer::too_slow()))
+    let answer = match service.session_operation() {
+        Some((operation, role)) => {
+            let places = &shared.session_requests;
+            let call = Call::admit_any(shared, places, role, params, request).await?;
+            timeout(limit, charge(shared, operation, role, call)).await
+        }
+        None => {
+            let role = match service {
+                Service::PushEvseData | Service::PushEvseStatus => Role::Cpo,
+                _ => Role::Emp,
+            };
+            let call = Call::admit(shared, &shared.requests, role, params, request).await?;
+            timeout(limit, carry_out(shared, service, call)).await
+        }
+    };
+    answer.unwrap_or_else(|_| Err(Answer::too_slow()))
 }
 
 async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answer, Answer> {
@@ -114,6 +135,7 @@ async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answ
         Service::PullEvseStatus => pull_status(shared, call, Form::Any).await,
         Service::PullEvseStatusById => pull_status(shared, call, Form::ById).await,
         Service::PullEvseStatusByOperatorId => pull_status(shared, call, Form::ByOperatorId).await,
+        _ => Err(Answer::no_such_service()),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     pub(super) bodies: BodyReader,
     pub(super) requests: Arc<Semaphore>,
+    /// Places of requests about sessions: they wait long and hold little.
+    pub(super) session_requests: Arc<Semaphore>,
     pub(super) answer_timeout: Duration,
     pub(super) lanes: Lanes,
     pub(super) workers: Workers,

@@ -7,6 +7,7 @@ use super::call::Call;
 use super::directory::{StatusQuestion, StatusRow};
 use super::evse_pull::same_provider;
 use super::shared::Shared;
+use crate::identity::PartyId;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::finding::Fault;
 use crate::oicp::id::EvseId;
@@ -37,19 +38,20 @@ pub(super) async fn pull_status(shared: &Shared, call: Call, form: Form) -> Resu
     let text = match request {
         PullEvseStatus::ById { evse_ids, .. } => {
             let keys = evse_ids.iter().map(|id| id.key().clone()).collect();
-            let rows = shared.directory.statuses(StatusQuestion::Keys(keys)).await?;
+            let rows = shared.directory.statuses(Some(call.party), StatusQuestion::Keys(keys)).await?;
             by_id(&evse_ids, rows)
         }
         PullEvseStatus::All { search_center: center, status, .. } => {
             let question = StatusQuestion::Matching { status, center, operators: Vec::new() };
-            grouped(shared, question).await?
+            grouped(shared, call.party, question).await?
         }
         PullEvseStatus::ByOperatorId { operator_ids, .. } if operator_ids.is_empty() => {
             page::write_statuses(&[])
         }
         PullEvseStatus::ByOperatorId { operator_ids, .. } => {
             let operators = operator_ids.iter().map(|id| id.canonical()).collect();
-            grouped(shared, StatusQuestion::Matching { status: None, center: None, operators }).await?
+            let question = StatusQuestion::Matching { status: None, center: None, operators };
+            grouped(shared, call.party, question).await?
         }
     };
     Ok(Answer::ok(text))
@@ -66,8 +68,8 @@ fn check_form(request: &PullEvseStatus, form: Form) -> Result<(), Answer> {
     Err(Answer::malformed(fault.to_json()))
 }
 
-async fn grouped(shared: &Shared, question: StatusQuestion) -> Result<String, Answer> {
-    let rows = shared.directory.statuses(question).await?;
+async fn grouped(shared: &Shared, puller: PartyId, question: StatusQuestion) -> Result<String, Answer> {
+    let rows = shared.directory.statuses(Some(puller), question).await?;
     let bytes = rows.len().saturating_mul(STATUS_BYTES);
     Ok(shared.workers.run(bytes, move || page::write_statuses(&by_operator(rows))).await?)
 }

@@ -4,7 +4,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
-use crate::identity::CanonicalId;
+use crate::identity::{CanonicalId, PartyId, Role};
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::{EvseId, EvseKey};
@@ -52,11 +52,15 @@ impl Directory for Reader {
         .boxed()
     }
 
-    fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
+    fn statuses(
+        &self,
+        puller: Option<PartyId>,
+        question: StatusQuestion,
+    ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
         async move {
             match question {
                 StatusQuestion::Keys(keys) => {
-                    let rows = self.statuses_by_key(keys).await?;
+                    let rows = self.statuses_by_key(keys, puller).await?;
                     Ok(rows.into_iter().map(|(key, row)| of_status(key, row)).collect())
                 }
                 StatusQuestion::Matching { status, center, operators } => {
@@ -64,6 +68,7 @@ impl Directory for Reader {
                         status: status.map(|status| status.as_str().to_owned()),
                         operators: canonical(operators.iter().map(String::as_str))?,
                         center: center.map(area),
+                        puller,
                     };
                     let rows = Reader::statuses(self, query).await?;
                     Ok(rows.into_iter().filter_map(with_key).collect())
@@ -96,6 +101,8 @@ fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Resul
         // A page number beyond 32 bits lies behind every end, as the largest one does.
         page: u32::try_from(page.number()).unwrap_or(u32::MAX),
         size: u32::try_from(page.size()).unwrap_or(u32::MAX),
+        // An id that is none is nobody's: then only what everybody sees.
+        puller: PartyId::new(Role::Emp, pull.provider_id.as_str()).ok(),
         as_of: as_of.map(CommitVersion),
     })
 }

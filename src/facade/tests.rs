@@ -72,7 +72,11 @@ impl Directory for Small {
         async move { Ok(page) }.boxed()
     }
 
-    fn statuses(&self, question: StatusQuestion) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
+    fn statuses(
+        &self,
+        _puller: Option<PartyId>,
+        question: StatusQuestion,
+    ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>> {
         let id = EvseId::parse("DE*ABC*E1").unwrap();
         let asked = match question {
             StatusQuestion::Keys(keys) => keys.contains(id.key()),
@@ -111,6 +115,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::Charge { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()
@@ -171,7 +176,7 @@ async fn each_check_has_its_status_and_body() {
     let escaped = PUSH_STATUS.replace('*', "%2A");
     let table = [
         ("api/oicp/nothing/v1", json, "{}", 404, "001"),
-        ("api/oicp/charging/v21/operators/DE*ABC/authorize/start", json, "{}", 404, "001"),
+        ("api/oicp/charging/v20/operators/DE*ABC/authorize/start", json, "{}", 404, "001"),
         ("k/some-key-that-nobody-has/api/oicp", json, "{}", 404, "001"),
         (&foreign, json, "{}", 401, "017"),
         ("api/oicp/evsepush/v23/operators/%FF/data-records", json, "{}", 401, "017"),

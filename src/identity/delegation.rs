@@ -17,6 +17,8 @@ pub const DELEGATION_VALIDITY_S_DEFAULT: u64 = 7 * 86_400;
 pub const DELEGATION_VALIDITY_S_MAX: u64 = 31 * 86_400;
 /// Most nodes that have an address of their own for one party: slots 0 to 7 (decisions.md 22).
 pub const SLOT_MAX: u8 = 7;
+/// The one node of a party that writes its feeds; its others, at higher slots, write none.
+pub const WRITER_SLOT: u8 = 0;
 /// Longest libp2p peer id, bytes; an Ed25519 one has 38.
 pub const PEER_ID_LENGTH_MAX: usize = 64;
 /// Most ids of a delegation: the main id and all sub ids.

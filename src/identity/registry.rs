@@ -29,6 +29,9 @@ use of_party::{Entry, OfParty, Taken};
 
 /// Parties that are held: ten times what the largest network plans with.
 pub const PARTIES_MAX: usize = 20_000;
+/// Parties that one issuer vouches for: the largest network is planned with 10,000, and a rogue or careless
+/// issuer must leave room for those of others.
+pub const PARTIES_PER_ISSUER_MAX: usize = 12_000;
 /// Credentials of one party by one issuer: a year each, and some that were replaced early.
 pub const CREDENTIALS_PER_ISSUER_MAX: usize = 24;
 /// Dead delegations of one party under one issuer: the highest epochs are kept.
@@ -52,6 +55,14 @@ pub enum RegistryError {
     /// Nobody trusted here vouches for it.
     #[error("nobody trusted here vouches for it: add its issuer to the trust list, or pin the party")]
     Untrusted,
+    /// One issuer vouches for more parties than one may.
+    #[error("an issuer vouches for more than {max} parties: this node keeps no more of it")]
+    IssuerFull {
+        /// Its key.
+        issuer: Hash,
+        /// How many are kept.
+        max: usize,
+    },
     /// A limit of this party or of all.
     #[error("there is no room: {0}")]
     Full(&'static str),
@@ -63,7 +74,9 @@ impl RegistryError {
         match self {
             RegistryError::Seal(error) => error.verdict(),
             RegistryError::Purpose(_) => Verdict::Reject,
-            RegistryError::Untrusted | RegistryError::Full(_) => Verdict::Ignore,
+            RegistryError::Untrusted | RegistryError::IssuerFull { .. } | RegistryError::Full(_) => {
+                Verdict::Ignore
+            }
         }
     }
 }
@@ -111,14 +124,20 @@ impl Content {
 struct Item {
     bytes: Arc<[u8]>,
     content: Content,
-    /// When this node first held it, Unix time.
-    received_unix_s: u64,
+    /// The how many-th it was: who was first is told by this. Of one second there may be several, and a wall
+    /// clock can be set back.
+    order: u64,
 }
 
 /// The set. Cheap to make, not to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Registry {
     items: BTreeMap<Hash, Item>,
+    /// Objects that were ever held, for their order.
+    held_ever: u64,
+    /// Parties of each who vouches.
+    parties_by_source: BTreeMap<Hash, usize>,
+    parties_per_issuer_max: usize,
     parties: BTreeMap<PartyId, OfParty>,
     status_lists: BTreeMap<Hash, Hash>,
 }
@@ -134,26 +153,40 @@ pub struct IdConflict {
     pub newcomers: BTreeSet<PublicKey>,
 }
 
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry {
+            items: BTreeMap::new(),
+            held_ever: 0,
+            parties_by_source: BTreeMap::new(),
+            parties_per_issuer_max: PARTIES_PER_ISSUER_MAX,
+            parties: BTreeMap::new(),
+            status_lists: BTreeMap::new(),
+        }
+    }
+}
+
 impl Registry {
     /// Nothing is known.
     pub fn empty() -> Registry {
         Registry::default()
     }
 
+    /// The same with another limit than [`PARTIES_PER_ISSUER_MAX`].
+    #[cfg(test)]
+    pub(crate) fn with_parties_per_issuer(max: usize) -> Registry {
+        Registry { parties_per_issuer_max: max, ..Registry::default() }
+    }
+
     /// Takes an object in, if it is in order and somebody trusted here vouches for it: an issuer that the trust
-    /// list has for the party's country and role, or the pinned org key itself by its signature. A pinned party
+    /// list has for the party's country and role, or the pinned org key itself by its signature. Who was first is
+    /// told by the order in which objects are added. A pinned party
     /// can rotate only to the key that the first credential held here commits to, so hold the one that came
     /// with the pin.
     ///
     /// # Errors
     /// [`RegistryError`]; ask its verdict.
-    pub fn add(
-        &mut self,
-        bytes: &[u8],
-        network: &str,
-        trust: &TrustList,
-        received_unix_s: u64,
-    ) -> Result<Added, RegistryError> {
+    pub fn add(&mut self, bytes: &[u8], network: &str, trust: &TrustList) -> Result<Added, RegistryError> {
         if self.items.contains_key(&hash_of(bytes)) {
             return Ok(Added::Known);
         }
@@ -180,7 +213,8 @@ impl Registry {
             }
             other => return Err(RegistryError::Purpose(other)),
         };
-        let item = Item { bytes: bytes.into(), content, received_unix_s };
+        self.held_ever += 1;
+        let item = Item { bytes: bytes.into(), content, order: self.held_ever };
         match &item.content {
             Content::StatusList(_) => self.add_status_list(hash, item, trust),
             _ => self.add_of_party(hash, item, trust),
@@ -210,6 +244,11 @@ impl Registry {
         if self.parties.len() >= PARTIES_MAX && !self.parties.contains_key(&party) {
             return Err(RegistryError::Full("as many parties as can be are known"));
         }
+        let is_new = !self.parties.get(&party).is_some_and(|of| of.has_of(&source));
+        let max = self.parties_per_issuer_max;
+        if is_new && self.parties_of(&source) >= max {
+            return Err(RegistryError::IssuerFull { issuer: source, max });
+        }
         let entry = match &item.content {
             Content::Credential(_) => Entry::Credential,
             Content::Rotation(rotation) => {
@@ -228,6 +267,9 @@ impl Registry {
             Taken::Outdone => return Ok(Added::Outdone),
             Taken::Full(what) => return Err(RegistryError::Full(what)),
         };
+        if is_new {
+            *self.parties_by_source.entry(source).or_default() += 1;
+        }
         outdone.map(|gone| self.items.remove(&gone));
         self.items.insert(hash, item);
         Ok(Added::New { hash, party: Some(party), outdone })
@@ -244,8 +286,11 @@ impl Registry {
                 (&tombstone.party, &tombstone.issuer, own.then_some(&tombstone.org_key))
             }
             Content::Rotation(rotation) => {
-                let own = self.is_committed(rotation);
-                (&rotation.party, &rotation.issuer, own.then_some(&rotation.old_key))
+                let author = match self.leads_to_pin(rotation, trust) {
+                    true => Some(&rotation.new_key),
+                    false => self.is_committed(rotation).then_some(&rotation.old_key),
+                };
+                (&rotation.party, &rotation.issuer, author)
             }
             Content::SubGrant(grant) => (&grant.holder, &grant.issuer, Some(&grant.org_key)),
             Content::StatusList(_) => return None,
@@ -271,15 +316,27 @@ impl Registry {
             return Some(*issuer);
         }
         let pin = trust.pin(party)?;
-        author.filter(|key| self.follows(party, &pin.org_key, key)).map(|key| *key.as_bytes())
+        let author = author?;
+        if self.follows(party, &pin.org_key, author) {
+            return Some(*author.as_bytes());
+        }
+        // The keys before the pinned one: what was signed under them can be proved, and is believed no more for
+        // that. They share the room of the pinned key, which alone says that it follows them.
+        self.follows(party, author, &pin.org_key).then(|| *pin.org_key.as_bytes())
+    }
+
+    /// Whether the pinned key, or one that it follows, consents to be the new one: its own word.
+    fn leads_to_pin(&self, rotation: &Rotation, trust: &TrustList) -> bool {
+        let pin = trust.pin(&rotation.party);
+        pin.is_some_and(|pin| self.follows(&rotation.party, &rotation.new_key, &pin.org_key))
     }
 
     /// Whether the first credential that was held here with the old key commits to the new one. Who stole a
     /// pinned key can make another commitment, but not the first.
     fn is_committed(&self, rotation: &Rotation) -> bool {
-        let held = self.credentials_and_times(&rotation.party);
+        let held = self.credentials_in_order(&rotation.party);
         let of_key = held.filter(|(credential, _)| credential.terms.org_key == rotation.old_key);
-        let first = of_key.min_by_key(|(credential, received)| (*received, *credential.hash()));
+        let first = of_key.min_by_key(|(_, order)| *order);
         let commitment = first.and_then(|(credential, _)| credential.terms.next_org_key_hash);
         commitment == Some(hash_of(rotation.new_key.as_bytes()))
     }
@@ -327,6 +384,11 @@ impl Registry {
         hasher.finalize().into()
     }
 
+    /// How many parties are held by the word of an issuer.
+    pub fn parties_of(&self, issuer: &Hash) -> usize {
+        self.parties_by_source.get(issuer).copied().unwrap_or(0)
+    }
+
     /// The parties that anything is held of.
     pub fn parties(&self) -> impl Iterator<Item = &PartyId> {
         self.parties.keys()
@@ -334,13 +396,14 @@ impl Registry {
 
     /// The credentials of a party, those that ended included.
     pub fn credentials(&self, party: &PartyId) -> impl Iterator<Item = &Verified<Credential>> {
-        self.credentials_and_times(party).map(|(credential, _)| credential)
+        self.credentials_in_order(party).map(|(credential, _)| credential)
     }
 
-    fn credentials_and_times(&self, party: &PartyId) -> impl Iterator<Item = (&Verified<Credential>, u64)> {
+    /// With the order in which they came.
+    fn credentials_in_order(&self, party: &PartyId) -> impl Iterator<Item = (&Verified<Credential>, u64)> {
         let hashes = self.parties.get(party).into_iter().flat_map(OfParty::credentials);
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
-            Content::Credential(credential) => Some((credential.as_ref(), item.received_unix_s)),
+            Content::Credential(credential) => Some((credential.as_ref(), item.order)),
             _ => None,
         })
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 use super::chain::CLOCK_LEEWAY_S;
-use super::delegation::Operation;
+use super::delegation::{Operation, WRITER_SLOT};
 use super::id::{CanonicalId, PartyId};
 use super::key::PublicKey;
 use super::purpose::Purpose;
@@ -171,6 +171,11 @@ impl Speaker {
     /// Which of the party's nodes it is, 0 to 7.
     pub fn slot(&self) -> u8 {
         self.slot
+    }
+
+    /// Whether it is the one node that writes the party's feeds ([`WRITER_SLOT`]).
+    pub fn is_writer(&self) -> bool {
+        self.slot == WRITER_SLOT
     }
 
     /// The node's libp2p peer id, bytes.

@@ -17,7 +17,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Config;
 use super::behaviour::{Behaviour, Names};
-use super::discovery::{Book, Cards};
+use super::book::Book;
+use super::discovery::Cards;
 use super::event::{AskFailure, MeshCounts, MeshEvent, Penalty, RequestId, SyncFailure, SyncId};
 use super::exchange::{self, Line};
 use super::handle::Command;

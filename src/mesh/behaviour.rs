@@ -10,7 +10,7 @@ use libp2p::{
     memory_connection_limits, ping,
 };
 
-use super::{Config, MeshError, crowd, discovery, exchange, full, gossip, inbound, sync};
+use super::{Config, MeshError, anchors, crowd, discovery, exchange, full, gossip, inbound, sync};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Connections of one peer: one, and a second while both have dialled each other at once.
@@ -32,6 +32,7 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<kad::store::MemoryStore>,
+    pub(super) anchors: Toggle<kad::Behaviour<kad::store::MemoryStore>>,
     pub(super) gossip: Toggle<gossipsub::Behaviour>,
     pub(super) inbound: Toggle<inbound::Behaviour>,
     pub(super) streams: libp2p_stream::Behaviour,
@@ -98,6 +99,7 @@ pub(super) fn build(
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         kad: discovery::build(config, names, me),
+        anchors: anchors::build(config, names, me).into(),
         gossip: gossip.into(),
         inbound: inbound.into(),
         streams: libp2p_stream::Behaviour::new(),

@@ -5,7 +5,9 @@
 //! way out, over a bounded channel: while it is full, nothing more is read from the network.
 
 mod actor;
+mod anchors;
 mod behaviour;
+mod book;
 mod config;
 mod connections;
 mod crowd;
@@ -101,7 +103,10 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
     let bootstrap = parse("bootstrap", &config.bootstrap)?;
     let keep = parse("keep", &config.keep)?;
     let kept: Vec<PeerId> = keep.iter().map(|(peer, _)| *peer).collect();
-    let behaviour = behaviour::build(&config, &names, &key, &kept)?;
+    // Whoever fills this node with connections must not cut it off from those that its operator named.
+    let anchors: Vec<(PeerId, Multiaddr)> = bootstrap.iter().chain(&keep).cloned().collect();
+    let anchored: Vec<PeerId> = anchors.iter().map(|(peer, _)| *peer).collect();
+    let behaviour = behaviour::build(&config, &names, &key, &anchored)?;
     let control = behaviour.streams.new_control();
     let tasks = TaskTracker::new();
     let settings = swarm_config(&start.executor, &tasks);
@@ -121,13 +126,13 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         executor: start.executor.clone(),
         tasks: tasks.clone(),
     };
-    let mut book = discovery::Book::default();
-    for (peer, address) in bootstrap.iter().chain(&keep) {
+    let mut book = book::Book::default();
+    for (peer, address) in &anchors {
         book.add(*peer, address.clone(), true);
         swarm.behaviour_mut().kad.add_address(peer, address.clone());
     }
     let bootstrap: BTreeSet<PeerId> = bootstrap.into_iter().map(|(peer, _)| peer).collect();
-    let actor = Actor {
+    let mut actor = Actor {
         swarm,
         names,
         commands: commanded,
@@ -160,6 +165,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         address_waiters: Vec::new(),
         config,
     };
+    actor.add_anchors(&anchors);
     (start.executor)(Box::pin(tasks.track_future(actor.run())));
     let mesh = Mesh { node: transport::node_id(&me), node_text: me.to_base58(), commands, stop, tasks };
     Ok((mesh, received))
@@ -174,9 +180,13 @@ fn open(
     let mut opening = Vec::new();
     for address in &config.listen {
         let listened = swarm.listen_on(parse_address("listen", address)?);
-        let failed = |e: libp2p::TransportError<std::io::Error>| MeshError::Listen {
+        let failed = |error: libp2p::TransportError<std::io::Error>| MeshError::Listen {
             address: address.clone(),
-            why: e.to_string(),
+            // The library's own text for the other kind is empty.
+            why: match error {
+                libp2p::TransportError::Other(error) => error.to_string(),
+                other => other.to_string(),
+            },
         };
         opening.push(listened.map_err(failed)?);
     }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::actor::{Actor, Peer};
 use super::behaviour::BehaviourEvent;
+use super::book::believable;
 use super::connections::NO_CHURN;
-use super::discovery::believable;
 use super::event::MeshEvent;
 use super::transport::node_id;
 
@@ -53,6 +53,7 @@ impl Actor {
         match event {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Anchors(event) => self.on_anchors(event),
             BehaviourEvent::Inbound(opened) => self.on_opened(opened),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Identify(

@@ -49,6 +49,17 @@ pub enum NodeError {
     /// The engine did not take what was loaded anew.
     #[error(transparent)]
     Engine(EngineError),
+    /// A lower version of the trust list than one that was in use here.
+    #[error(
+        "the trust list has the version {seq}, and this node has used version {seen} of the same signer: somebody \
+         has put an old list back, which may lack what was withdrawn since. Install the newest list"
+    )]
+    TrustListRolledBack {
+        /// Version of the list.
+        seq: u64,
+        /// Highest version that was ever in use.
+        seen: u64,
+    },
     /// A party's own credential does not hold here.
     #[error(
         "the credential of {party} does not hold: {source}. Is its issuer in the trust list of this node?"

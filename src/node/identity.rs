@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::NodeError;
-use crate::identity::{Chain, PartyId, Registry, SecretKey, TrustContext, TrustList};
+use crate::identity::{Chain, PartyId, PublicKey, Registry, SecretKey, TrustContext, TrustList};
 use crate::mesh;
 use crate::roaming::OurParty;
 
@@ -16,6 +16,8 @@ pub struct Identity {
     pub node_seed: Zeroizing<[u8; 32]>,
     /// Whom this node believes.
     pub trust: TrustList,
+    /// Who signed its trust list; none if it has only pins, or the list comes from nowhere.
+    pub trust_signer: Option<PublicKey>,
     /// The parties that it speaks for; a bootstrap node has none.
     pub parties: Vec<OurParty>,
 }
@@ -23,7 +25,7 @@ pub struct Identity {
 impl Identity {
     /// A node without a party.
     pub fn without_party(node_seed: [u8; 32], trust: TrustList) -> Identity {
-        Identity { node_seed: Zeroizing::new(node_seed), trust, parties: Vec::new() }
+        Identity { node_seed: Zeroizing::new(node_seed), trust, trust_signer: None, parties: Vec::new() }
     }
 
     /// Adds a party, after checking what every peer will check: that its chain holds, and that it speaks

@@ -116,6 +116,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
     let node_key = secret("node key", "node.key", &config.node.key, KeyPurpose::Node)?;
     let trust = trust_list(config, &node_key.public())?;
     let mut identity = Identity::without_party(*node_key.seed(), trust);
+    identity.trust_signer = trust_signer(config)?;
     for (index, party) in config.parties.iter().enumerate() {
         add_party(&mut identity, &config.mesh.network, index, party, now_unix_s)?;
     }
@@ -124,6 +125,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         storage: config.storage.clone(),
         replication: config.replication.clone(),
         policy: config.policy.clone(),
+        visibility: config.visibility.clone(),
         charging: config.charging.clone(),
         outbound: config.outbound.clone(),
         // A bootstrap node has nothing that a backend could ask for.
@@ -135,8 +137,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
 /// The list that the settings name, with the node's own pins over it.
 fn trust_list(config: &Config, node_key: &PublicKey) -> Result<TrustList, LoadError> {
     let pins = own_pins(config, node_key)?;
-    let signer = config.node.trust_signer.trim();
-    if signer.is_empty() {
+    let Some(signer) = trust_signer(config)? else {
         if let Some(pins) = pins {
             return Ok(TrustList { issuers: Vec::new(), ..pins });
         }
@@ -148,15 +149,20 @@ fn trust_list(config: &Config, node_key: &PublicKey) -> Result<TrustList, LoadEr
         );
         let nobody = (Vec::new(), Vec::new());
         return Ok(TrustList { issuers: nobody.0, pins: nobody.1, seq: 0, valid_until_unix_s: u64::MAX });
-    }
-    let signer = PublicKey::from_text(KeyPurpose::Trust, signer)
-        .map_err(|source| LoadError::TrustSigner { source })?;
+    };
     let file = &config.node.trust;
     let bytes = read("trust list", "node.trust", file, SIGNED_FILE_BYTES_MAX)?;
     let list = TrustList::open(&bytes, &config.mesh.network, &signer).map_err(|source| {
         LoadError::TrustList { file: file.clone(), network: config.mesh.network.clone(), source }
     })?;
     Ok(list.with_pins(pins.map(|pins| pins.pins).unwrap_or_default()))
+}
+
+/// Who has to have signed the trust list; none: there is no list.
+fn trust_signer(config: &Config) -> Result<Option<PublicKey>, LoadError> {
+    let signer = config.node.trust_signer.trim();
+    let key = (!signer.is_empty()).then(|| PublicKey::from_text(KeyPurpose::Trust, signer)).transpose();
+    key.map_err(|source| LoadError::TrustSigner { source })
 }
 
 /// The pins that the operator of this node set, if there are any.

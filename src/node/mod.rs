@@ -7,6 +7,7 @@ mod error;
 mod identity;
 mod load;
 mod restore;
+mod trust_seen;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub replication: roaming::Config,
     /// Who may do what with our parties.
     pub policy: roaming::Policy,
+    /// Who may see what our parties publish.
+    pub visibility: roaming::Visibility,
     /// Sessions: times and limits.
     pub charging: roaming::ChargingConfig,
     /// The backends of our parties.
@@ -63,6 +66,7 @@ pub struct Settings {
 pub struct Node {
     engine: Option<Engine>,
     reader: Option<storage::Reader>,
+    store: Option<Store>,
     mesh: Mesh,
     addresses: Vec<String>,
     facade: Option<Facade>,
@@ -87,6 +91,8 @@ impl Node {
         }
         let network = settings.mesh.network.clone();
         let store = open_store(&settings.storage, &deps)?;
+        trust_seen::check(&store, &identity).await?;
+        trust_seen::note(&store, &identity).await.map_err(NodeError::Restore)?;
         upkeep::start(&store, &deps, &stop);
         let traits = backends::traits(&settings.outbound)?;
         let restore = restore::restorer(&settings, &traits, &standings, &store, &deps);
@@ -108,7 +114,7 @@ impl Node {
             parties: identity.parties.iter().map(|party| party.party.to_text()).collect(),
             restore,
             standings: standings.clone(),
-            store,
+            store: store.clone(),
             mesh: mesh.clone(),
             events,
             commands: commanded,
@@ -129,8 +135,8 @@ impl Node {
             }
             None => None,
         };
-        let (engine, reader, clock) = (Some(engine), Some(reader), deps.clock);
-        Ok(Node { engine, reader, mesh, addresses, facade, standings, clock, stop, stopped })
+        let (engine, reader, store, clock) = (Some(engine), Some(reader), Some(store), deps.clock);
+        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
     }
 
     /// A node without a party: it helps others to find each other, and holds nothing.
@@ -150,8 +156,8 @@ impl Node {
         })));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         let clock = deps.clock.clone();
-        let (engine, reader, facade) = (None, None, None);
-        Ok(Node { engine, reader, mesh, addresses, facade, standings, clock, stop, stopped })
+        let (engine, reader, store, facade) = (None, None, None, None);
+        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
     }
 
     /// Goes on with another trust list, other delegations and other message keys, without a gap. The card
@@ -165,13 +171,16 @@ impl Node {
         if node != *self.mesh.node_id() {
             return Err(NodeError::OtherNodeKey);
         }
-        let Identity { trust, parties, .. } = identity;
-        if let Some(engine) = &self.engine {
-            return engine.reload(trust, parties).await.map_err(|error| match error {
+        if let (Some(engine), Some(store)) = (&self.engine, &self.store) {
+            trust_seen::check(store, &identity).await?;
+            let taken = engine.reload(identity.trust.clone(), identity.parties.clone()).await;
+            taken.map_err(|error| match error {
                 EngineError::Reload(error) => NodeError::Reload(error),
                 error => NodeError::Engine(error),
-            });
+            })?;
+            return trust_seen::note(store, &identity).await.map_err(NodeError::Engine);
         }
+        let Identity { trust, parties, .. } = identity;
         if let Some(ours) = parties.first() {
             let added = roaming::ReloadError::Parties { party: ours.party.clone(), what: "added" };
             return Err(NodeError::Reload(added));

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use super::{Deps, Settings};
 use crate::engine::{EngineError, Restore, Standings, Store};
 use crate::identity::PartyId;
+use crate::oicp::id::EvseKey;
 use crate::oicp::record::summarise;
 use crate::protocol::{Kind, SessionRecord};
 use crate::roaming::change::{DirectoryChange, RecordChange};
-use crate::roaming::{BackendTraits, Entry, RestoredFeed, Roaming, SESSION_OVER_FOR_MS, Snapshot};
+use crate::roaming::{
+    BackendTraits, Entry, Misplaced, RestoredFeed, Roaming, SESSION_OVER_FOR_MS, Snapshot, Visibility,
+};
 use crate::storage::{self, LedgerState, StorageError};
 
 /// Records read and written at once while a directory is rebuilt.
@@ -28,15 +31,19 @@ pub(super) fn restorer(
     let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
     let (policy, charging, backends) = (settings.policy.clone(), settings.charging.clone(), backends.clone());
+    let visibility = settings.visibility.clone();
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
         let (policy, charging, backends) = (policy.clone(), charging.clone(), backends.clone());
+        let visibility = visibility.clone();
         Box::pin(async move {
             let snapshot = snapshot(&store, clock.now().unix_ms).await?;
+            let misplaced = misplaced(&store, &snapshot.own_feeds, &visibility).await?;
             let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
             let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, clock.now());
-            Ok(core.with_policy(policy).with_charging(charging, backends))
+            let core = core.with_policy(policy).with_visibility(visibility, misplaced);
+            Ok(core.with_charging(charging, backends))
         })
     })
 }
@@ -67,6 +74,28 @@ async fn sessions(reader: &storage::Reader, now_unix_ms: u64) -> Result<Vec<Sess
     let stored = reader.sessions(now_unix_ms.saturating_sub(SESSION_OVER_FOR_MS)).await.map_err(refused)?;
     let damaged = |error: crate::protocol::ProtocolError| EngineError::Storage(error.to_string());
     stored.iter().map(|(session, bytes)| SessionRecord::decode(session, bytes).map_err(damaged)).collect()
+}
+
+/// What lies elsewhere than the rules say now.
+async fn misplaced(
+    store: &Store,
+    own_feeds: &[RestoredFeed],
+    visibility: &Visibility,
+) -> Result<Vec<Misplaced>, EngineError> {
+    let mut found = Vec::new();
+    for RestoredFeed { head, entries, .. } in own_feeds {
+        let moved = entries.iter().filter(|entry| visibility.audience_of(&entry.key) != head.feed.audience);
+        let keys: Vec<EvseKey> = moved.map(|entry| entry.key.clone()).collect();
+        for keys in keys.chunks(RECORDS_PER_COMMIT) {
+            let values =
+                store.0.reader.own_values(head.feed.clone(), keys.to_vec()).await.map_err(refused)?;
+            let of = |(key, value): (&EvseKey, Option<Bytes>)| {
+                Some(Misplaced { feed: head.feed.clone(), key: key.clone(), value: value? })
+            };
+            found.extend(keys.iter().zip(values).filter_map(of));
+        }
+    }
+    Ok(found)
 }
 
 fn refused(error: StorageError) -> EngineError {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::agreement::AgreementPapers;
+use super::announcement::Announcement;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
@@ -56,6 +57,8 @@ pub enum Question {
     /// A signed envelope of a party that the asker speaks for. Answered by [`Answer::Message`], or by
     /// [`Answer::WhoAreYou`] if its sender has not introduced itself.
     Message(Bytes),
+    /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
+    Announce(Box<Announcement>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -73,6 +76,9 @@ pub struct HeadMark {
     pub seq: u64,
     /// The first bytes of the root hash.
     pub root_prefix: [u8; ROOT_PREFIX_BYTES],
+    /// The name of a closed audience ([`super::Audience::name`]); `None` for the public. Who does not know the
+    /// members learns nothing of them.
+    pub audience: Option<Digest>,
 }
 
 impl HeadMark {
@@ -93,6 +99,7 @@ impl HeadMark {
             incarnation: 0,
             seq: 0,
             root_prefix: [0; ROOT_PREFIX_BYTES],
+            audience: feed.audience.name(),
         }
     }
 
@@ -107,6 +114,7 @@ impl HeadMark {
         self.position() == head.position()
             && head.root.starts_with(&self.root_prefix)
             && self.kind == head.feed.kind.code()
+            && self.audience == head.feed.audience.name()
             && self.party.split_once(':') == Some((party.role.as_str(), party.id.as_str()))
     }
 
@@ -156,7 +164,15 @@ pub enum Answer {
 }
 
 #[derive(Serialize, Deserialize)]
-struct MarkWire(String, u8, u64, u64, u64, Buf);
+struct MarkWire(
+    String,
+    u8,
+    u64,
+    u64,
+    u64,
+    Buf,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Hash>,
+);
 
 #[derive(Serialize, Deserialize)]
 enum QuestionWire {
@@ -178,6 +194,8 @@ enum QuestionWire {
     Agreement(Buf),
     #[serde(rename = "m")]
     Message(Buf),
+    #[serde(rename = "a")]
+    Announce(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -224,6 +242,7 @@ impl Question {
             Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
             Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
+            Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
         };
         encode(&wire).into()
     }
@@ -253,6 +272,9 @@ impl Question {
                 Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
             }
             QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
+            QuestionWire::Announce(Buf(bytes)) => {
+                Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
+            }
         }
     }
 }
@@ -283,17 +305,26 @@ fn chains_from_wire(chains: Limited<ChainWire, INTRODUCED_CHAINS_MAX>) -> Vec<Ch
 fn marks_to_wire(marks: &[HeadMark]) -> Limited<MarkWire, MARKS_MAX> {
     let wire = |mark: &HeadMark| {
         let root = Buf(Bytes::copy_from_slice(&mark.root_prefix));
-        MarkWire(mark.party.clone(), mark.kind, mark.epoch, mark.incarnation, mark.seq, root)
+        MarkWire(
+            mark.party.clone(),
+            mark.kind,
+            mark.epoch,
+            mark.incarnation,
+            mark.seq,
+            root,
+            mark.audience.map(Hash),
+        )
     };
     Limited(marks.iter().take(MARKS_MAX).map(wire).collect())
 }
 
 fn marks_from_wire(marks: Limited<MarkWire, MARKS_MAX>) -> Result<Vec<HeadMark>, ProtocolError> {
-    let mark = |MarkWire(party, kind, epoch, incarnation, seq, Buf(root)): MarkWire| {
+    let mark = |MarkWire(party, kind, epoch, incarnation, seq, Buf(root), audience): MarkWire| {
         let rule = "the root's prefix has another length";
         let root_prefix =
             root.as_ref().try_into().map_err(|_| ProtocolError::Invalid { what: "question", rule })?;
-        Ok(HeadMark { party, kind, epoch, incarnation, seq, root_prefix })
+        let audience = audience.map(|Hash(name)| name);
+        Ok(HeadMark { party, kind, epoch, incarnation, seq, root_prefix, audience })
     };
     marks.0.into_iter().map(mark).collect()
 }

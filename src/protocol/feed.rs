@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{ProtocolError, decode, encode};
-use super::wire::Hash;
-use super::{Digest, KEY_BYTES_MAX};
+use super::wire::{Hash, Limited};
+use super::{Audience, Digest, KEY_BYTES_MAX, MEMBERS_MAX};
 use crate::identity::{PartyId, PublicKey, Purpose, SecretKey, open, seal};
 
 /// What a feed holds.
@@ -49,13 +49,6 @@ impl Kind {
     }
 }
 
-/// Who may see a feed. Named audiences get feeds of their own in a later version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Audience {
-    /// Everybody; gossiped.
-    Public,
-}
-
 /// The name of a feed: publishing party, kind, audience (`decisions.md` 1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId {
@@ -76,7 +69,11 @@ impl FeedId {
 
 impl fmt::Display for FeedId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.party, self.kind.name())
+        write!(f, "{}/{}", self.party, self.kind.name())?;
+        match &self.audience {
+            Audience::Public => Ok(()),
+            audience => write!(f, "/{audience}"),
+        }
     }
 }
 
@@ -120,11 +117,27 @@ pub struct SignedHead {
     bytes: Bytes,
 }
 
-/// Largest signed head in bytes.
-const HEAD_BYTES_MAX: usize = 1024;
+/// Largest signed head in bytes: one of a closed audience lists its members.
+const HEAD_BYTES_MAX: usize = 1024 + MEMBERS_MAX * 16;
 
 #[derive(Serialize, Deserialize)]
-struct HeadWire(String, u8, u64, u64, u64, u64, Hash, u64, u64, Hash, String, String);
+struct HeadWire(
+    String,
+    u8,
+    u64,
+    u64,
+    u64,
+    u64,
+    Hash,
+    u64,
+    u64,
+    Hash,
+    String,
+    String,
+    /// The members of a closed audience; not there for the public.
+    #[serde(default, skip_serializing_if = "Limited::is_empty")]
+    Limited<String, MEMBERS_MAX>,
+);
 
 impl SignedHead {
     /// Signs a head with the message key that `delegation` names.
@@ -142,6 +155,7 @@ impl SignedHead {
             Hash(head.body),
             head.operator_id.clone(),
             head.operator_name.clone(),
+            Limited(head.feed.audience.to_texts()),
         );
         // The network's name was checked when the configuration was, and a head is small.
         let sealed = seal(Purpose::FeedHead, network, &delegation, key, &encode(&wire));
@@ -187,8 +201,9 @@ fn read(payload: &[u8]) -> Result<Head, ProtocolError> {
     let wire: HeadWire = decode("head", payload, HEAD_BYTES_MAX)?;
     let party = PartyId::parse(&wire.0).map_err(|_| invalid("the party id is not canonical"))?;
     let kind = Kind::from_code(wire.1).ok_or(ProtocolError::UnknownKind { what: "head", kind: wire.1 })?;
+    let audience = Audience::from_texts(&wire.12.0)?;
     let head = Head {
-        feed: FeedId::public(party, kind),
+        feed: FeedId { party, kind, audience },
         epoch: wire.2,
         incarnation: wire.3,
         seq: wire.4,

@@ -6,6 +6,7 @@
 
 mod agreement;
 mod announcement;
+mod audience;
 mod codec;
 mod exchange;
 mod feed;
@@ -20,11 +21,12 @@ mod wire;
 
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
+pub use audience::{Audience, Members};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };
-pub use feed::{Audience, FeedId, Head, Kind, SignedHead};
+pub use feed::{FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use session::{AskOutcome, SESSION_ASKED_MAX, SessionMessage, SessionOperation};
 pub use session_record::{SessionPhase, SessionRecord};
@@ -55,6 +57,9 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest key of a record in bytes; the OICP grammar allows 41 characters.
 pub const KEY_BYTES_MAX: usize = 64;
+
+/// Most parties of a closed audience: each head lists them, at some 13 bytes each.
+pub const MEMBERS_MAX: usize = 64;
 
 /// Most changes in one announcement.
 pub const CHANGES_MAX: usize = 4096;

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::announcement::check_record;
 use super::codec::{ProtocolError, compress, decode, decompress, encode};
 use super::wire::{Buf, Limited};
-use super::{BUCKETS, Digest, FeedId, Kind, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX, SignedHead};
+use super::{
+    Audience, BUCKETS, Digest, FeedId, Kind, MEMBERS_MAX, SYNC_CHUNK_BYTES_MAX, SYNC_FRAME_BYTES_MAX,
+    SignedHead,
+};
 use crate::identity::PartyId;
 
 /// A question for what is missing of one feed.
@@ -36,7 +39,15 @@ pub enum Have {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RequestWire(String, u8, Option<(u64, u64)>, Option<Buf>);
+struct RequestWire(
+    String,
+    u8,
+    Option<(u64, u64)>,
+    Option<Buf>,
+    /// The members of a closed audience; not there for the public.
+    #[serde(default, skip_serializing_if = "Limited::is_empty")]
+    Limited<String, MEMBERS_MAX>,
+);
 
 impl SyncRequest {
     /// Encodes the question.
@@ -46,7 +57,8 @@ impl SyncRequest {
             Have::Since { incarnation, seq } => (Some((*incarnation, *seq)), None),
             Have::Buckets(buckets) => (None, Some(Buf(buckets.concat().into()))),
         };
-        let wire = RequestWire(self.feed.party.to_text(), self.feed.kind.code(), since, buckets);
+        let members = Limited(self.feed.audience.to_texts());
+        let wire = RequestWire(self.feed.party.to_text(), self.feed.kind.code(), since, buckets, members);
         encode(&wire).into()
     }
 
@@ -54,7 +66,7 @@ impl SyncRequest {
     pub fn decode(bytes: &[u8]) -> Result<SyncRequest, ProtocolError> {
         let invalid = |rule| ProtocolError::Invalid { what: "sync request", rule };
         let wire: RequestWire = decode("sync request", bytes, 64 * 1024)?;
-        let feed = feed_id(&wire.0, wire.1).ok_or_else(|| invalid("unknown feed"))?;
+        let feed = feed_id(&wire.0, wire.1, &wire.4.0).ok_or_else(|| invalid("unknown feed"))?;
         let have = match (wire.2, wire.3) {
             (Some((incarnation, seq)), _) => Have::Since { incarnation, seq },
             (None, Some(Buf(hashes))) if hashes.len() == BUCKETS * 32 => {
@@ -67,8 +79,9 @@ impl SyncRequest {
     }
 }
 
-fn feed_id(party: &str, kind: u8) -> Option<FeedId> {
-    Some(FeedId::public(PartyId::parse(party).ok()?, Kind::from_code(kind)?))
+fn feed_id(party: &str, kind: u8, members: &[String]) -> Option<FeedId> {
+    let (party, kind) = (PartyId::parse(party).ok()?, Kind::from_code(kind)?);
+    Some(FeedId { party, kind, audience: Audience::from_texts(members).ok()? })
 }
 
 /// Most records in one chunk. Honest chunks close at a quarter of a megabyte, which is fewer.

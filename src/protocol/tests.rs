@@ -48,6 +48,28 @@ fn a_signed_head_is_read_again_and_by_its_key_alone() {
     assert!(signed.verify("other", &key.public()).is_err());
 }
 
+/// A head for as many named parties as there may be.
+fn closed_head() -> Head {
+    let members = (0..MEMBERS_MAX).map(|number| PartyId::parse(&format!("EMP:DE{number:03}")).unwrap());
+    let audience = Audience::Named(Members::new(members).unwrap());
+    Head { feed: FeedId { audience, ..head().feed }, operator_name: "é".repeat(100), ..head() }
+}
+
+#[test]
+fn a_head_and_a_repair_question_name_the_members_of_a_closed_audience() {
+    let key = SecretKey::from_seed(&[9; 32]);
+    let closed = closed_head();
+    assert_ne!(closed.feed, head().feed);
+    assert_eq!(signed(&closed).verify("test", &key.public()).unwrap(), closed);
+    let small = SignedHead::from_bytes(signed(&closed).as_bytes().clone());
+    assert!(small.is_ok(), "the largest head is within the limit");
+    let request = SyncRequest { feed: closed.feed.clone(), have: Have::Nothing };
+    assert_eq!(SyncRequest::decode(&request.encode()).unwrap(), request);
+    assert!(HeadMark::of(&closed).is_of(&closed) && !HeadMark::of(&closed).is_of(&head()));
+    let public = HeadMark { audience: None, ..HeadMark::of(&closed) };
+    assert!(!public.is_of(&closed));
+}
+
 #[test]
 fn heads_that_cannot_be_are_refused() {
     let key = SecretKey::from_seed(&[9; 32]);
@@ -64,7 +86,7 @@ fn heads_that_cannot_be_are_refused() {
         let refused = signed(&head).verify("test", &key.public());
         assert!(matches!(refused, Err(ProtocolError::Invalid { .. })), "{index}: {refused:?}");
     }
-    assert!(SignedHead::from_bytes(Bytes::from(vec![0; 1_025])).is_err());
+    assert!(SignedHead::from_bytes(Bytes::from(vec![0; 2_049])).is_err());
 }
 
 #[test]
@@ -172,6 +194,8 @@ fn questions_and_answers_are_read_again() {
         Question::Conflict(notice.clone()),
         Question::Introduce(vec![chain(1), chain(2)]),
         Question::Agreement(Box::new(papers())),
+        Question::Heads(vec![HeadMark::of(&closed_head())]),
+        Question::Announce(Box::new(Announcement { heads: vec![signed(&closed_head())], changes: None })),
         Question::Agreement(Box::new(AgreementPapers { accepter: None, end: None, ..papers() })),
     ];
     for question in questions {

@@ -45,6 +45,18 @@ impl Visitor<'_> for BufVisitor {
 /// A list that is refused at its first element too many, before memory is spent on the rest.
 pub(super) struct Limited<T, const MAX: usize>(pub(super) Vec<T>);
 
+impl<T, const MAX: usize> Limited<T, MAX> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T, const MAX: usize> Default for Limited<T, MAX> {
+    fn default() -> Self {
+        Limited(Vec::new())
+    }
+}
+
 impl<T: Serialize, const MAX: usize> Serialize for Limited<T, MAX> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::effect::{Action, Effects, Report};
+use super::freshness::{Operation, Stale};
 use super::input::{CallId, Now};
 use super::pace::Pace;
 use super::policy::{Decision, Policy};
@@ -76,6 +77,14 @@ pub enum AgreementRefusal {
     /// Signed too long ago, or in the future.
     #[error("signed at a time that does not count any more, or not yet: offer it again")]
     Time,
+    /// What is known of revocations is too old.
+    #[error("it is not known whether {partner} was revoked: {why}, or pin the partner")]
+    Stale {
+        /// The other side.
+        partner: PartyId,
+        /// What is too old.
+        why: Stale,
+    },
     /// Of parties of other nodes.
     #[error("an agreement of others")]
     OfOthers,
@@ -106,6 +115,8 @@ pub struct AgreementSummary {
     pub ended: Option<(PartyId, u64)>,
     /// Whether a party of this node is the offerer.
     pub own_offer: bool,
+    /// Whether those who signed it are believed now: else it is not in force.
+    pub believed: bool,
 }
 
 /// What is known of one, verified.
@@ -115,6 +126,8 @@ pub(super) struct Kept {
     pub(super) terms: AgreementTerms,
     pub(super) accepted_unix_s: Option<u64>,
     pub(super) ended: Option<(PartyId, u64)>,
+    /// Whether those who signed it are believed now.
+    pub(super) believed: bool,
 }
 
 impl Kept {
@@ -127,7 +140,10 @@ impl Kept {
     }
 
     pub(super) fn is_live(&self, now: Now) -> bool {
-        self.accepted_unix_s.is_some() && !self.is_over(now) && self.terms.is_valid_at(now.unix_s())
+        self.believed
+            && self.accepted_unix_s.is_some()
+            && !self.is_over(now)
+            && self.terms.is_valid_at(now.unix_s())
     }
 }
 
@@ -136,6 +152,10 @@ impl Kept {
 pub(super) struct Agreements {
     pub(super) policy: Policy,
     pub(super) kept: BTreeMap<Digest, Kept>,
+    /// Stored ones whose signers are not believed since the start. Bounded by what is stored.
+    pub(super) waiting: Vec<AgreementPapers>,
+    /// Whether something was learned since they were tried.
+    pub(super) retry: bool,
     /// Who is to be told of what, and from when on, on the monotonic clock. Bounded by peers and agreements.
     pub(super) to_tell: BTreeMap<(NodeId, Digest), u64>,
     pub(super) pace: Pace,
@@ -194,6 +214,7 @@ impl Roaming {
             accepted_unix_s: kept.accepted_unix_s,
             ended: kept.ended.clone(),
             own_offer: self.parties.contains_key(&kept.terms.offerer),
+            believed: kept.believed,
         };
         self.agreements.kept.iter().map(summary).collect()
     }
@@ -202,11 +223,60 @@ impl Roaming {
     /// stored, and count again when trust in their signers is restored.
     pub(super) fn reload_agreements(&mut self, stored: Vec<Bytes>) {
         for bytes in stored {
-            let read = AgreementPapers::decode(&bytes).map_err(AgreementRefusal::from);
-            match read.and_then(|papers| self.read_papers(papers)) {
-                Ok((id, kept)) => drop(self.agreements.kept.insert(id, kept)),
-                Err(why) => self.unbelieved.push(Report::AgreementNotBelieved { why }),
+            match AgreementPapers::decode(&bytes) {
+                Ok(papers) => self.agreements.waiting.push(papers),
+                Err(error) => self.unbelieved.push(Report::AgreementNotBelieved { why: error.into() }),
             }
+        }
+        for why in self.believe_waiting().1 {
+            self.unbelieved.push(Report::AgreementNotBelieved { why });
+        }
+    }
+
+    /// Takes in what waits for trust in its signers: what counts now, and why the rest does not.
+    fn believe_waiting(&mut self) -> (Vec<Digest>, Vec<AgreementRefusal>) {
+        let (mut believed, mut refused) = (Vec::new(), Vec::new());
+        for papers in std::mem::take(&mut self.agreements.waiting) {
+            match self.read_papers(papers.clone()) {
+                Ok((id, kept)) => {
+                    believed.push(id);
+                    self.agreements.kept.insert(id, kept);
+                }
+                Err(why) => {
+                    self.agreements.waiting.push(papers);
+                    refused.push(why);
+                }
+            }
+        }
+        (believed, refused)
+    }
+
+    /// Something new is known of a party, or of everybody: are the signers of its agreements believed?
+    pub(super) fn judge_agreements(&mut self, party: Option<&PartyId>, fx: &mut Effects) {
+        let concerned = |kept: &Kept| party.is_none_or(|party| kept.terms.names(party));
+        let kept = self.agreements.kept.iter().filter(|(_, kept)| concerned(kept));
+        let judged: Vec<_> =
+            kept.map(|(id, kept)| (*id, self.read_papers(kept.papers.clone()).map(drop))).collect();
+        for (id, outcome) in judged {
+            let Some(kept) = self.agreements.kept.get_mut(&id) else { continue };
+            let before = std::mem::replace(&mut kept.believed, outcome.is_ok());
+            match outcome {
+                Ok(()) if !before => fx.actions.push(Action::Report(Report::AgreementBelieved { id })),
+                Err(why) if before => fx.actions.push(Action::Report(Report::AgreementNotBelieved { why })),
+                _ => {}
+            }
+        }
+        self.agreements.retry |= party.is_some() && !self.agreements.waiting.is_empty();
+        if party.is_none() {
+            self.retry_agreements(fx);
+        }
+    }
+
+    /// What waits for trust is tried again. Now and then, for a joiner learns of thousands of parties at once.
+    pub(super) fn retry_agreements(&mut self, fx: &mut Effects) {
+        self.agreements.retry = false;
+        for id in self.believe_waiting().0 {
+            fx.actions.push(Action::Report(Report::AgreementBelieved { id }));
         }
     }
 
@@ -277,7 +347,13 @@ impl Roaming {
         let id = hash_of(&signed);
         let papers = AgreementPapers { signed, offerer: ours.chain.clone(), accepter: None, end: None };
         self.make_room(&terms, now, fx)?;
-        self.keep_agreement(id, Kept { papers, terms, accepted_unix_s: None, ended: None }, None, now, fx);
+        self.keep_agreement(
+            id,
+            Kept { papers, terms, accepted_unix_s: None, ended: None, believed: true },
+            None,
+            now,
+            fx,
+        );
         Ok(id)
     }
 
@@ -292,6 +368,7 @@ impl Roaming {
         let Some(ours) = self.parties.get(&kept.terms.accepter) else {
             return Err(AgreementRefusal::OwnOffer(kept.terms.accepter.clone()));
         };
+        self.check_fresh(&kept.terms.offerer, now)?;
         let offerer = self.signer(&kept.papers.offerer, kept.terms.created_unix_s)?;
         let (network, created) = (self.speakers.network(), now.unix_s());
         let signed = Agreement::accept(
@@ -305,8 +382,21 @@ impl Roaming {
         let accepter = Some(ours.chain.clone());
         let papers = AgreementPapers { signed: signed.into(), accepter, ..kept.papers.clone() };
         let (terms, ended) = (kept.terms.clone(), None);
-        self.keep_agreement(id, Kept { papers, terms, accepted_unix_s: Some(created), ended }, None, now, fx);
+        self.keep_agreement(
+            id,
+            Kept { papers, terms, accepted_unix_s: Some(created), ended, believed: true },
+            None,
+            now,
+            fx,
+        );
         Ok(id)
+    }
+
+    fn check_fresh(&self, partner: &PartyId, now: Now) -> Result<(), AgreementRefusal> {
+        match self.may_still(partner, Operation::AgreementStart, now).refused() {
+            Some(why) => Err(AgreementRefusal::Stale { partner: partner.clone(), why }),
+            None => Ok(()),
+        }
     }
 
     fn end(&mut self, id: Digest, now: Now, fx: &mut Effects) -> Result<Digest, AgreementRefusal> {
@@ -324,7 +414,13 @@ impl Roaming {
         let signed = end.issue(self.speakers.network(), &terms, speaker, message_key)?;
         let papers = AgreementPapers { end: Some((signed.into(), chain.clone())), ..kept.papers.clone() };
         let (accepted_unix_s, ended) = (kept.accepted_unix_s, Some((party.clone(), created_unix_s)));
-        self.keep_agreement(id, Kept { papers, terms, accepted_unix_s, ended }, None, now, fx);
+        self.keep_agreement(
+            id,
+            Kept { papers, terms, accepted_unix_s, ended, believed: true },
+            None,
+            now,
+            fx,
+        );
         Ok(id)
     }
 }

@@ -116,6 +116,13 @@ pub enum LedgerChange {
         /// An object that it takes the place of.
         outdone: Option<Digest>,
     },
+    /// A trust list is in use: no lower version of the same signer is taken any more, also after a restart.
+    TrustListSeen {
+        /// Public key of who signed it.
+        signer: Digest,
+        /// Its version.
+        seq: u64,
+    },
     /// A destructive push that waits for confirmation (`decisions.md` 12).
     Held {
         /// The push.

@@ -1,9 +1,10 @@
 //! Comparing heads with peers, so that nothing that gossip lost stays lost (`decisions.md` 8), and the
 //! questions and answers on the exchange streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::audience::concerns;
 use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::KnownHead;
 use super::input::{AskId, Now, RequestId};
@@ -11,7 +12,7 @@ use super::speakers::Waiting;
 use super::{Asking, Feed, Peer, Pending, Roaming};
 use crate::identity::{PartyId, Speaker};
 use crate::planted::{Bug, planted};
-use crate::protocol::{Announcement, Answer, FeedId, Head, HeadMark, Kind, NodeId, Question, SignedHead};
+use crate::protocol::{Announcement, Answer, FeedId, Head, HeadMark, NodeId, Question, SignedHead};
 
 /// Heads in one answer.
 const HEADS_PER_ANSWER_MAX: usize = 1_024;
@@ -105,19 +106,25 @@ impl Roaming {
         };
         peer.compare_at_ms = now.mono_ms + wait_ms.max(COMPARE_MS_MIN);
         let question = if self.replicate_all {
-            let applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
+            let seen_by = self.parties_of(node, now);
+            let applied = self.applied_for(&seen_by);
             Question::Heads(applied.map(|known| HeadMark::of(&known.head)).collect())
         } else if self.parties.is_empty() {
             return;
         } else {
-            Question::HeadsOf(self.own_marks())
+            Question::HeadsOf(self.own_marks(node, now))
         };
         self.ask(node.clone(), Pending::Heads, question, now, fx);
     }
 
-    fn own_marks(&self) -> Vec<HeadMark> {
-        let feeds =
-            self.parties.keys().flat_map(|party| Kind::ALL.map(|kind| FeedId::public(party.clone(), kind)));
+    /// The applied heads of the feeds that a node which speaks for these parties may know of.
+    fn applied_for(&self, seen_by: &BTreeSet<PartyId>) -> impl Iterator<Item = &KnownHead> {
+        let seen = move |id: &FeedId| id.audience.is_public() || concerns(id, seen_by);
+        self.feeds.iter().filter(move |(id, _)| seen(id)).filter_map(|(_, feed)| feed.applied.as_ref())
+    }
+
+    fn own_marks(&self, node: &NodeId, now: Now) -> Vec<HeadMark> {
+        let feeds = self.own_feed_ids().into_iter().filter(|id| self.may_see(node, id, now));
         let mark = |feed_id: FeedId| {
             let applied = self.feeds.get(&feed_id).and_then(|feed| feed.applied.as_ref());
             applied.map_or_else(|| HeadMark::nothing(&feed_id), |known| HeadMark::of(&known.head))
@@ -162,6 +169,7 @@ impl Roaming {
             Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
+            Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
             Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
                 Some(answer) => answer,
@@ -175,11 +183,12 @@ impl Roaming {
 
     /// Our heads that the asker lacks; if it has newer ones, we ask it in turn.
     fn heads_for(&mut self, from: &NodeId, marks: &[HeadMark], only_these: bool, now: Now) -> Answer {
-        if self.holds_the_same(marks) {
+        let seen_by = self.parties_of(from, now);
+        if self.holds_the_same(marks, &seen_by) {
             return Answer::Heads(Vec::new());
         }
         let theirs: BTreeMap<FeedId, &HeadMark> =
-            marks.iter().filter_map(|mark| Some((feed_of(mark)?, mark))).collect();
+            marks.iter().filter_map(|mark| Some((self.feed_of(mark, &seen_by)?, mark))).collect();
         if theirs.iter().any(|(feed_id, mark)| self.is_behind(feed_id, mark))
             && let Some(peer) = self.peers.get_mut(from)
             && peer.ask_back_from_ms <= now.mono_ms
@@ -188,7 +197,7 @@ impl Roaming {
         }
         let start = self.random() as usize;
         let newer = |head: &Head| theirs.get(&head.feed).map_or(!only_these, |mark| mark.is_outdone_by(head));
-        let applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
+        let applied = self.applied_for(&seen_by);
         let newer = applied.filter(|k| newer(&k.head)).map(|k| &k.signed);
         // Who holds one of two histories cannot know that there is another.
         let rivals =
@@ -208,18 +217,18 @@ impl Roaming {
 
     /// Whether the marks are those of our own heads, one by one: so it is nearly always, and then no more
     /// needs to be looked at.
-    fn holds_the_same(&self, marks: &[HeadMark]) -> bool {
+    fn holds_the_same(&self, marks: &[HeadMark], seen_by: &BTreeSet<PartyId>) -> bool {
         if self.feeds.values().any(Feed::is_frozen) {
             return false;
         }
         let mut marks = marks.iter();
-        let mut applied = self.feeds.values().filter_map(|feed| feed.applied.as_ref());
+        let mut applied = self.applied_for(seen_by);
         applied.all(|known| marks.next().is_some_and(|mark| mark.is_of(&known.head)))
             && marks.next().is_none()
     }
 
     fn is_behind(&self, feed_id: &FeedId, mark: &HeadMark) -> bool {
-        if !self.replicate_all && !self.parties.contains_key(&feed_id.party) {
+        if !self.holds(feed_id) {
             return false;
         }
         let newest = self.feeds.get(feed_id).and_then(|feed| feed.newest.as_ref());
@@ -250,11 +259,15 @@ impl Roaming {
             (Pending::Objects { asked, later }, Answer::Objects(objects)) => {
                 self.objects_answered(from, asked, later, objects, now, fx);
             }
+            (Pending::Registry, Answer::Noted) => {
+                self.registry_compared(now);
+                self.registry_done(from, now, fx);
+            }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
-            (Pending::Notice | Pending::Heads | Pending::Introduction, _) => {}
+            (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
         }
     }
 
@@ -283,7 +296,7 @@ impl Roaming {
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
-            Pending::Heads | Pending::Notice | Pending::Introduction => {}
+            Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
         }
     }
 
@@ -307,6 +320,7 @@ impl Roaming {
             | Pending::Notice
             | Pending::Introduction
             | Pending::Agreement(_)
+            | Pending::Announcement
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))
@@ -339,9 +353,4 @@ impl Roaming {
         self.want(&feed_id, now, fx);
         Ok(())
     }
-}
-
-/// The feed that a mark is about; `None` if this version knows no such party or kind.
-fn feed_of(mark: &HeadMark) -> Option<FeedId> {
-    Some(FeedId::public(PartyId::parse(&mark.party).ok()?, Kind::from_code(mark.kind)?))
 }

@@ -215,6 +215,11 @@ pub enum Report {
         /// How.
         state: ClockState,
     },
+    /// Peers have not said for long what was revoked, or do so again: see [`super::Freshness`].
+    RevocationsStale {
+        /// How long ago the last did, in seconds; `None`: one does again.
+        ago_s: Option<u64>,
+    },
     /// Somebody claims an id that is known here under another key (decisions.md 20).
     IdConflict {
         /// Who goes on and who is frozen.
@@ -225,6 +230,18 @@ pub enum Report {
     /// Nobody claims it any more.
     IdConflictOver {
         /// Whose id.
+        party: PartyId,
+    },
+    /// A trusted issuer vouches for more parties than this node keeps of one: it is careless, or a rogue.
+    IssuerFull {
+        /// Its name in the trust list.
+        issuer: String,
+        /// How many are kept.
+        max: usize,
+    },
+    /// What a party spoke with counts no more, for a rotation put another key or delegation in its place.
+    Replaced {
+        /// Whose.
         party: PartyId,
     },
     /// What a party's node spoke with was declared dead.
@@ -252,7 +269,7 @@ pub enum Report {
         /// Why.
         why: AgreementRefusal,
     },
-    /// A stored agreement is not in force, because its signers are not believed any more.
+    /// An agreement is not in force, because its signers are not believed any more.
     AgreementNotBelieved {
         /// Why.
         why: AgreementRefusal,
@@ -274,6 +291,11 @@ pub enum Report {
         party: PartyId,
         /// Why.
         why: PartnerCardError,
+    },
+    /// One is in force again, because its signers are believed again.
+    AgreementBelieved {
+        /// The hash of its offer.
+        id: Digest,
     },
     /// A message was refused.
     Refused {
@@ -317,6 +339,9 @@ pub enum Refusal {
     /// Too many messages of this feed.
     #[error("too many messages of this feed")]
     RateLimit,
+    /// What is known of the writer's revocation is too old.
+    #[error("it is not known whether the writer was revoked: {0}")]
+    Stale(super::Stale),
     /// This node does not hold such feeds, or no more of them.
     #[error("this node does not hold this feed")]
     NotHeld,
@@ -335,6 +360,7 @@ impl Refusal {
             | Refusal::Equivocation
             | Refusal::WrongRoot
             | Refusal::RateLimit
+            | Refusal::Stale(_)
             | Refusal::NotHeld => Verdict::Ignore,
         }
     }

@@ -26,7 +26,7 @@ impl Roaming {
         fx: &mut Effects,
     ) -> Result<(), Refused> {
         let removes = changes.iter().filter(|(_, value)| value.is_none()).count() as u64;
-        let of = self.feeds.get(feed_id).map_or(0, |feed| feed.tree.count());
+        let of: u64 = self.feeds_of(&feed_id.party, push.kind).map(|(_, feed)| feed.tree.count()).sum();
         let share = u64::from(self.config.guard_share_percent);
         let empties = removes > 0 && push.action == ActionType::FullLoad && push.records.is_empty();
         let few =

@@ -17,9 +17,11 @@ use crate::protocol::{Answer, Digest, INTRODUCED_CHAINS_MAX, NodeId, Question};
 pub(super) struct Introductions {
     /// Who delegated to the node itself, as it held when the node showed it. Apart from the speakers of feeds,
     /// whose chains are stored. Bounded by peers and by chains per introduction.
-    nodes: BTreeMap<NodeId, Vec<Arc<Speaker>>>,
+    nodes: BTreeMap<NodeId, Vec<(Chain, Arc<Speaker>)>>,
     /// The delegations that we introduced ourselves with last.
     said: Vec<Digest>,
+    /// The registry and trust list under which the chains above were judged last.
+    pub(super) judged_under: Option<(Digest, u64)>,
     pace: Pace,
 }
 
@@ -45,6 +47,7 @@ impl Roaming {
 
     /// Parties may have new chains since peers heard of them.
     pub(super) fn tick_introductions(&mut self, now: Now, fx: &mut Effects) {
+        self.judge_introductions_anew(now);
         let ours = self.parties.values().take(INTRODUCED_CHAINS_MAX);
         let current: Vec<Digest> = ours.map(|ours| *ours.speaker.delegation_hash()).collect();
         if current == self.introductions.said {
@@ -81,31 +84,60 @@ impl Roaming {
         if !self.peers.contains_key(from) {
             return;
         }
-        let verified = |chain: &Chain| match self.speakers.of(&chain.delegation_hash(), now) {
-            Knowledge::Known(speaker) => Some(speaker),
+        let verified = |chain: Chain| match self.speakers.of(&chain.delegation_hash(), now) {
+            Knowledge::Known(speaker) => Some((chain, speaker)),
             Knowledge::Distrusted => None,
-            Knowledge::Unknown => self.speakers.verify(chain, now.unix_s()).ok().map(Arc::new),
+            Knowledge::Unknown => {
+                let speaker = self.speakers.verify(&chain, now.unix_s()).ok().map(Arc::new)?;
+                Some((chain, speaker))
+            }
         };
-        let speakers = chains.iter().take(INTRODUCED_CHAINS_MAX).filter_map(verified);
-        let held = speakers.filter(|speaker| speaker.peer_id() == from.as_bytes()).collect();
+        let speakers = chains.into_iter().take(INTRODUCED_CHAINS_MAX).filter_map(verified);
+        let held = speakers.filter(|(_, speaker)| speaker.peer_id() == from.as_bytes()).collect();
         self.introductions.nodes.insert(from.clone(), held);
         self.partners.look_soon();
         self.tell_agreements_to(from, now);
         self.settle_soon(now);
+        self.greet(from);
+    }
+
+    /// What was learned since may have taken the ground from under a chain: who spoke by it is nobody then.
+    fn judge_introductions_anew(&mut self, now: Now) {
+        let under = Some((self.speakers.registry_root_now(), self.speakers.trust().seq));
+        if self.introductions.judged_under == under {
+            return;
+        }
+        self.introductions.judged_under = under;
+        let mut nodes = std::mem::take(&mut self.introductions.nodes);
+        for held in nodes.values_mut() {
+            held.retain(|(chain, _)| self.speakers.verify(chain, now.unix_s()).is_ok());
+        }
+        self.introductions.nodes = nodes;
     }
 
     /// The parties that a connected node speaks for now.
     pub(super) fn parties_of(&self, node: &NodeId, now: Now) -> BTreeSet<PartyId> {
-        let speakers = self.introductions.nodes.get(node).into_iter().flatten();
-        let current = speakers.filter(|speaker| speaker.may_at(now.unix_s()).is_ok());
+        let held = self.introductions.nodes.get(node).into_iter().flatten();
+        let current = held.map(|(_, speaker)| speaker).filter(|speaker| speaker.may_at(now.unix_s()).is_ok());
         current.map(|speaker| speaker.party().clone()).collect()
     }
 
     /// What connected nodes speak with now.
     pub(super) fn introduced_speakers(&self, now: Now) -> impl Iterator<Item = (&NodeId, &Speaker)> {
         let all = self.introductions.nodes.iter();
-        let all = all.flat_map(|(node, speakers)| speakers.iter().map(move |speaker| (node, &**speaker)));
+        let all =
+            all.flat_map(|(node, speakers)| speakers.iter().map(move |(_, speaker)| (node, &**speaker)));
         all.filter(move |(_, speaker)| speaker.may_at(now.unix_s()).is_ok())
+    }
+
+    /// Under what connected nodes said that they speak for a party.
+    pub(super) fn speakers_for<'a>(
+        &'a self,
+        party: &'a PartyId,
+        now: Now,
+    ) -> impl Iterator<Item = &'a Arc<Speaker>> {
+        let speakers = self.all_introduced();
+        speakers.filter(move |speaker| speaker.party() == party && speaker.may_at(now.unix_s()).is_ok())
     }
 
     /// Connected nodes that introduced themselves.
@@ -113,21 +145,24 @@ impl Roaming {
         self.introductions.nodes.keys().cloned().collect()
     }
 
+    fn all_introduced(&self) -> impl Iterator<Item = &Arc<Speaker>> {
+        self.introductions.nodes.values().flatten().map(|(_, speaker)| speaker)
+    }
+
     /// Who speaks with a delegation, as a connected node has shown.
     pub(super) fn introduced_speaker(&self, delegation: &Digest) -> Option<Arc<Speaker>> {
-        let speakers = self.introductions.nodes.values().flatten();
-        speakers.into_iter().find(|speaker| speaker.delegation_hash() == delegation).cloned()
+        self.all_introduced().find(|speaker| speaker.delegation_hash() == delegation).cloned()
     }
 
     /// The parties that connected nodes speak for.
     pub(super) fn introduced_parties(&self) -> BTreeSet<PartyId> {
-        self.introductions.nodes.values().flatten().map(|speaker| speaker.party().clone()).collect()
+        self.all_introduced().map(|speaker| speaker.party().clone()).collect()
     }
 
     /// Whether a party speaks for another id too: that of one that it bundles.
     pub(super) fn speaks_for_id(&self, party: &PartyId, other: &PartyId, now: Now) -> bool {
         let own = self.parties.get(party).map(|ours| &ours.speaker);
-        let mut speakers = self.introductions.nodes.values().flatten().chain(own);
+        let mut speakers = self.all_introduced().chain(own);
         let names = |speaker: &&Arc<Speaker>| {
             *speaker.party() == *party && speaker.may_at(now.unix_s()).is_ok() && speaker.names(&other.id)
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::change::DirectoryChange;
 use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::feed::{Feed, FeedState, KnownHead};
+use super::freshness::Operation;
 use super::input::{GossipId, Now};
 use super::publish::head_change;
 use super::records::{self, Checked};
@@ -200,18 +201,26 @@ impl Roaming {
         self.check_head(&head, &speaker, now)?;
         let known = KnownHead { head, signed: signed.clone() };
         let feed_id = known.head.feed.clone();
+        if by_gossip && !feed_id.audience.is_public() {
+            return Err(Refusal::Malformed("a feed of a closed audience was gossiped".into()).into());
+        }
         // The writer is bound to the changes even where we do not need them: what is passed on is right.
         let changes = changes.map(|set| checked_changes(&known.head, &speaker, set)).transpose()?;
-        if self.parties.contains_key(&feed_id.party) {
+        if self.writes(&feed_id.party) {
             return Ok(self.own_head(known, speaker, from, now, fx)?);
         }
-        if !self.replicate_all
+        if !self.holds(&feed_id)
             || !self.feeds.contains_key(&feed_id) && self.feeds.len() >= self.config.feeds_max
         {
             return Err(Refusal::NotHeld.into());
         }
         if self.is_stale(&known.head, now) {
             return Err(Refusal::Time.into());
+        }
+        let is_new = !self.feeds.contains_key(&feed_id);
+        let stale = || self.may_still(&feed_id.party, Operation::Directory, now).refused();
+        if let Some(stale) = is_new.then(stale).flatten() {
+            return Err(Refusal::Stale(stale).into());
         }
         let per_s = self.config.announcements_per_s;
         let feed = self.feeds.entry(feed_id.clone()).or_insert_with(|| Feed::new(false));
@@ -230,6 +239,13 @@ impl Roaming {
             return Err(Refusal::RateLimit.into());
         }
         self.follow(&feed_id, known, changes, now, fx)
+    }
+
+    /// Whether feeds like this are held here.
+    pub(super) fn holds(&self, feed_id: &FeedId) -> bool {
+        let for_us = || self.parties.keys().any(|party| feed_id.audience.admits(party));
+        let others = self.replicate_all && (feed_id.audience.is_public() || for_us());
+        others || self.parties.contains_key(&feed_id.party)
     }
 
     /// Whether a head is too old to be kept (`decisions.md` 7).
@@ -266,6 +282,12 @@ impl Roaming {
         speaker
             .may_do(records::operation(head.feed.kind))
             .map_err(|error| Refusal::Scope(error.to_string()))?;
+        if !speaker.is_writer() {
+            let (party, slot) = (speaker.party(), speaker.slot());
+            return Err(Refusal::Scope(format!(
+                "slot {slot} of {party} signs a head, and slot 0 writes its feeds"
+            )));
+        }
         let valid_then = speaker.may_at(head.created_unix_ms / 1_000).is_ok();
         if !valid_then || head.created_unix_ms > now.unix_ms + FUTURE_MS_MAX {
             return Err(Refusal::Time);

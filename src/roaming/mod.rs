@@ -5,6 +5,7 @@
 //! arguments, so that a test calls it like a calculator and a simulation is a loop over many.
 
 mod agreements;
+mod audience;
 pub mod change;
 mod charging;
 mod claims;
@@ -13,6 +14,7 @@ mod compare;
 mod config;
 mod effect;
 mod feed;
+mod freshness;
 mod guard;
 mod input;
 mod introductions;
@@ -35,6 +37,7 @@ mod tests;
 mod tree;
 mod trust_view;
 mod view;
+mod visibility;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +47,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
+pub use audience::Misplaced;
 pub use charging::{
     BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer, LateStart,
     SESSION_OVER_FOR_MS,
@@ -53,6 +57,7 @@ pub use clock_check::ClockState;
 pub use config::{Config, Replicate};
 pub use effect::{Action, Effects, Misdeed, Refusal, Report};
 pub use feed::{Feed, FeedState, KnownHead};
+pub use freshness::{COMPARED_MS_MAX, FailMode, Freshness, Operation, Stale, fail_mode};
 pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
@@ -61,11 +66,13 @@ pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
+pub use visibility::{Evses, RULES_MAX as VISIBILITY_RULES_MAX, Visibility, VisibilityRule};
 
 use crate::identity::{Chain, IdConflict, MessageId, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, ObjectName, Topic};
 use agreements::Agreements;
+use audience::Audiences;
 use change::{DirectoryChange, HeldPush, LedgerChange};
 use charging::Charging;
 use claims::Claims;
@@ -129,6 +136,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Announcement,
 }
 
 /// A question of ours that waits for its answer.
@@ -167,6 +175,7 @@ pub struct Roaming {
     charging: Charging,
     introductions: Introductions,
     partners: Partners,
+    audiences: Audiences,
     /// Of what was restored; told with the first tick.
     unbelieved: Vec<Report>,
     noticed: BTreeMap<(Kind, EvseKey), Conflict>,
@@ -195,10 +204,16 @@ pub struct Roaming {
     id_conflicts: BTreeMap<PartyId, IdConflict>,
     /// Objects of peers' registries that are of no use here.
     refused_objects: BTreeSet<ObjectName>,
+    /// Issuers that vouch for more parties than are kept; of those in the trust list.
+    full_issuers: BTreeSet<Digest>,
     /// Parties of ours whose credential, key or delegation is dead: nobody believes what they say.
     revoked: BTreeSet<PartyId>,
     /// Whether some peer's registry was heard since the start.
     registry_heard: bool,
+    /// When a peer's registry was compared with ours last, all of it.
+    compared: Option<freshness::Compared>,
+    /// Whether it was told that this is too long ago.
+    told_stale: bool,
     /// When registries are compared next, on the monotonic clock.
     registry_at_ms: u64,
     /// When feeds are looked through for stale ones, on the monotonic clock.
@@ -241,6 +256,7 @@ impl Roaming {
             charging: Charging::default(),
             introductions: Introductions::default(),
             partners: Partners::default(),
+            audiences: Audiences::default(),
             unbelieved: Vec::new(),
             noticed: BTreeMap::new(),
             notices: BTreeSet::new(),
@@ -263,7 +279,10 @@ impl Roaming {
             pending_ledger: Vec::new(),
             id_conflicts: BTreeMap::new(),
             refused_objects: BTreeSet::new(),
+            full_issuers: BTreeSet::new(),
             registry_heard: false,
+            compared: None,
+            told_stale: false,
             revoked: BTreeSet::new(),
             registry_at_ms: now.mono_ms,
             stale_at_ms: now.mono_ms,
@@ -328,8 +347,9 @@ impl Roaming {
         let busy = !self.ready
             || !self.jobs.is_empty()
             || !self.notices.is_empty()
+            || self.is_greeting()
             || self.agreements.is_telling(self.last_tick_ms)
-            || self.charging.is_busy()
+            || self.charging.is_busy(self.last_tick_ms)
             || self.speakers.is_waiting()
             || !self.parties.is_empty() && self.partners.is_due(self.last_tick_ms)
             || !self.all_in_sync;
@@ -356,16 +376,21 @@ impl Roaming {
         self.tick_repairs(now, fx);
         self.tick_compare(now, fx);
         self.tick_registry(now, fx);
+        self.tick_freshness(now, fx);
         self.tick_notices(now, fx);
         self.tick_clock(now, fx);
         self.tick_introductions(now, fx);
         self.tick_agreements(now, fx);
         self.tick_charging(now, fx);
         self.tick_partners(now, fx);
+        self.tick_audiences(now, fx);
         self.tick_own(now, fx);
         if now.mono_ms >= self.stale_at_ms {
             self.stale_at_ms = now.mono_ms + STALE_CHECK_MS;
             self.drop_stale(now, fx);
+            if self.agreements.retry {
+                self.retry_agreements(fx);
+            }
         }
         self.all_in_sync = !self.feeds.values().any(Feed::is_behind);
     }
@@ -379,6 +404,7 @@ impl Roaming {
         if !self.ready && (heard || waited_ms >= self.config.own_check_ms + OWN_CHECK_MS_MAX) {
             self.ready = true;
             self.leave_lost_prefixes(now, fx);
+            self.move_misplaced(now, fx);
         }
         if !self.waiting_pushes.is_empty() {
             self.resume_pushes(now, fx);
@@ -428,6 +454,11 @@ impl Roaming {
             self.contest(feed_id, &entry.key, fx);
         }
         fx.directory.push(DirectoryChange::Dropped { feed: feed_id.clone() });
+    }
+
+    /// Whether this node writes a party's feeds: of a party's nodes that is the one with slot 0.
+    fn writes(&self, party: &PartyId) -> bool {
+        self.parties.get(party).is_some_and(|ours| ours.speaker.is_writer())
     }
 
     fn next_id(&mut self) -> u64 {

@@ -20,7 +20,10 @@ const NOTICES_WAITING_MAX: usize = 10_000;
 impl Roaming {
     /// Queues a notice about a conflict for the publishers' nodes.
     pub(super) fn notice(&mut self, kind: Kind, key: &EvseKey, parties: &[PartyId]) {
-        for party in parties.iter().filter(|party| !self.parties.contains_key(party)) {
+        for party in parties {
+            if self.writes(party) {
+                continue;
+            }
             let Some(node) = self.node_of(&FeedId::public(party.clone(), kind)) else { continue };
             if self.notices.len() < NOTICES_WAITING_MAX {
                 self.notices.insert((node, kind, key.clone()));
@@ -34,7 +37,7 @@ impl Roaming {
         for ((kind, key), conflict) in self.claims.conflicts() {
             let published_there = |party: &PartyId| {
                 let feed_id = FeedId::public(party.clone(), *kind);
-                !self.parties.contains_key(party) && self.node_of(&feed_id).as_ref() == Some(node)
+                !self.writes(party) && self.node_of(&feed_id).as_ref() == Some(node)
             };
             if conflict.claimed_by.iter().any(published_there) {
                 notices.push((node.clone(), *kind, key.clone()));

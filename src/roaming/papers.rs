@@ -183,14 +183,14 @@ impl Roaming {
                 Some((speaker.party().clone(), end.created_unix_s))
             }
         };
-        Ok((id, Kept { papers, terms, accepted_unix_s, ended }))
+        Ok((id, Kept { papers, terms, accepted_unix_s, ended, believed: true }))
     }
 
     /// Who signs with this chain: a party of ours whomever this node trusts, anybody else if it does.
     pub(super) fn signer(&self, chain: &Chain, at_unix_s: u64) -> Result<Arc<Speaker>, ChainError> {
         match self.parties.values().find(|ours| ours.chain == *chain) {
             Some(ours) => Ok(ours.speaker.clone()),
-            None => self.speakers.verify(chain, at_unix_s).map(Arc::new),
+            None => self.speakers.verify_former(chain, at_unix_s).map(Arc::new),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::push::{ActionType, PushEvseData, PushEvseStatus};
 use crate::oicp::record::Summary;
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::protocol::{Announcement, FeedId, Kind, SignedHead, Topic};
+use crate::protocol::{Announcement, FeedId, Kind, NodeId, SignedHead, Topic};
 
 /// Pushes that may wait while the node asks peers for its own feeds.
 const WAITING_PUSHES_MAX: usize = 64;
@@ -90,10 +90,10 @@ impl Roaming {
     pub(super) fn must_wait(&self, party: &PartyId, now: Now) -> bool {
         let taking_back = now.mono_ms < self.take_back_until_ms;
         let busy = |kind: &Kind| {
-            let feed = self.feeds.get(&FeedId::public(party.clone(), *kind));
-            feed.is_some_and(|feed| feed.applying || taking_back && !feed.in_sync())
+            self.feeds_of(party, *kind).any(|(_, feed)| feed.applying || taking_back && !feed.in_sync())
         };
-        !self.ready || Kind::ALL.iter().any(busy)
+        // A node that does not write says so at once.
+        self.writes(party) && (!self.ready || Kind::ALL.iter().any(busy))
     }
 
     pub(super) fn wait_push(&mut self, input: Input, call: CallId, fx: &mut Effects) {
@@ -116,32 +116,47 @@ impl Roaming {
         if !self.parties.contains_key(party) {
             return Err(StatusCode::from(Code::PartnerNotFound));
         }
+        self.refuse_unless_writer(party, push.kind)?;
         self.refuse_unless_signing()?;
         check_ids(&self.parties, party, &push)?;
-        let feed_id = FeedId::public(party.clone(), push.kind);
-        let changes = self.changes_of(&feed_id, &push)?;
+        let changes = self.changes_of(party, &push)?;
         if let Some(body) = body {
-            self.guard(&feed_id, &push, &changes, body, now, fx)?;
+            self.guard(&FeedId::public(party.clone(), push.kind), &push, &changes, body, now, fx)?;
         }
         let label = (push.operator_id, push.operator_name);
         let vanished = match push.kind {
             Kind::Data => self.orphaned_statuses(party, &changes),
             Kind::Status => Vec::new(),
         };
-        self.publish(&feed_id, changes, Some(&label), now, fx);
-        if !vanished.is_empty() {
-            self.publish(&FeedId::public(party.clone(), Kind::Status), vanished, Some(&label), now, fx);
-        }
+        self.publish_to_all(party, push.kind, changes, Some(&label), now, fx);
+        self.publish_to_all(party, Kind::Status, vanished, Some(&label), now, fx);
         Ok(())
     }
 
-    /// What a push changes, or why it is refused as a whole. Records that stay equal are no change.
-    fn changes_of(&self, feed_id: &FeedId, push: &Push) -> Result<Vec<Change>, Refused> {
-        let feed = self.feeds.get(feed_id);
-        let known = |key: &EvseKey| feed.and_then(|feed| feed.tree.get(key));
+    /// A party may have several nodes, and one of them writes its feeds.
+    fn refuse_unless_writer(&self, party: &PartyId, kind: Kind) -> Result<(), Refused> {
+        let slot = match self.parties.get(party) {
+            Some(ours) if !ours.speaker.is_writer() => ours.speaker.slot(),
+            _ => return Ok(()),
+        };
+        let feed = self.feeds.get(&FeedId::public(party.clone(), kind));
+        let writer = feed.and_then(|feed| NodeId::from_bytes(feed.speaker.as_ref()?.peer_id()));
+        let known = writer.map(|node| format!(" ({node})")).unwrap_or_default();
+        let text = format!(
+            "this node has slot {slot} of {party} and writes no feed: push to the party's node with slot 0{known}"
+        );
+        Err(StatusCode::with_info(Code::DataTransactionError, &text))
+    }
+
+    /// What a push changes, or why it is refused as a whole. Records that stay equal, for the same audience, are
+    /// no change.
+    fn changes_of(&self, party: &PartyId, push: &Push) -> Result<Vec<Change>, Refused> {
+        let feeds: Vec<(&FeedId, &Feed)> = self.feeds_of(party, push.kind).collect();
+        let known =
+            |key: &EvseKey| feeds.iter().find_map(|(id, feed)| Some((&id.audience, feed.tree.get(key)?)));
         if push.kind == Kind::Status && push.action != ActionType::Delete {
-            let data = self.feeds.get(&FeedId::public(feed_id.party.clone(), Kind::Data));
-            let unknown = |pushed: &&Pushed| data.is_none_or(|data| data.tree.get(&pushed.key).is_none());
+            let data: Vec<&Feed> = self.feeds_of(party, Kind::Data).map(|(_, feed)| feed).collect();
+            let unknown = |pushed: &&Pushed| data.iter().all(|data| data.tree.get(&pushed.key).is_none());
             refuse_if_any(Code::UnknownEvseId, "no EVSE data for", push.records.iter().filter(unknown))?;
         }
         match push.action {
@@ -164,7 +179,10 @@ impl Roaming {
             return Ok(changes);
         }
         for pushed in &push.records {
-            let same = known(&pushed.key).is_some_and(|entry| entry.hash == records::hash(&pushed.value));
+            let same = known(&pushed.key).is_some_and(|(audience, entry)| {
+                entry.hash == records::hash(&pushed.value)
+                    && *audience == self.audiences.rules.audience_of(&pushed.key)
+            });
             if !same || push.kind == Kind::Status && push.action != ActionType::FullLoad {
                 changes.push((pushed.key.clone(), Some(pushed.clone())));
             }
@@ -172,16 +190,16 @@ impl Roaming {
         if push.action == ActionType::FullLoad {
             let wanted: BTreeSet<&EvseKey> = push.records.iter().map(|pushed| &pushed.key).collect();
             let gone =
-                feed.into_iter().flat_map(|feed| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
+                feeds.iter().flat_map(|(_, feed)| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
             changes.extend(gone.map(|entry| (entry.key.clone(), None)));
         }
         Ok(changes)
     }
 
     fn orphaned_statuses(&self, party: &PartyId, changes: &[Change]) -> Vec<Change> {
-        let statuses = self.feeds.get(&FeedId::public(party.clone(), Kind::Status));
+        let statuses: Vec<&Feed> = self.feeds_of(party, Kind::Status).map(|(_, feed)| feed).collect();
         let gone = changes.iter().filter(|(_, value)| value.is_none());
-        gone.filter(|(key, _)| statuses.is_some_and(|feed| feed.tree.get(key).is_some()))
+        gone.filter(|(key, _)| statuses.iter().any(|feed| feed.tree.get(key).is_some()))
             .map(|(key, _)| (key.clone(), None))
             .collect()
     }
@@ -205,7 +223,41 @@ impl Roaming {
         }
     }
 
-    /// Numbers changes, signs, and gives them to storage and gossip.
+    /// Publishes each change in the feed of the audience that it is for, and takes what lies elsewhere from
+    /// there.
+    pub(super) fn publish_to_all(
+        &mut self,
+        party: &PartyId,
+        kind: Kind,
+        changes: Vec<Change>,
+        label: Option<&(String, Option<String>)>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let held: Vec<FeedId> = self.feeds_of(party, kind).map(|(id, _)| id.clone()).collect();
+        if self.audiences.rules.rules.is_empty() && held.iter().all(|id| id.audience.is_public()) {
+            return self.publish(&FeedId::public(party.clone(), kind), changes, label, now, fx);
+        }
+        let mut by_feed: BTreeMap<FeedId, Vec<Change>> = BTreeMap::new();
+        for (key, value) in changes {
+            let audience = value.is_some().then(|| self.audiences.rules.audience_of(&key));
+            let elsewhere = held.iter().filter(|id| Some(&id.audience) != audience.as_ref());
+            for feed_id in elsewhere {
+                if self.feeds.get(feed_id).is_some_and(|feed| feed.tree.get(&key).is_some()) {
+                    by_feed.entry(feed_id.clone()).or_default().push((key.clone(), None));
+                }
+            }
+            if let Some(audience) = audience {
+                let target = FeedId { party: party.clone(), kind, audience };
+                by_feed.entry(target).or_default().push((key, value));
+            }
+        }
+        for (feed_id, changes) in by_feed {
+            self.publish(&feed_id, changes, label, now, fx);
+        }
+    }
+
+    /// Numbers changes, signs, and gives them to storage and to gossip, or to the members of the audience.
     fn publish(
         &mut self,
         feed_id: &FeedId,
@@ -237,6 +289,9 @@ impl Roaming {
         fx.ledger.push(LedgerChange::Head { head: known.head.clone(), signed: known.signed.clone() });
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });
         fx.directory.push(head_change(&known, now));
+        if !feed_id.audience.is_public() {
+            return self.tell_members(feed_id, &announcements, now, fx);
+        }
         let topic = topic_of(feed_id.kind);
         fx.actions.extend(announcements.into_iter().map(|a| Action::Publish { topic, bytes: a.encode() }));
     }
@@ -263,7 +318,12 @@ impl Roaming {
             self.speaks(feed_id, speaker, fx);
             fx.ledger.push(LedgerChange::Head { head: known.head.clone(), signed: known.signed.clone() });
             fx.directory.push(head_change(&known, now));
-            by_party.entry(&feed_id.party).or_default().push(known.signed);
+            if feed_id.audience.is_public() {
+                by_party.entry(&feed_id.party).or_default().push(known.signed);
+            } else {
+                let told = Announcement { heads: vec![known.signed], changes: None };
+                self.tell_members(feed_id, &[told], now, fx);
+            }
         }
         for heads in by_party.into_values() {
             let bytes = Announcement { heads, changes: None }.encode();
@@ -328,6 +388,14 @@ fn refuse_if_any<'a>(
     let more = ids.len().saturating_sub(IDS_NAMED_MAX);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     Err(StatusCode::with_info(code, &format!("{what} {named}{rest}")))
+}
+
+impl Pushed {
+    /// A record of ours that goes to another feed.
+    pub(super) fn again(key: EvseKey, value: Bytes, summary: Option<Box<Summary>>) -> Pushed {
+        let evse_id = summary.as_ref().map_or_else(|| key.as_str().into(), |summary| summary.evse_id.clone());
+        Pushed { key, evse_id, value, summary }
+    }
 }
 
 impl Push {

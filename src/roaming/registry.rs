@@ -18,6 +18,9 @@ const COMPARE_MS: u64 = 60_000;
 /// Bytes of one answer with objects: it has to fit one frame of an exchange stream.
 const OBJECT_BYTES_PER_ANSWER_MAX: usize = 768 * 1024;
 
+/// How often what was not vouched for is tried again at a start: each time one rotation further back.
+const ROUNDS_MAX: usize = 8;
+
 /// How long a starting node waits for the registry of its first peers before it takes heads, in milliseconds.
 const HEARD_MS_MAX: u64 = 5_000;
 
@@ -69,7 +72,8 @@ impl Roaming {
 
     /// Takes an object into the registry; says whether it is news. What hangs on it is judged anew.
     pub(super) fn learn(&mut self, bytes: &Bytes, now: Now, fx: &mut Effects) -> Result<bool, RegistryError> {
-        let Added::New { hash, party, outdone } = self.speakers.learn(bytes, now)? else { return Ok(false) };
+        let added = self.speakers.learn(bytes).inspect_err(|error| self.tell_full(error, fx))?;
+        let Added::New { hash, party, outdone } = added else { return Ok(false) };
         fx.ledger.push(LedgerChange::Identity {
             hash,
             bytes: bytes.clone(),
@@ -78,6 +82,17 @@ impl Roaming {
         });
         self.news_of(party.as_ref(), now, fx);
         Ok(true)
+    }
+
+    /// An issuer vouches for more parties than are kept: told once for each.
+    fn tell_full(&mut self, error: &RegistryError, fx: &mut Effects) {
+        if let RegistryError::IssuerFull { issuer, max } = error
+            && self.full_issuers.insert(*issuer)
+        {
+            let name = self.speakers.trust().issuer(issuer).map(|issuer| issuer.name.clone());
+            let issuer = name.unwrap_or_default();
+            fx.actions.push(Action::Report(Report::IssuerFull { issuer, max: *max }));
+        }
     }
 
     /// Something is known of a party that was not: its chains count anew, and somebody may claim its id.
@@ -97,8 +112,14 @@ impl Roaming {
             self.refused_objects.clear();
         }
         for gone in judged.fallen {
-            fx.actions.push(Action::Report(Report::Revoked { party: gone, own: false }));
+            let party = gone.party().clone();
+            let report = match self.speakers.is_replaced(&gone, now.unix_s()) {
+                true => Report::Replaced { party },
+                false => Report::Revoked { party, own: false },
+            };
+            fx.actions.push(Action::Report(report));
         }
+        self.judge_agreements(party, fx);
         if party.is_none_or(|party| self.parties.contains_key(party)) {
             self.judge_own(now, fx);
         }
@@ -110,6 +131,7 @@ impl Roaming {
     /// Another trust list: what was of no use may be of use now, and other claims may count.
     pub(super) fn judge_registry_anew(&mut self, now: Now, fx: &mut Effects) {
         self.refused_objects.clear();
+        self.full_issuers.clear();
         let parties: Vec<PartyId> = self.speakers.registry().parties().cloned().collect();
         for party in &parties {
             self.settle_id(party, now, fx);
@@ -154,11 +176,7 @@ impl Roaming {
 
     /// The registry as storage remembers it, and the credentials of our own parties.
     pub(super) fn reload_registry(&mut self, objects: Vec<(Bytes, u64)>, now: Now) {
-        for (bytes, received_unix_s) in objects {
-            let then = Now { unix_ms: received_unix_s * 1_000, ..now };
-            // What nobody trusted here vouches for any more is not held any more.
-            let _untrusted = self.speakers.learn(&bytes, then);
-        }
+        self.hold_again(objects);
         let mut fx = Effects::default();
         let own: Vec<Bytes> =
             self.parties.values().map(|ours| Bytes::from(ours.chain.credential.clone())).collect();
@@ -175,6 +193,20 @@ impl Roaming {
         // What would be told is seen in the view; a start is no news.
         self.judge_own(now, &mut fx);
         self.pending_ledger = fx.ledger;
+    }
+
+    /// Objects with the time when each was first held. What nobody trusted here vouches for any more is not held
+    /// any more; some count only with another that came later, as what was signed before a rotation to the key
+    /// that is pinned now.
+    fn hold_again(&mut self, mut objects: Vec<(Bytes, u64)>) {
+        for _ in 0..ROUNDS_MAX {
+            let before = objects.len();
+            // In the order in which they were first held.
+            objects.retain(|(bytes, _)| matches!(self.speakers.learn(bytes), Err(RegistryError::Untrusted)));
+            if objects.is_empty() || objects.len() == before {
+                return;
+            }
+        }
     }
 
     /// A peer is there: what does it know?
@@ -237,6 +269,7 @@ impl Roaming {
 
     fn ask_objects(&mut self, from: &NodeId, mut missing: Vec<ObjectName>, now: Now, fx: &mut Effects) {
         if missing.is_empty() {
+            self.registry_compared(now);
             return self.registry_done(from, now, fx);
         }
         let later = missing.split_off(missing.len().min(OBJECTS_MAX));

@@ -62,6 +62,18 @@ pub enum ReloadError {
         /// Epoch of the one in use.
         running: u64,
     },
+    /// Whether this node writes the party's feeds hangs on the slot.
+    #[error(
+        "the delegation of {party} is for slot {slot}, the running one for slot {running}: restart the node"
+    )]
+    OtherSlot {
+        /// Whose.
+        party: PartyId,
+        /// Slot of the new delegation.
+        slot: u8,
+        /// Slot of the one in use.
+        running: u8,
+    },
 }
 
 /// Whether a trust list may take the place of another: it is newer, or the same but for its pins, and not expired at
@@ -118,6 +130,10 @@ impl Roaming {
                 return Err(differs(&ours.party, "added"));
             };
             let same = ours.speaker.delegation_hash() == running.speaker.delegation_hash();
+            let (slot, at_slot) = (ours.speaker.slot(), running.speaker.slot());
+            if slot != at_slot {
+                return Err(ReloadError::OtherSlot { party: ours.party.clone(), slot, running: at_slot });
+            }
             let (epoch, running) = (ours.speaker.epoch(), running.speaker.epoch());
             if !same && epoch <= running {
                 return Err(ReloadError::DelegationOlder { party: ours.party.clone(), epoch, running });
@@ -131,6 +147,7 @@ impl Roaming {
         let parties = &self.parties;
         self.speakers.believe(trust, |party| parties.contains_key(party), now);
         self.judge_registry_anew(now, fx);
+        self.introductions.judged_under = None;
         let others: Vec<FeedId> =
             self.feeds.iter().filter(|(_, feed)| !feed.own).map(|(id, _)| id.clone()).collect();
         let mut dropped = Vec::new();
@@ -172,6 +189,7 @@ impl Roaming {
             }
         }
         self.judge_own(now, fx);
+        self.judge_agreements(None, fx);
         if self.ready && self.may_sign() {
             self.leave_lost_prefixes(now, fx);
         }

@@ -85,6 +85,10 @@ impl Roaming {
     pub(super) fn want(&mut self, feed_id: &FeedId, now: Now, fx: &mut Effects) {
         let syncs = self.jobs.len();
         let (jitter, choice) = (self.random(), self.random() as usize);
+        let closed = !feed_id.audience.is_public();
+        let members: Vec<NodeId> = (self.introduced_nodes().into_iter())
+            .filter(|node| closed && self.may_see(node, feed_id, now))
+            .collect();
         let Some(feed) = self.feeds.get_mut(feed_id) else { return };
         let idle =
             feed.sync.is_none() && !feed.applying && feed.is_behind() && feed.retry_at_ms <= now.mono_ms;
@@ -94,7 +98,9 @@ impl Roaming {
         let untried = |node: &&NodeId| self.peers.contains_key(*node) && !feed.tried.contains(*node);
         let mut able: Vec<&NodeId> = feed.sources.iter().filter(untried).collect();
         if able.is_empty() {
-            able = self.peers.keys().filter(untried).collect();
+            // Who showed us a head of a closed audience's feed knows of it; nobody else but members may be asked.
+            able =
+                self.peers.keys().filter(untried).filter(|node| !closed || members.contains(node)).collect();
         }
         let silent =
             |node: &NodeId| self.peers.get(node).is_some_and(|peer| peer.silent_until_ms > now.mono_ms);
@@ -300,7 +306,7 @@ impl Roaming {
             return;
         }
         let records: Vec<_> = checked.into_iter().map(|checked| self.shown(feed_id, checked, fx)).collect();
-        if self.parties.contains_key(&feed_id.party) {
+        if self.writes(&feed_id.party) {
             fx.ledger.push(LedgerChange::Records { feed: feed_id.clone(), records: records.clone() });
         }
         fx.directory.push(DirectoryChange::Records { feed: feed_id.clone(), records });

@@ -62,8 +62,8 @@ impl Roaming {
         let mut forgotten = Vec::new();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));
         for (own, restored) in own.chain(snapshot.feeds.into_iter().map(|feed| (false, feed))) {
-            let ours = self.parties.contains_key(&restored.head.feed.party);
-            if own != ours || !own && !self.replicate_all {
+            let ours = self.writes(&restored.head.feed.party);
+            if own != ours || !self.holds(&restored.head.feed) {
                 // The directory's copy of a feed of ours is no news; what nobody asks for any more goes.
                 if !own && !ours {
                     forgotten.push(restored);

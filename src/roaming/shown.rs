@@ -1,10 +1,10 @@
 //! The view: which record is shown where several parties publish one EVSE, and who is told.
 
-use super::Roaming;
 use super::change::{DirectoryChange, RecordChange};
 use super::claims::{Conflict, decide};
 use super::effect::{Action, Effects, Report};
 use super::records::{self, Checked};
+use super::{Feed, Roaming};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::protocol::FeedId;
@@ -20,6 +20,10 @@ impl Roaming {
     /// Decides who is shown for an EVSE after a change in `feed_id`; tells the others, and says whether
     /// it is this feed.
     pub(super) fn contest(&mut self, feed_id: &FeedId, key: &EvseKey, fx: &mut Effects) -> bool {
+        self.contest_closed(feed_id, key, fx);
+        if !feed_id.audience.is_public() {
+            return self.is_shown_to_members(feed_id, key);
+        }
         let operation = records::operation(feed_id.kind);
         let class = |core: &Roaming, party: &PartyId| {
             let feed = core.feeds.get(&FeedId::public(party.clone(), feed_id.kind))?;
@@ -42,6 +46,37 @@ impl Roaming {
             self.tell_conflict(feed_id, key, before, shown.as_ref(), &claimed_by, fx);
         }
         shown.as_ref() == Some(&feed_id.party)
+    }
+
+    /// Whether a closed audience sees its record: unless another party has a better claim, in any feed that is
+    /// held here. Nobody is told of such a conflict, and it hides nothing from the public.
+    pub(super) fn is_shown_to_members(&self, feed_id: &FeedId, key: &EvseKey) -> bool {
+        let operation = records::operation(feed_id.kind);
+        let class = |feed: &Feed| {
+            feed.tree.get(key)?;
+            feed.speaker.as_ref()?.may(operation, key.operator()).ok()
+        };
+        let Some(own) = self.feeds.get(feed_id).and_then(class) else { return false };
+        let rivals = self.claims.rivals(key.operator()).into_iter().flatten();
+        let rivals = rivals.filter(|party| **party != feed_id.party);
+        let others = rivals.filter_map(|party| {
+            let best = self.feeds_of(party, feed_id.kind).filter_map(|(_, feed)| class(feed)).min()?;
+            Some((party.clone(), best))
+        });
+        let claims: Vec<_> = others.chain([(feed_id.party.clone(), own)]).collect();
+        decide(&claims).as_ref() == Some(&feed_id.party)
+    }
+
+    /// A change in one feed may decide otherwise who is shown to the closed audiences of other parties.
+    fn contest_closed(&self, feed_id: &FeedId, key: &EvseKey, fx: &mut Effects) {
+        let rivals = self.claims.rivals(key.operator()).into_iter().flatten();
+        for party in rivals.filter(|party| **party != feed_id.party) {
+            let closed = self.feeds_of(party, feed_id.kind).filter(|(id, _)| !id.audience.is_public());
+            for (id, _) in closed.filter(|(_, feed)| feed.tree.get(key).is_some()) {
+                let (feed, visible) = (id.clone(), self.is_shown_to_members(id, key));
+                fx.directory.push(DirectoryChange::Visibility { feed, key: key.clone(), visible });
+            }
+        }
     }
 
     fn tell_conflict(

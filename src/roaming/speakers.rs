@@ -47,8 +47,8 @@ pub(super) enum Knowledge {
 /// What became of chains that were judged anew.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
-    /// Parties of chains that do not hold any more.
-    pub fallen: Vec<PartyId>,
+    /// Speakers whose chains do not hold any more.
+    pub fallen: Vec<Arc<Speaker>>,
     /// Speakers who may say something else than before.
     pub changed: Vec<Arc<Speaker>>,
 }
@@ -166,8 +166,8 @@ impl Speakers {
     }
 
     /// Takes an object into the registry.
-    pub(super) fn learn(&mut self, bytes: &[u8], now: Now) -> Result<Added, RegistryError> {
-        let added = self.registry.add(bytes, &self.network, &self.trust, now.unix_s())?;
+    pub(super) fn learn(&mut self, bytes: &[u8]) -> Result<Added, RegistryError> {
+        let added = self.registry.add(bytes, &self.network, &self.trust)?;
         if matches!(added, Added::New { .. }) {
             self.registry_root = None;
         }
@@ -215,7 +215,7 @@ impl Speakers {
             match self.verify(chain, at_unix_s) {
                 Ok(new) if new != **speaker => judged.changed.push(Arc::new(new)),
                 Ok(_) => {}
-                Err(_) => fallen.push((*delegation, speaker.party().clone())),
+                Err(_) => fallen.push((*delegation, speaker.clone())),
             }
         }
         for speaker in &judged.changed {
@@ -223,11 +223,52 @@ impl Speakers {
                 *held = speaker.clone();
             }
         }
-        for (delegation, party) in fallen {
+        for (delegation, speaker) in fallen {
             self.known.remove(&delegation);
-            judged.fallen.push(party);
+            judged.fallen.push(speaker);
         }
         judged
+    }
+
+    /// Whether a party goes on under something newer than this speaker's chain: a believed org key that follows
+    /// its own by a rotation, or a delegation of a higher epoch.
+    pub(super) fn is_replaced(&self, gone: &Speaker, at_unix_s: u64) -> bool {
+        let (registry, party) = (&self.registry, gone.party());
+        let follows =
+            |key: &identity::PublicKey| key != gone.org_key() && registry.follows(party, gone.org_key(), key);
+        let live = |credential: &&identity::Verified<identity::Credential>| {
+            credential.terms.expires_unix_s > at_unix_s && !registry.is_credential_dead(credential)
+        };
+        let rotated = registry.credentials(party).filter(live).any(|c| follows(&c.terms.org_key));
+        rotated
+            || self.live(party, at_unix_s).any(|s| s.org_key() == gone.org_key() && s.epoch() > gone.epoch())
+    }
+
+    /// The speakers of a party that hold now.
+    pub(super) fn live<'a>(
+        &'a self,
+        party: &'a PartyId,
+        at_unix_s: u64,
+    ) -> impl Iterator<Item = &'a Arc<Speaker>> {
+        let speakers = self.known.values().map(|(speaker, _)| speaker);
+        speakers.filter(move |speaker| speaker.party() == party && speaker.may_at(at_unix_s).is_ok())
+    }
+
+    /// Judges a chain under an org key that rotations led away from, as it was judged while it was the pinned
+    /// one: what it signed before still counts. What was revoked does not.
+    pub(super) fn verify_former(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+        let verified = self.verify(chain, at_unix_s);
+        let Err(ChainError::PinnedOtherwise { party }) = &verified else { return verified };
+        let credential = identity::Credential::open(&chain.credential, &self.network);
+        let former = credential.map_err(ChainError::Credential)?.terms.org_key;
+        let mut trust = self.trust.clone();
+        let Some(pin) = trust.pins.iter_mut().find(|pin| pin.party == *party) else { return verified };
+        if !self.registry.follows(party, &former, &pin.org_key) {
+            return verified;
+        }
+        pin.org_key = former;
+        let (network, registry) = (&self.network, &self.registry);
+        chain.verify(&TrustContext { network, trust: &trust, registry, at_unix_s })
     }
 
     /// Judges a chain without keeping it.

@@ -2,7 +2,12 @@
 
 use super::Roaming;
 use super::input::Now;
-use crate::identity::{Credential, IdConflict, IssuerClass, PartyId, PublicKey, Verified};
+use std::sync::Arc;
+
+use crate::identity::delegation::DELEGATION_VALIDITY_S_MAX;
+use crate::identity::{
+    Credential, IdConflict, IssuerClass, PartyId, PublicKey, Speaker, Subject, Tombstone, Verified,
+};
 use crate::protocol::Digest;
 
 /// What a node knows of everybody.
@@ -16,6 +21,10 @@ pub struct TrustView {
     pub objects: u64,
     /// One hash over them: equal at two nodes that know the same.
     pub root: Digest,
+    /// When a peer's registry was compared with ours last, in unix milliseconds; `None`: not since the start.
+    pub compared_unix_ms: Option<u64>,
+    /// Whether that is too long ago to start anything new with partners that are not pinned.
+    pub is_stale: bool,
     /// The issuers of the trust list.
     pub issuers: Vec<IssuerSummary>,
     /// The parties that somebody trusted here vouches for, by their newest credential.
@@ -46,10 +55,14 @@ pub enum PartyStanding {
     Expired,
     /// Its credential or its key was declared dead.
     Revoked,
+    /// The delegation that its node spoke with was declared dead, and no other is known here.
+    DelegationDead,
     /// It claims an id that is known here under another key.
     Frozen,
     /// One attester vouches for it, and no other yet.
     OneAttester,
+    /// Another org key has followed this one, and is in use.
+    Replaced,
 }
 
 impl PartyStanding {
@@ -59,8 +72,10 @@ impl PartyStanding {
             PartyStanding::Live => "live",
             PartyStanding::Expired => "expired",
             PartyStanding::Revoked => "revoked",
+            PartyStanding::DelegationDead => "delegation-dead",
             PartyStanding::Frozen => "frozen",
             PartyStanding::OneAttester => "one-attester",
+            PartyStanding::Replaced => "replaced",
         }
     }
 }
@@ -103,6 +118,8 @@ impl Roaming {
             list_until_unix_s: trust.valid_until_unix_s,
             objects: registry.len() as u64,
             root: self.speakers.registry_root_now(),
+            compared_unix_ms: self.compared.map(|compared| compared.unix_ms),
+            is_stale: !self.is_compared(now),
             issuers: trust.issuers.iter().map(issuer).collect(),
             parties: registry.parties().flat_map(|party| self.summaries(party, now)).collect(),
             conflicts: self.id_conflicts().cloned().collect(),
@@ -139,8 +156,12 @@ impl Roaming {
             PartyStanding::Expired
         } else if frozen {
             PartyStanding::Frozen
+        } else if self.is_replaced(party, &org_key, now) {
+            PartyStanding::Replaced
         } else if !pinned && !registrar && vouched_by.len() < 2 {
             PartyStanding::OneAttester
+        } else if self.is_silenced(party, &org_key, now) {
+            PartyStanding::DelegationDead
         } else {
             PartyStanding::Live
         };
@@ -155,5 +176,37 @@ impl Roaming {
             rotations: registry.rotations(party).count() as u64,
             standing,
         })
+    }
+
+    /// Whether a key that follows this one has a credential that holds.
+    fn is_replaced(&self, party: &PartyId, org_key: &PublicKey, now: Now) -> bool {
+        let registry = self.speakers.registry();
+        let follows = |key: &PublicKey| key != org_key && registry.follows(party, org_key, key);
+        registry.credentials(party).any(|credential| {
+            let terms = &credential.terms;
+            let begun = terms.not_before_unix_s <= now.unix_s();
+            begun
+                && terms.expires_unix_s > now.unix_s()
+                && follows(&terms.org_key)
+                && !registry.is_credential_dead(credential)
+        })
+    }
+
+    /// Whether a delegation under this key was buried, not so long ago that it has ended by itself, and nobody
+    /// is known here who speaks under another one.
+    fn is_silenced(&self, party: &PartyId, org_key: &PublicKey, now: Now) -> bool {
+        let buried = |tombstone: &Tombstone| {
+            matches!(tombstone.subject, Subject::Delegation(_))
+                && tombstone.signer == *org_key.as_bytes()
+                && tombstone.since_unix_s.saturating_add(DELEGATION_VALIDITY_S_MAX) > now.unix_s()
+        };
+        let registry = self.speakers.registry();
+        let alive = |speaker: &Arc<Speaker>| {
+            speaker.org_key() == org_key
+                && !registry.is_delegation_dead(party, org_key, speaker.delegation_hash())
+        };
+        registry.tombstones(party).any(buried)
+            && !self.speakers.live(party, now.unix_s()).any(alive)
+            && !self.speakers_for(party, now).any(alive)
     }
 }

@@ -19,9 +19,9 @@ pub struct View {
     pub agreements: Vec<super::AgreementSummary>,
     /// Partners, and whether they are connected.
     pub partners: Vec<super::PartnerSummary>,
-    /// Data records in the view.
+    /// Data records in the view of everybody; what closed audiences see is not among them.
     pub view_evses: u64,
-    /// Statuses in the view.
+    /// Statuses in the view of everybody.
     pub view_statuses: u64,
     /// Records taken into others' feeds since the start.
     pub records_accepted: u64,
@@ -41,6 +41,11 @@ pub struct View {
     pub trust_list: (u64, u64),
     /// How our clock stands to those of others.
     pub clock: ClockState,
+    /// When a peer's registry was compared with ours last, in unix milliseconds.
+    pub registry_compared_unix_ms: Option<u64>,
+    /// The issuers of the trust list that showed a status list, by name: from when it is, and the first second in
+    /// which it counts no more, Unix time.
+    pub status_lists: Vec<(String, u64, u64)>,
 }
 
 /// Under what a party of this node speaks, and until when.
@@ -91,7 +96,8 @@ impl Roaming {
     /// What the core knows.
     pub fn view(&self) -> View {
         let feeds: Vec<FeedSummary> = self.feeds.iter().map(|(id, feed)| self.summary(id, feed)).collect();
-        let shown = |kind| feeds.iter().filter(|f| f.feed.kind == kind).map(|f| f.count - f.shadowed).sum();
+        let public = |kind| feeds.iter().filter(move |f| f.feed.kind == kind && f.feed.audience.is_public());
+        let shown = |kind| public(kind).map(|f| f.count - f.shadowed).sum();
         let seen = self.claims.conflicts().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), false));
         let told = self.noticed.iter().map(|((kind, key), c)| (*kind, key.clone(), c.clone(), true));
         let trust = self.speakers.trust();
@@ -108,6 +114,8 @@ impl Roaming {
             parties: self.parties.values().map(|ours| self.own_party(ours)).collect(),
             trust_list: (trust.seq, trust.valid_until_unix_s),
             clock: self.clock_check.state(),
+            registry_compared_unix_ms: self.compared.map(|compared| compared.unix_ms),
+            status_lists: self.status_lists(),
             registry_objects: self.speakers.registry().len() as u64,
             registry_root: self.speakers.registry_root_now(),
             id_conflicts: self.id_conflicts().cloned().collect(),
@@ -156,8 +164,19 @@ impl Roaming {
         }
     }
 
+    fn status_lists(&self) -> Vec<(String, u64, u64)> {
+        let list = |issuer: &crate::identity::Issuer| {
+            let list = self.speakers.registry().status_list(issuer.key.as_bytes())?;
+            Some((issuer.name.clone(), list.created_unix_s, list.valid_until_unix_s))
+        };
+        self.speakers.trust().issuers.iter().filter_map(list).collect()
+    }
+
     /// Records of a feed that are not in the view: lost claims, and ids that nobody trusted vouches for.
     fn hidden(&self, id: &FeedId, feed: &super::Feed) -> u64 {
+        if !id.audience.is_public() {
+            return feed.tree.iter().filter(|e| !self.is_shown_to_members(id, &e.key)).count() as u64;
+        }
         let lost = self.claims.conflicts().filter(|((kind, _), conflict)| {
             *kind == id.kind
                 && conflict.claimed_by.contains(&id.party)

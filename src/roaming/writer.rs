@@ -19,7 +19,7 @@ const RAW_BYTES_PER_ANNOUNCEMENT: usize = 256 * 1024;
 /// Announcements for one push; what needs more is announced as a head and pulled (`replication.md`).
 const ANNOUNCEMENTS_PER_PUSH_MAX: usize = 4;
 
-/// Room that a head takes in a gossip message, in bytes.
+/// Room that a head takes in a gossip message, in bytes, the members of its audience apart.
 const HEAD_ROOM_BYTES: usize = 1_200;
 
 /// Longest OperatorName (OICP), in characters.
@@ -79,7 +79,8 @@ impl<'a> Writer<'a> {
     /// Puts the changes into the tree and signs: in up to some announcements that carry them, or, if
     /// they are too many for gossip, in one that only says what to pull.
     pub(super) fn announce(&mut self, tree: &mut Tree, changes: &[Checked], now: Now) -> Vec<Announcement> {
-        let sets = change_sets(changes);
+        let room = HEAD_ROOM_BYTES + self.head.feed.audience.to_texts().concat().len() * 2;
+        let sets = change_sets(changes, room);
         let mut announcements = Vec::new();
         let mut rest = changes;
         for (set, length) in sets.unwrap_or_default() {
@@ -143,7 +144,7 @@ fn apply(tree: &mut Tree, changes: &[Checked]) {
 }
 
 /// Cuts changes into sets that fit a gossip message each; `None` if that takes too many messages.
-fn change_sets(changes: &[Checked]) -> Option<Vec<(ChangeSet, usize)>> {
+fn change_sets(changes: &[Checked], head_room_bytes: usize) -> Option<Vec<(ChangeSet, usize)>> {
     let mut sets = Vec::new();
     let mut rest = changes;
     while !rest.is_empty() {
@@ -166,7 +167,7 @@ fn change_sets(changes: &[Checked]) -> Option<Vec<(ChangeSet, usize)>> {
             })
             .collect();
         let set = ChangeSet::encode(&wire);
-        if set.size_bytes() + HEAD_ROOM_BYTES > GOSSIP_BYTES_MAX {
+        if set.size_bytes() + head_room_bytes > GOSSIP_BYTES_MAX {
             return None;
         }
         sets.push((set, length));

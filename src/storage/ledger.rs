@@ -9,7 +9,7 @@ use super::error::{Database, StorageError};
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
 use crate::oicp::id::EvseKey;
-use crate::protocol::{FeedId, Head, SignedHead};
+use crate::protocol::{Digest, FeedId, Head, SignedHead};
 use crate::roaming::change::{HeldPush, LedgerChange, RecordChange};
 
 /// The ledger's database, opened for writing.
@@ -118,6 +118,12 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             let Some(outdone) = outdone else { return Ok(()) };
             tx.prepare_cached("DELETE FROM identity WHERE hash = ?")?.execute([outdone]).map(drop)
         }
+        LedgerChange::TrustListSeen { signer, seq } => tx
+            .prepare_cached(
+                "INSERT INTO meta(name, value) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET value = max(value, ?2)",
+            )?
+            .execute(params![trust_list_name(signer), Number(*seq)])
+            .map(drop),
         LedgerChange::Held { push } => hold(tx, push),
         LedgerChange::HeldDone { id } => {
             tx.prepare_cached("DELETE FROM held WHERE id = ?")?.execute([Number(*id)]).map(drop)
@@ -199,16 +205,19 @@ fn hold(tx: &Transaction<'_>, push: &HeldPush) -> Result<()> {
 }
 
 fn own_feed(tx: &Transaction<'_>, feed: &FeedId) -> Result<i64> {
-    let party = feed.party.to_text();
+    let (party, audience) = (feed.party.to_text(), value::audience_text(&feed.audience));
     let found = tx
-        .prepare_cached("SELECT id FROM own_feeds WHERE party = ? AND kind = ?")?
-        .query_row(params![party, feed.kind.code()], |row| row.get(0))
+        .prepare_cached("SELECT id FROM own_feeds WHERE party = ? AND kind = ? AND audience = ?")?
+        .query_row(params![party, feed.kind.code(), audience], |row| row.get(0))
         .optional()?;
     if let Some(id) = found {
         return Ok(id);
     }
-    tx.prepare_cached("INSERT INTO own_feeds(party, kind) VALUES (?, ?)")?
-        .execute(params![party, feed.kind.code()])?;
+    tx.prepare_cached("INSERT INTO own_feeds(party, kind, audience) VALUES (?, ?, ?)")?.execute(params![
+        party,
+        feed.kind.code(),
+        audience
+    ])?;
     Ok(tx.last_insert_rowid())
 }
 
@@ -222,15 +231,15 @@ pub(super) fn restore(connection: &Connection) -> std::result::Result<LedgerStat
 }
 
 fn identity(connection: &Connection) -> Result<Vec<(Bytes, u64)>> {
-    let mut statement =
-        connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY received_unix_s, rowid")?;
+    let mut statement = connection.prepare("SELECT bytes, received_unix_s FROM identity ORDER BY rowid")?;
     let objects = statement.query_map([], |row| Ok((bytes(row, 0)?, number(row, 1)?)))?;
     objects.collect()
 }
 
 fn feeds(connection: &Connection) -> Result<Vec<RestoredFeed>> {
-    let sql =
-        format!("SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind");
+    let sql = format!(
+        "SELECT id, {HEAD_COLUMNS} FROM own_feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience"
+    );
     let mut statement = connection.prepare(&sql)?;
     let heads = statement
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, value::head(row, 1)?)))?
@@ -267,7 +276,7 @@ fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
     let held = statement.query_map([], |row| {
         Ok(HeldPush {
             id: number(row, 0)?,
-            feed: value::feed(row, 1)?,
+            feed: value::public_feed(row, 1)?,
             digest: digest(row, 3)?,
             body: bytes(row, 4)?,
             at_unix_ms: number(row, 5)?,
@@ -276,6 +285,24 @@ fn held(connection: &Connection) -> Result<Vec<HeldPush>> {
         })
     })?;
     held.collect()
+}
+
+/// Under which name of `meta` the version of a signer's trust list stands. A node sees as many as its operator
+/// ever names in the settings.
+fn trust_list_name(signer: &Digest) -> String {
+    let hex: String = signer.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("trust_list_seq {hex}")
+}
+
+/// The highest version of a signer's trust list that was ever in use; 0: none.
+pub(super) fn trust_list_seen(
+    connection: &Connection,
+    signer: &Digest,
+) -> std::result::Result<u64, StorageError> {
+    let seen = connection
+        .query_row("SELECT value FROM meta WHERE name = ?", [trust_list_name(signer)], |row| number(row, 0))
+        .optional();
+    seen.map(Option::unwrap_or_default).map_err(|error| StorageError::of(Database::Ledger, error))
 }
 
 /// The papers of all agreements and offers, by their hash.
@@ -312,13 +339,13 @@ pub(super) fn own_values(
     let read = || -> Result<Vec<Option<Bytes>>> {
         let mut statement = connection.prepare_cached(
             "SELECT r.value FROM own_feeds f JOIN own_records r ON r.feed = f.id
-             WHERE f.party = ? AND f.kind = ? AND r.key = ? AND r.value IS NOT NULL",
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND r.key = ? AND r.value IS NOT NULL",
         )?;
-        let party = feed.party.to_text();
+        let (party, audience) = (feed.party.to_text(), value::audience_text(&feed.audience));
         keys.iter()
             .map(|key| {
                 statement
-                    .query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0))
+                    .query_row(params![party, feed.kind.code(), audience, key.as_str()], |row| bytes(row, 0))
                     .optional()
             })
             .collect()

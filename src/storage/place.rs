@@ -225,16 +225,20 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-2.sql")),
             M::up(include_str!("migrations/ledger-3.sql")),
             M::up(include_str!("migrations/ledger-4.sql")),
+            M::up(include_str!("migrations/ledger-5.sql")),
         ],
-        Database::Directory => vec![M::up(include_str!("migrations/directory-1.sql"))],
+        Database::Directory => vec![
+            M::up(include_str!("migrations/directory-1.sql")),
+            M::up(include_str!("migrations/directory-2.sql")),
+        ],
     })
 }
 
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 3,
-        Database::Directory => 1,
+        Database::Ledger => 5,
+        Database::Directory => 2,
     }
 }
 

@@ -17,7 +17,7 @@ use super::error::{Database, StorageError};
 use super::ledger::{self, Ledger, LedgerState};
 use super::place::{SharedConnection, lock, open_reader};
 use super::writer::{Runner, start};
-use crate::identity::Chain;
+use crate::identity::{Chain, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
 
@@ -107,6 +107,16 @@ impl Reader {
         .await
     }
 
+    /// The highest version of a signer's trust list that was ever in use, from the ledger; 0: none.
+    pub async fn trust_list_seen(&self, signer: Digest) -> Result<u64, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, |connection| {
+                ledger::trust_list_seen(connection, &signer)
+            })
+        })
+        .await
+    }
+
     /// The papers of all agreements and offers, from the ledger.
     pub async fn agreements(&self) -> Result<Vec<Bytes>, StorageError> {
         self.run(|connections| {
@@ -168,13 +178,16 @@ impl Reader {
         self.ask(move |connection| directory::statuses(connection, &query, rows_max)).await
     }
 
-    /// The statuses of these EVSEs, in the order of the keys; those without one are left out.
+    /// The statuses of these EVSEs that `puller` may see (`None`: that everybody sees), in the order of the keys;
+    /// those without one are left out.
     pub async fn statuses_by_key(
         &self,
         keys: Vec<EvseKey>,
+        puller: Option<PartyId>,
     ) -> Result<Vec<(EvseKey, StatusRow)>, StorageError> {
         let rows_max = self.rows_max;
-        self.ask(move |connection| directory::statuses_by_key(connection, &keys, rows_max)).await
+        self.ask(move |connection| directory::statuses_by_key(connection, &keys, puller.as_ref(), rows_max))
+            .await
     }
 
     /// The values of records of a feed of the directory, in the order of the keys.

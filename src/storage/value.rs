@@ -9,7 +9,7 @@ use rusqlite::{Result, Row};
 
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
+use crate::protocol::{Audience, Digest, FeedId, Head, Kind, SignedHead};
 
 /// A number that is never negative; SQLite counts in signed 64 bit.
 pub(super) struct Number(pub(super) u64);
@@ -60,10 +60,27 @@ pub(super) fn key(row: &Row<'_>, column: usize) -> Result<EvseKey> {
     EvseKey::parse_canonical(text(row, column)?).map_err(|error| damaged(column, error))
 }
 
-/// Reads the name of a feed from its party and kind, which stand side by side.
+/// Reads the name of a feed from its party, kind and audience, which stand side by side.
 pub(super) fn feed(row: &Row<'_>, column: usize) -> Result<FeedId> {
+    let FeedId { party, kind, .. } = public_feed(row, column)?;
+    Ok(FeedId { party, kind, audience: audience(row, column + 2)? })
+}
+
+/// Reads the name of a public feed from its party and kind.
+pub(super) fn public_feed(row: &Row<'_>, column: usize) -> Result<FeedId> {
     let party = PartyId::parse(text(row, column)?).map_err(|error| damaged(column, error))?;
     Ok(FeedId::public(party, kind(row, column + 1)?))
+}
+
+/// An audience as it stands in a column: its members with a space between, nothing for the public.
+pub(super) fn audience_text(audience: &Audience) -> String {
+    audience.to_texts().join(" ")
+}
+
+/// Reads an audience.
+pub(super) fn audience(row: &Row<'_>, column: usize) -> Result<Audience> {
+    let members: Vec<&str> = text(row, column)?.split_whitespace().collect();
+    Audience::from_texts(&members).map_err(|error| damaged(column, error))
 }
 
 /// Reads the kind of a feed.
@@ -71,27 +88,27 @@ pub(super) fn kind(row: &Row<'_>, column: usize) -> Result<Kind> {
     Kind::from_code(row.get(column)?).ok_or_else(|| damaged(column, "unknown kind of feed"))
 }
 
-/// The columns of a head, in the order in which [`head`] reads them after party and kind.
-pub(super) const HEAD_COLUMNS: &str = "party, kind, epoch, incarnation, seq, count, root, created_unix_ms, \
+/// The columns of a head, in the order in which [`head`] reads them.
+pub(super) const HEAD_COLUMNS: &str = "party, kind, audience, epoch, incarnation, seq, count, root, created_unix_ms, \
      base_seq, body, operator_id, operator_name, signed";
 
 /// Reads a head and its signed form from [`HEAD_COLUMNS`], which start at `first`.
 pub(super) fn head(row: &Row<'_>, first: usize) -> Result<(Head, SignedHead)> {
     let head = Head {
         feed: feed(row, first)?,
-        epoch: number(row, first + 2)?,
-        incarnation: number(row, first + 3)?,
-        seq: number(row, first + 4)?,
-        count: number(row, first + 5)?,
-        root: digest(row, first + 6)?,
-        created_unix_ms: number(row, first + 7)?,
-        base_seq: number(row, first + 8)?,
-        body: digest(row, first + 9)?,
-        operator_id: text(row, first + 10)?.to_owned(),
-        operator_name: text(row, first + 11)?.to_owned(),
+        epoch: number(row, first + 3)?,
+        incarnation: number(row, first + 4)?,
+        seq: number(row, first + 5)?,
+        count: number(row, first + 6)?,
+        root: digest(row, first + 7)?,
+        created_unix_ms: number(row, first + 8)?,
+        base_seq: number(row, first + 9)?,
+        body: digest(row, first + 10)?,
+        operator_id: text(row, first + 11)?.to_owned(),
+        operator_name: text(row, first + 12)?.to_owned(),
     };
     let signed =
-        SignedHead::from_bytes(bytes(row, first + 12)?).map_err(|error| damaged(first + 12, error))?;
+        SignedHead::from_bytes(bytes(row, first + 13)?).map_err(|error| damaged(first + 13, error))?;
     Ok((head, signed))
 }
 

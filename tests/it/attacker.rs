@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) syncs: Vec<SyncRequest>,
     /// Cards found, and searches in vain.
     pub(crate) cards: Vec<Option<Bytes>>,
+    /// Answers to its questions.
+    pub(crate) answers: Vec<Bytes>,
     /// Whether the victim is connected.
     pub(crate) up: bool,
     /// Topics that the victim listens to.
@@ -142,6 +144,7 @@ fn notice(event: &MeshEvent, victim: &NodeId, seen: &mut Seen) {
         MeshEvent::PeerSubscribed { node, topic } if node == victim => drop(seen.topics.insert(*topic)),
         MeshEvent::Gossip { data, .. } => seen.gossip.push(data.clone()),
         MeshEvent::SyncAsked { request, .. } => seen.syncs.extend(SyncRequest::decode(request)),
+        MeshEvent::Answered { body, .. } => seen.answers.push(body.clone()),
         MeshEvent::CardFound { value, .. } => seen.cards.push(Some(value.clone())),
         MeshEvent::CardNotFound { .. } => seen.cards.push(None),
         _ => {}

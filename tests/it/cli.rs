@@ -81,11 +81,11 @@ impl Running {
     }
 
     /// What it logged so far.
-    fn logged(&self) -> String {
+    pub(crate) fn logged(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    fn send(&self, signal: &str) {
+    pub(crate) fn send(&self, signal: &str) {
         let sent = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &sent]).status().unwrap().success());
     }

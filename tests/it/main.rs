@@ -4,6 +4,8 @@
 mod agreements;
 mod architecture;
 mod attacker;
+mod audience;
+mod backend_cli;
 mod bad_http;
 mod bad_mesh;
 mod cards;
@@ -18,6 +20,9 @@ mod real_data;
 mod real_demo;
 mod rebuild;
 mod reload;
+mod replay;
+mod rotation;
+mod slots;
 mod support;
 mod trust_cli;
 mod trust_ops;

@@ -9,7 +9,7 @@ use crate::support::{push_data, runtime, unix_s};
 use crate::trust_cli::{authority, install, issue, requested, said_as, words};
 
 /// An operator and a provider that an issuer vouches for.
-fn vouched_for(dir: &Path) {
+pub(crate) fn vouched_for(dir: &Path) {
     let signer = authority(dir, "registrar");
     let cpo = requested(dir, "cpo", "CPO:DE*GEF", &[]);
     requested(dir, "emp", "EMP:DE-DCB", &["--bootstrap", &said_as(&cpo, "reached at")]);
@@ -22,7 +22,7 @@ fn vouched_for(dir: &Path) {
 }
 
 /// Waits until `trust show` of every node has a line with all these parts.
-fn all_show(dir: &Path, nodes: &[&Running], parts: &[&str]) {
+pub(crate) fn all_show(dir: &Path, nodes: &[&Running], parts: &[&str]) {
     for node in nodes {
         wait_for(&format!("{parts:?} at {}", node.url()), || {
             let said = told(&call(dir, &["trust", "show", "--node", &node.url()]));
@@ -195,6 +195,7 @@ fn rotated(dir: &Path, cpo: &Running, emp: &Running, issued: bool) {
     let new = words(dir, "cpo");
     assert!(new != old && said.contains(&new), "{said}");
     all_show(dir, &[cpo, emp], &["CPO:DEGEF", "live", &new]);
+    all_show(dir, &[cpo, emp], &["CPO:DEGEF", "replaced", &old]);
     pushed(cpo, "DE*GEF*E2");
     shows(dir, emp, "2 EVSEs");
     let said = succeeds(dir, &["trust", "show", "--node", &emp.url()]);
@@ -212,16 +213,21 @@ fn a_new_org_key_follows_under_an_issuer() {
     rotated(dir, &cpo, &emp, true);
 }
 
-#[test]
-fn a_new_org_key_follows_for_those_who_pinned_the_old_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
+/// An operator and a provider who pinned each other.
+fn pinned(dir: &Path) {
     for (name, party) in [("cpo", "CPO:DE*GEF"), ("emp", "EMP:DE-DCB")] {
         requested(dir, name, party, &[]);
         succeeds(dir, &["party", "card", "export", name, "-o", &format!("{name}.card")]);
     }
     succeeds(dir, &["party", "pin", "cpo", "emp.card", "--yes"]);
     succeeds(dir, &["party", "pin", "emp", "cpo.card", "--yes"]);
+}
+
+#[test]
+fn a_new_org_key_follows_for_those_who_pinned_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    pinned(dir);
     let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
     rotated(dir, &cpo, &emp, false);
     // Also after a new start.
@@ -308,4 +314,51 @@ fn a_new_node_key_is_found_again_after_a_crash_and_a_damaged_delegation_is_made_
     std::fs::rename(dir.join(words[0]), dir.join(words[1])).unwrap();
     succeeds(dir, &["renew", "cpo"]);
     succeeds(dir, &["party", "card", "export", "cpo", "-o", "y.card"]);
+}
+
+#[test]
+fn who_was_away_hears_of_a_rotation_from_a_party_that_was_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    pinned(dir);
+    let (cpo, emp) = (Running::start(dir, "cpo"), Running::start(dir, "emp"));
+    pushed(&cpo, "DE*GEF*E1");
+    shows(dir, &emp, "1 EVSEs");
+    drop(emp);
+    let old = words(dir, "cpo");
+    succeeds(dir, &["party", "rotate", "cpo", "--node", &cpo.url()]);
+    drop(cpo);
+    // It pins its new key now, and still holds how it came to it.
+    let cpo = Running::start(dir, "cpo");
+    let new = words(dir, "cpo");
+    all_show(dir, &[&cpo], &["CPO:DEGEF", "replaced", &old]);
+    all_show(dir, &[&cpo], &["CPO:DEGEF", "live", &new]);
+    let emp = Running::start(dir, "emp");
+    pushed(&cpo, "DE*GEF*E2");
+    shows(dir, &emp, "2 EVSEs");
+    all_show(dir, &[&emp], &["CPO:DEGEF", "live", &new]);
+}
+
+#[test]
+fn an_older_trust_list_is_refused_after_a_restart_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let list = dir.join("emp/keys/trust-list.cose");
+    let older = std::fs::read(&list).unwrap();
+    drop(Running::start(dir, "emp"));
+    succeeds(dir, &["trust", "list", "sign", "list"]);
+    std::fs::copy(dir.join("list/trust-list.cose"), &list).unwrap();
+    let emp = Running::start(dir, "emp");
+    let said = succeeds(dir, &["trust", "show", "--node", &emp.url()]);
+    assert!(said.contains("(the trust list, version 3,"), "{said}");
+    drop(emp);
+    // Somebody puts the old one back while the node is down.
+    std::fs::write(&list, &older).unwrap();
+    let started = std::panic::catch_unwind(|| Running::start(dir, "emp"));
+    assert!(started.is_err(), "it does not run with an older list");
+    let said = std::fs::read_to_string(dir.join("emp.log")).unwrap();
+    assert!(said.contains("has the version 2") && said.contains("has used version 3"), "{said}");
+    std::fs::copy(dir.join("list/trust-list.cose"), &list).unwrap();
+    drop(Running::start(dir, "emp"));
 }

@@ -40,11 +40,11 @@ pub(crate) fn run(options: &Options, parties: usize) -> Result<()> {
         let begun = Instant::now();
         let file = Connection::open(&path)?;
         let mut registry = Registry::empty();
-        let mut rows = file.prepare("SELECT bytes, received FROM registry")?;
+        let mut rows = file.prepare("SELECT bytes FROM registry ORDER BY rowid")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            let (bytes, received): (Vec<u8>, i64) = (row.get(0)?, row.get(1)?);
-            registry.add(&bytes, NETWORK, &trust, received.cast_unsigned())?;
+            let bytes: Vec<u8> = row.get(0)?;
+            registry.add(&bytes, NETWORK, &trust)?;
         }
         let read_s = begun.elapsed().as_secs_f64();
         ensure!(registry.len() == objects, "{} of {objects} objects were held", registry.len());

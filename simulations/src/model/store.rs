@@ -149,6 +149,7 @@ impl Store {
                 LedgerChange::Held { .. } | LedgerChange::HeldDone { .. } => {
                     return Err("a push was held, and none removes much".to_owned());
                 }
+                LedgerChange::TrustListSeen { .. } => {}
                 LedgerChange::Agreement { .. } | LedgerChange::AgreementForgotten { .. } => {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }

@@ -6,7 +6,7 @@ use chargemesh::identity::{KeyPurpose, PartyId, PublicKey, fingerprint};
 use chargemesh::oicp::json::Node;
 
 use super::table::{Table, left, shown};
-use super::{Lines, Target, items, now_unix_ms, number, parsed, print_json, text};
+use super::{Lines, Target, flag, items, now_unix_ms, number, parsed, print_json, text};
 use crate::cli::EXIT_FOUND;
 use crate::cli::text::{day, print};
 
@@ -33,6 +33,10 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let mut out = Lines::default();
     party_table(&root, &mut out);
     issuer_table(&root, &mut out);
+    out.line(&format!(
+        "Revocations: {}",
+        heard(now_unix_ms(), number(&root, "compared_unix_ms"), flag(&root, "stale"))
+    ));
     for party in names(&root, "conflicts") {
         out.line(&format!("\nConflict: {} is claimed with several org keys", shown(&party)));
         out.0.push_str(&claims(&root, &party));
@@ -78,17 +82,32 @@ fn issuer_table(root: &Node<'_>, out: &mut Lines) {
     out.0.push_str(&table.to_text());
 }
 
+/// How old what the node knows of revocations is.
+fn heard(now_unix_ms: u64, compared_unix_ms: u64, is_stale: bool) -> String {
+    let ago = match compared_unix_ms {
+        0 => "no peer was asked since the start".to_owned(),
+        at_ms => format!("a peer was asked {} ago", span(now_unix_ms.saturating_sub(at_ms) / 1_000)),
+    };
+    match is_stale {
+        true => format!("STALE, {ago}; nothing new is started but with pinned partners"),
+        false => ago,
+    }
+}
+
 /// How old an issuer's newest status list is: an old one hides what was revoked since.
 fn status_list(now_unix_s: u64, until_unix_s: u64) -> String {
-    let span = |seconds: u64| match seconds {
-        0..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    };
     match until_unix_s {
         0 => "none seen".to_owned(),
         until if until > now_unix_s => format!("good for {}", span(until - now_unix_s)),
         until => format!("OVERDUE for {}", span(now_unix_s - until)),
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -133,6 +152,13 @@ pub(super) fn own_alarm(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_knowledge_of_revocations_is_told_in_capitals() {
+        assert_eq!(heard(10_000_000, 9_940_000, false), "a peer was asked 1 min ago");
+        assert!(heard(10_000_000, 1_000, true).starts_with("STALE, a peer was asked 2 h ago"));
+        assert!(heard(10_000_000, 0, true).starts_with("STALE, no peer was asked since the start"));
+    }
 
     #[test]
     fn an_old_status_list_is_told_in_capitals() {

@@ -321,6 +321,7 @@ mod tests {
         FeedView {
             party: party.to_owned(),
             kind,
+            audience: Vec::new(),
             operator_id: String::new(),
             operator_name: String::new(),
             count,

@@ -1,6 +1,7 @@
 //! A new party's keys, its credential and the delegation to its node.
 
 use anyhow::{Context as _, bail};
+use chargemesh::identity::delegation::WRITER_SLOT;
 use chargemesh::identity::{Chain, Credential, CredentialTerms, KeyPurpose, PartyId, SecretKey, hash_of};
 
 use super::Args;
@@ -47,10 +48,16 @@ impl NewParty {
         let credential = Credential::issue(&authority.network, &terms, &authority.issuer_name, issuer)
             .context("the credential cannot be made")?;
         let delegation_until_unix_s = args.validity.end(&terms, now_unix_s);
-        let delegation =
-            delegation(&terms, node_key, message_key.public(), now_unix_s, delegation_until_unix_s)?
-                .issue(&authority.network, &hash_of(&credential), &org_key)
-                .context("the delegation cannot be made")?;
+        let delegation = delegation(
+            &terms,
+            node_key,
+            message_key.public(),
+            WRITER_SLOT,
+            now_unix_s,
+            delegation_until_unix_s,
+        )?
+        .issue(&authority.network, &hash_of(&credential), &org_key)
+        .context("the delegation cannot be made")?;
         let chain = Chain { credential, delegation };
         Ok(NewParty { id, org_key, message_key, chain, credential_until_unix_s, delegation_until_unix_s })
     }

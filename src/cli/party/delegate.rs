@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chargemesh::identity::delegation::WRITER_SLOT;
 use chargemesh::identity::{CredentialTerms, Delegation, Operation, PublicKey, Role, SecretKey};
 use chargemesh::mesh;
 
@@ -42,6 +43,7 @@ pub(in crate::cli) fn delegation(
     terms: &CredentialTerms,
     node_key: &SecretKey,
     message_key: PublicKey,
+    slot: u8,
     now_unix_s: u64,
     expires_unix_s: u64,
 ) -> anyhow::Result<Delegation> {
@@ -49,19 +51,28 @@ pub(in crate::cli) fn delegation(
         party: terms.party.clone(),
         peer_id: mesh::node_id_of_seed(&node_key.seed())?.as_bytes().to_vec(),
         message_key,
-        operations: operations(terms.party.role),
+        operations: operations(terms.party.role, slot),
         operations_unknown: BTreeSet::new(),
         prefixes: terms.sub_ids.iter().cloned().chain([terms.party.id.clone()]).collect(),
         not_before_unix_s: now_unix_s,
         expires_unix_s,
         // Of two delegations the later has the higher number, whoever made it.
         epoch: now_unix_s,
-        slot: 0,
+        slot,
     })
 }
 
-/// What a node of this role has to do, and nothing else.
-fn operations(role: Role) -> BTreeSet<Operation> {
+/// What a node of this role has to do at this slot, and nothing else.
+pub(in crate::cli) fn operations(role: Role, slot: u8) -> BTreeSet<Operation> {
+    let writes = slot == WRITER_SLOT;
+    operations_of(role).into_iter().filter(|operation| writes || !PUBLISHING.contains(operation)).collect()
+}
+
+/// What only the node that writes the party's feeds may do.
+const PUBLISHING: [Operation; 3] =
+    [Operation::EvsePublish, Operation::StatusPublish, Operation::PricePublish];
+
+fn operations_of(role: Role) -> BTreeSet<Operation> {
     match role {
         Role::Cpo => BTreeSet::from([
             Operation::EvsePublish,

@@ -156,7 +156,6 @@ fn delegated(
 ) -> anyhow::Result<Delegation> {
     let node_key = keys::read(&config.node.key, KeyPurpose::Node)?;
     let message_key = keys::read(&party.message_key, KeyPurpose::Message)?;
-    let new = delegation(terms, &node_key, message_key.public(), now_unix_s, until_unix_s)?;
     let old = files::read(&party.delegation, SIGNED_FILE_BYTES_MAX)?;
     let network = &config.mesh.network;
     // The org key of the present credential: after a rotation the new credential has another.
@@ -165,7 +164,8 @@ fn delegated(
     let old = Unverified::<Delegation>::new(&old, network)
         .and_then(|old| old.verify(&present.terms.org_key))
         .context("the present delegation is not under the present credential, or does not hold")?;
-    Ok(Delegation { epoch: new.epoch.max(old.epoch + 1), slot: old.slot, ..new })
+    let new = delegation(terms, &node_key, message_key.public(), old.slot, now_unix_s, until_unix_s)?;
+    Ok(Delegation { epoch: new.epoch.max(old.epoch + 1), ..new })
 }
 
 /// Whether those who use a trust list will believe the party.

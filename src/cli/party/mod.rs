@@ -3,6 +3,7 @@
 mod card;
 pub(super) mod delegate;
 mod fingerprint;
+mod further_node;
 mod grant;
 mod install;
 mod node_key;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Unpin(pin::UnpinArgs),
     /// Print the six words of a party's org key.
     Fingerprint(fingerprint::Args),
+    /// Let a further node speak for this party, beside the one that writes its feeds.
+    Delegate(further_node::Args),
     /// Let the next org key follow the present one, after a theft or after some years.
     Rotate(rotate::Args),
     /// Let another party publish under this party's main id (sub-operator), or no longer.
@@ -59,6 +62,7 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Pin(args) => pin::run(args),
         Command::Unpin(args) => pin::unpin(args),
         Command::Fingerprint(args) => fingerprint::run(args),
+        Command::Delegate(args) => further_node::run(args),
         Command::Rotate(args) => rotate::run(args),
         Command::Grant(args) => grant::run(args),
         Command::Renew(args) => renew(args),

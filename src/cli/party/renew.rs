@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use chargemesh::config::{Config, PartyConfig};
 use chargemesh::engine::SystemClock;
+use chargemesh::identity::delegation::{SLOT_MAX, WRITER_SLOT};
 use chargemesh::identity::{
     Credential, CredentialTerms, Delegation, KeyPurpose, SecretKey, Unverified, hash_of,
 };
 use chargemesh::node;
 
-use super::delegate::{Validity, delegation};
+use super::delegate::{Validity, delegation, operations};
 use super::node_key::NewNodeKey;
 use crate::cli::files::{self, SIGNED_FILE_BYTES_MAX, replace};
 use crate::cli::keys;
@@ -31,6 +32,10 @@ pub(crate) struct Args {
     /// Make a new node key too, by which the mesh knows the node; it has to be restarted then.
     #[arg(long)]
     new_node_key: bool,
+    /// Give the node another slot (0 to 7): with 0 it writes the party's feeds. Stop the node that had it
+    /// before, and start this one anew.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(0..=i64::from(SLOT_MAX)))]
+    slot: Option<u8>,
     #[command(flatten)]
     validity: Validity,
 }
@@ -49,7 +54,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut renewals = Vec::new();
     for party in &config.parties {
         let message_key = if args.new_message_key { Some(keys::random_key()?) } else { None };
-        let new = Renewal { config: &config, party, message_key, node: new_node.as_ref(), now_unix_s };
+        let new = Renewal {
+            config: &config,
+            party,
+            message_key,
+            node: new_node.as_ref(),
+            slot: args.slot,
+            now_unix_s,
+        };
         let made = new
             .made(&org_key, &args.validity)
             .with_context(|| format!("the delegation of {} cannot be renewed", party.id))?;
@@ -91,6 +103,7 @@ struct Renewal<'a> {
     party: &'a PartyConfig,
     message_key: Option<SecretKey>,
     node: Option<&'a NewNodeKey>,
+    slot: Option<u8>,
     now_unix_s: u64,
 }
 
@@ -120,7 +133,12 @@ impl Renewal<'_> {
              --org-key"
         );
         let old = self.old(&terms, org_key)?;
+        let slot = self.slot.unwrap_or(old.slot);
+        let operations =
+            if slot == old.slot { old.operations.clone() } else { operations(old.party.role, slot) };
         let new = Delegation {
+            slot,
+            operations,
             not_before_unix_s: now_unix_s,
             expires_unix_s: validity.end(&terms, now_unix_s),
             epoch: now_unix_s.max(old.epoch + 1),
@@ -149,7 +167,14 @@ impl Renewal<'_> {
             };
             let message_key = keys::read(&self.party.message_key, KeyPurpose::Message)?;
             let (from, until) = (self.now_unix_s, terms.expires_unix_s);
-            return delegation(terms, node_key, message_key.public(), from, until);
+            return delegation(
+                terms,
+                node_key,
+                message_key.public(),
+                self.slot.unwrap_or(WRITER_SLOT),
+                from,
+                until,
+            );
         }
         let old = files::read(file, SIGNED_FILE_BYTES_MAX)?;
         let old = Unverified::<Delegation>::new(&old, &self.config.mesh.network)

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chargemesh::config::Config;
 use chargemesh::engine::SystemClock;
+use chargemesh::identity::delegation::WRITER_SLOT;
 use chargemesh::identity::{
     CanonicalId, Credential, CredentialTerms, KeyPurpose, PartyId, PartyRequest, Pin, SecretKey, hash_of,
 };
@@ -153,9 +154,10 @@ fn own_word(
     let credential = Credential::issue(&args.network, &terms, SELF_ISSUER, &keys.org)
         .context("the party's own credential cannot be made")?;
     let until_unix_s = args.validity.end(&terms, now_unix_s);
-    let delegation = delegation(&terms, &keys.node, keys.message.public(), now_unix_s, until_unix_s)?
-        .issue(&args.network, &hash_of(&credential), &keys.org)
-        .context("the delegation cannot be made")?;
+    let delegation =
+        delegation(&terms, &keys.node, keys.message.public(), WRITER_SLOT, now_unix_s, until_unix_s)?
+            .issue(&args.network, &hash_of(&credential), &keys.org)
+            .context("the delegation cannot be made")?;
     let own = Pin {
         party: terms.party.clone(),
         org_key: terms.org_key,
@@ -170,7 +172,7 @@ fn own_word(
     ])
 }
 
-fn signed(name: &'static str, bytes: Vec<u8>, what: &str) -> NewFile {
+pub(super) fn signed(name: &'static str, bytes: Vec<u8>, what: &str) -> NewFile {
     NewFile { name, content: bytes.into(), secret: false, what: what.to_owned() }
 }
 

@@ -85,14 +85,14 @@ impl Registry {
         claims
     }
 
-    /// When the first credential with this key, or with one that it follows, was held here: neither renewal
-    /// nor rotation makes a newcomer.
+    /// The place of the first credential with this key, or with one that it follows, in the order in which
+    /// credentials were held here: neither renewal nor rotation makes a newcomer.
     fn held_since(&self, party: &PartyId, key: &PublicKey, trust: &TrustList) -> u64 {
-        let held = self.credentials_and_times(party).filter(|(credential, _)| {
+        let held = self.credentials_in_order(party).filter(|(credential, _)| {
             self.source_of_credential(credential, trust).is_some()
                 && self.follows(party, &credential.terms.org_key, key)
         });
-        held.map(|(_, received_unix_s)| received_unix_s).min().unwrap_or(u64::MAX)
+        held.map(|(_, order)| order).min().unwrap_or(u64::MAX)
     }
 
     fn has_buried_itself(&self, party: &PartyId, key: &PublicKey) -> bool {

@@ -117,6 +117,14 @@ impl OfParty {
         }
     }
 
+    /// Whether anything is held by the word of this source.
+    pub(super) fn has_of(&self, source: &Hash) -> bool {
+        self.credentials.values().any(|by| by == source)
+            || self.rotations.keys().any(|place| place.source == *source)
+            || self.dead.keys().any(|place| place.source == *source)
+            || self.sub_grants.keys().any(|place| place.source == *source)
+    }
+
     pub(super) fn credentials(&self) -> impl Iterator<Item = &Hash> {
         self.credentials.keys()
     }

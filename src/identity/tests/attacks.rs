@@ -163,7 +163,7 @@ fn a_stolen_org_key_that_is_pinned_somewhere() {
     let mut watcher = Watcher::of(only_pinned(&party, &stolen));
     assert_eq!(watcher.add(&rotation), Err(RegistryError::Untrusted), "no commitment is known at all");
     watcher.hold(&credential);
-    watcher.add_at(&written, NOW + 1).unwrap();
+    watcher.add(&written).unwrap();
     assert_eq!(watcher.add(&rotation), Err(RegistryError::Untrusted));
     assert!(matches!(watcher.judge(&taken_over), Err(ChainError::PinnedOtherwise { .. })));
     watcher.hold(&Rotation::issue(NETWORK, &credential, &stolen, &next, NOW).unwrap());
@@ -191,7 +191,7 @@ fn a_rogue_issuer_gives_away_a_foreign_id() {
     // Trusted for DE too: the newcomer is frozen, the incumbent goes on.
     let mut watcher = Watcher::of(registrars(&[&key(HONEST), &rogue]));
     watcher.hold(&holder());
-    watcher.add_at(&given.credential, NOW + 1).unwrap();
+    watcher.add(&given.credential).unwrap();
     assert!(matches!(watcher.judge(&given), Err(ChainError::Frozen { .. })));
     assert!(watcher.judge(&under(&holder(), &key(2))).is_ok());
     let conflict = watcher.conflict(&party).unwrap();
@@ -205,8 +205,8 @@ fn a_rogue_issuer_gives_away_a_foreign_id() {
     let mut lasting = terms(Role::Cpo, "DE*GEF", &[]);
     (lasting.org_key, lasting.not_before_unix_s) = (thief.public(), NOW);
     lasting.expires_unix_s = NOW + 397 * DAY;
-    watcher.add_at(&Credential::issue(NETWORK, &lasting, "Issuer", &rogue).unwrap(), NOW + 2).unwrap();
-    watcher.add_at(&renewed, NOW + 3).unwrap();
+    watcher.add(&Credential::issue(NETWORK, &lasting, "Issuer", &rogue).unwrap()).unwrap();
+    watcher.add(&renewed).unwrap();
     let later = watcher.registry.id_conflict(&party, &watcher.trust, NOW + 350 * DAY).unwrap();
     assert_eq!(later.incumbent, key(2).public());
 }
@@ -218,7 +218,7 @@ fn one_attester_alone_freezes_nobody() {
     let mut watcher = Watcher::of(registrars(&[&key(HONEST)]));
     watcher.trust.issuers.push(issuer(&rogue, IssuerClass::Attester, &[("DE", Role::Cpo)]));
     // A joiner that hears of the thief first.
-    watcher.add_at(&given, NOW - 10).unwrap();
+    watcher.add(&given).unwrap();
     watcher.hold(&holder());
     assert!(watcher.judge(&under(&holder(), &key(2))).is_ok());
     assert!(watcher.judge(&under(&given, &thief)).is_err());

@@ -129,11 +129,7 @@ impl Watcher {
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<Added, RegistryError> {
-        self.add_at(bytes, NOW)
-    }
-
-    fn add_at(&mut self, bytes: &[u8], received_unix_s: u64) -> Result<Added, RegistryError> {
-        self.registry.add(bytes, NETWORK, &self.trust, received_unix_s)
+        self.registry.add(bytes, NETWORK, &self.trust)
     }
 
     /// Adds what must be accepted.

@@ -4,7 +4,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::*;
-use crate::identity::registry::{CREDENTIALS_PER_ISSUER_MAX, DEAD_CREDENTIALS_MAX, DEAD_DELEGATIONS_MAX};
+use crate::identity::registry::{
+    CREDENTIALS_PER_ISSUER_MAX, DEAD_CREDENTIALS_MAX, DEAD_DELEGATIONS_MAX, PARTIES_MAX,
+    PARTIES_PER_ISSUER_MAX,
+};
 
 fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -199,4 +202,38 @@ fn any_bytes_are_held_or_refused_and_never_panic() {
         let bytes = seal(purpose, NETWORK, org_key().public().as_bytes(), &org_key(), &damaged);
         let _ = bytes.map(|bytes| watcher.add(&bytes));
     });
+}
+
+#[test]
+fn one_issuer_fills_its_own_room_and_nobody_elses() {
+    let rogue = key(80);
+    let mut watcher = Watcher::of(registrars(&[&issuer_key(), &rogue]));
+    watcher.registry = Registry::with_parties_per_issuer(5);
+    let by = |issuer: &SecretKey, number: u32| {
+        credential_of(issuer, &format!("CH*A{number:02}"), &[], &key(60), &key(61))
+    };
+    (0..5).for_each(|number| watcher.hold(&by(&rogue, number)));
+    let full = Err(RegistryError::IssuerFull { issuer: *rogue.public().as_bytes(), max: 5 });
+    for number in 5..8 {
+        assert_eq!(watcher.add(&by(&rogue, number)), full);
+    }
+    assert_eq!(watcher.registry.parties_of(rogue.public().as_bytes()), 5);
+    // Of a party that has a place more is taken, and others have their own places.
+    let again = credential_of(&rogue, "CH*A00", &[], &key(60), &key(62));
+    watcher.hold(&again);
+    watcher.hold(&tombstone(&again, Dead::Credential, 1, &rogue).unwrap());
+    (0..5).for_each(|number| watcher.hold(&by(&issuer_key(), number + 3)));
+    // The largest planned network has one issuer, and others need room beside it.
+    const { assert!(PARTIES_PER_ISSUER_MAX > 10_000 && PARTIES_PER_ISSUER_MAX < PARTIES_MAX) };
+}
+
+#[test]
+fn of_one_second_the_first_is_the_incumbent_whatever_the_keys() {
+    for (first, second) in [(60, 62), (62, 60)] {
+        let mut watcher = Watcher::of(swiss_trust());
+        for org in [first, second] {
+            watcher.hold(&credential_of(&issuer_key(), "CH*SCH", &[], &key(org), &key(org + 1)));
+        }
+        assert_eq!(watcher.conflict(&cpo("CH*SCH")).unwrap().incumbent, key(first).public());
+    }
 }

@@ -33,7 +33,7 @@ fn a_rotated_key_is_no_newcomer_and_a_foreign_one_is() {
     let second = credential_of(&issuer_key(), "CH*SCH", &[], &key(4), &key(6));
     let mut watcher = Watcher::of(swiss_trust());
     watcher.hold(&first);
-    watcher.add_at(&second, NOW + 5).unwrap();
+    watcher.add(&second).unwrap();
     assert!(watcher.conflict(&party).is_some(), "without the rotation it is a stranger");
     assert!(matches!(watcher.judge(&under(&second, &key(4))), Err(ChainError::Frozen { .. })));
 
@@ -47,7 +47,7 @@ fn a_rotated_key_is_no_newcomer_and_a_foreign_one_is() {
 
     // Somebody who was held here after the old key and before the new one; then the old key dies.
     let stranger = credential_of(&issuer_key(), "CH*SCH", &[], &key(60), &key(61));
-    watcher.add_at(&stranger, NOW + 3).unwrap();
+    watcher.add(&stranger).unwrap();
     watcher.hold(&tombstone(&first, Dead::OrgKey, 1, &key(4)).unwrap());
     assert_eq!(watcher.conflict(&party).unwrap().incumbent, key(4).public(), "it has the old key's age");
     assert!(watcher.judge(&under(&second, &key(4))).is_ok());
@@ -64,6 +64,39 @@ fn a_pin_follows_a_rotation() {
     assert!(matches!(watcher.judge(&second), Err(ChainError::PinnedOtherwise { .. })));
     watcher.hold(&Rotation::issue(NETWORK, &first, &key(2), &key(4), NOW).unwrap());
     assert_eq!(*watcher.judge(&second).unwrap().assurance(), Assurance::Pinned);
+}
+
+#[test]
+fn a_pinned_key_says_itself_what_it_followed() {
+    let party = cpo("CH*SCH");
+    let first = credential_of(&key(2), "CH*SCH", &[], &key(2), &key(4));
+    let second = credential_of(&key(4), "CH*SCH", &[], &key(4), &key(6));
+    let rotation = Rotation::issue(NETWORK, &first, &key(2), &key(4), NOW).unwrap();
+    let mut watcher = Watcher::of(only_pinned(&party, &key(4)));
+    assert_eq!(watcher.add(&first), Err(RegistryError::Untrusted), "before the rotation nobody knows it");
+    for bytes in [&rotation, &first, &second] {
+        watcher.hold(bytes);
+    }
+    assert!(watcher.registry.follows(&party, &key(2).public(), &key(4).public()));
+    assert_eq!(watcher.conflict(&party), None);
+    assert!(watcher.judge(&under(&second, &key(4))).is_ok());
+    let old = watcher.judge(&under(&first, &key(2)));
+    assert!(matches!(old, Err(ChainError::PinnedOtherwise { .. })), "to be proved is not to be believed");
+
+    // A key that the pinned one does not follow, though it committed to it.
+    let thief = credential_of(&key(60), "CH*SCH", &[], &key(60), &key(61));
+    let stolen = Rotation::issue(NETWORK, &thief, &key(60), &key(61), NOW).unwrap();
+    for bytes in [&thief, &stolen] {
+        assert_eq!(watcher.add(bytes), Err(RegistryError::Untrusted));
+    }
+    // Who has the pinned key may say that it follows this and that, within its own room.
+    let mut full = false;
+    for seed in 100..101 + u8::try_from(ROTATIONS_MAX).unwrap() {
+        let other = credential_of(&key(seed), "CH*SCH", &[], &key(seed), &key(4));
+        let added = watcher.add(&Rotation::issue(NETWORK, &other, &key(seed), &key(4), NOW).unwrap());
+        full |= matches!(added, Err(RegistryError::Full(_)));
+    }
+    assert!(full);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod abuse;
 mod cards;
 mod connections;
+mod eclipse;
 mod exchange;
 mod gossip;
 mod sync;

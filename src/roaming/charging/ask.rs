@@ -13,9 +13,7 @@ use crate::oicp::charging::{
 };
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
-use crate::protocol::{
-    AskOutcome, FeedId, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord,
-};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
@@ -387,8 +385,7 @@ impl Roaming {
     /// The CPO of an EVSE: who publishes it, else who may.
     fn operator_of(&self, evse: &EvseKey) -> Option<PartyId> {
         let publishes = |party: &&PartyId| {
-            let feed = self.feeds.get(&FeedId::public((*party).clone(), Kind::Data));
-            feed.is_some_and(|feed| feed.tree.get(evse).is_some())
+            self.feeds_of(party, Kind::Data).any(|(_, feed)| feed.tree.get(evse).is_some())
         };
         let may = || self.claims.publishers(evse.operator());
         let publisher = match self.claims.get(Kind::Data, evse) {
@@ -405,8 +402,7 @@ impl Roaming {
     }
 
     fn publishes_any(&self, cpo: &PartyId) -> bool {
-        let feed = self.feeds.get(&FeedId::public(cpo.clone(), Kind::Data));
-        feed.is_some_and(|feed| feed.tree.count() > 0)
+        self.feeds_of(cpo, Kind::Data).any(|(_, feed)| feed.tree.count() > 0)
     }
 }
 

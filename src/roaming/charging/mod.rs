@@ -23,7 +23,7 @@ pub use request::ChargeRequest;
 use super::change::LedgerChange;
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
-use super::{Roaming, TICK_BUSY_MS};
+use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::SessionId;
 use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
@@ -193,9 +193,15 @@ pub(super) struct Charging {
 }
 
 impl Charging {
-    /// Whether a tick is needed soon.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.unsettled.is_empty() || !self.calls.is_empty()
+    /// Whether a tick is needed soon after `now_ms`, on the monotonic clock.
+    pub(super) fn is_busy(&self, now_ms: u64) -> bool {
+        let soon = |id: &SessionId| {
+            self.sessions.get(id).is_some_and(|session| {
+                let waits = !session.waiting.is_empty() || !session.deferred.is_empty();
+                waits || session.broadcast.is_some() || session.settle_at_ms <= now_ms + TICK_IDLE_MS
+            })
+        };
+        !self.calls.is_empty() || self.unsettled.iter().any(soon)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::request::asker_role;
 use super::{About, Back, OurMessage};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
-use crate::identity::{Envelope, MessageId, PartyId, Speaker};
-use crate::protocol::{Answer, NodeId, Question, SessionMessage};
+use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
+use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
 use crate::roaming::effect::{Action, Effects, Refusal, Report};
 use crate::roaming::input::{AskId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -111,6 +112,11 @@ impl Roaming {
         };
         if !self.parties.contains_key(&envelope.to) {
             return Some(Answer::NotFound);
+        }
+        if let SessionMessage::Ask { operation, .. } = &message
+            && let Err(error) = speaker.may_do(delegated(*operation))
+        {
+            return Some(self.refuse_message(from, Refusal::Scope(error.to_string()), fx));
         }
         self.serve(Back::Peer(ask), speaker.party(), &envelope, message, now, fx);
         None
@@ -229,5 +235,13 @@ impl Roaming {
         if let About::Ask(operation) = ours.about {
             self.ask_unanswered(ours, operation, sent, now, fx);
         }
+    }
+}
+
+/// What a node must have been delegated to ask this.
+fn delegated(operation: SessionOperation) -> Operation {
+    match asker_role(operation) {
+        Role::Cpo | Role::Hub => Operation::AuthAsk,
+        Role::Emp => Operation::RemoteSend,
     }
 }

@@ -12,9 +12,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
-use crate::protocol::{
-    AskOutcome, FeedId, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord,
-};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{BackendCallId, Now};
@@ -189,10 +187,11 @@ impl Roaming {
 
     /// 603 for an EVSE that we do not publish, if we publish any.
     fn is_ours(&self, ours: &PartyId, evse: &EvseKey) -> Result<(), Code> {
-        match self.feeds.get(&FeedId::public(ours.clone(), Kind::Data)) {
-            Some(feed) if feed.tree.count() > 0 && feed.tree.get(evse).is_none() => Err(Code::UnknownEvseId),
-            _ => Ok(()),
-        }
+        let mut feeds =
+            self.feeds_of(ours, Kind::Data).map(|(_, feed)| &feed.tree).filter(|tree| tree.count() > 0);
+        let publishes = feeds.next();
+        let known = publishes.into_iter().chain(feeds).any(|tree| tree.get(evse).is_some());
+        if publishes.is_some() && !known { Err(Code::UnknownEvseId) } else { Ok(()) }
     }
 
     /// A stop or a notification.

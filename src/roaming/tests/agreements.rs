@@ -35,12 +35,12 @@ impl World {
         self.settle(node, offer_to(partner, self.now(), days)).unwrap()
     }
 
-    fn decision(&self, node: usize, partner: &Person, service: Service) -> Decision {
+    pub(super) fn decision(&self, node: usize, partner: &Person, service: Service) -> Decision {
         let ours = self.nodes[node].people[0].party();
         self.core(node).decide(&ours, &partner.party(), service, self.now())
     }
 
-    fn known(&self, node: usize) -> Vec<AgreementSummary> {
+    pub(super) fn known(&self, node: usize) -> Vec<AgreementSummary> {
         self.core(node).agreements()
     }
 
@@ -73,7 +73,7 @@ impl World {
     }
 }
 
-fn offer_to(partner: &Person, now: Now, days: u64) -> AgreementAct {
+pub(super) fn offer_to(partner: &Person, now: Now, days: u64) -> AgreementAct {
     AgreementAct::Offer {
         ours: None,
         partner: partner.party(),

@@ -44,8 +44,10 @@ impl World {
     /// Tells who asked.
     pub(super) fn lose(&mut self, delivery: Delivery) {
         let (asker, failed) = match delivery.event {
-            Event::Ask { from, request, .. } => (from, Input::AskFailed { request }),
-            Event::Input(Input::Answered { request, .. }) => (delivery.to, Input::AskFailed { request }),
+            Event::Ask { from, request, .. } => (from, Input::AskFailed { request, sent: true }),
+            Event::Input(Input::Answered { request, .. }) => {
+                (delivery.to, Input::AskFailed { request, sent: true })
+            }
             Event::Sync { from, sync, .. } => (from, Input::SyncFailed { sync }),
             Event::Input(Input::SyncFrame { sync, .. }) => (delivery.to, Input::SyncFailed { sync }),
             Event::Input(_) | Event::Gossip { .. } => return,

@@ -3,7 +3,10 @@
 //! seed.
 
 mod agreements;
+mod audience;
+mod charging;
 mod claims;
+mod freshness;
 mod gossip;
 mod liars;
 mod links;
@@ -51,7 +54,6 @@ struct Delivery {
     event: Event,
 }
 
-/// A server that changes what it serves.
 type Lie = fn(&mut Reply);
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    visibility: Visibility,
     store: Store,
     life: u64,
     links: BTreeSet<usize>,
@@ -78,6 +81,7 @@ struct Node {
     syncs_served: u64,
     published: Vec<(Topic, Bytes)>,
     partners: partners::Told,
+    charging: charging::Told,
 }
 
 struct World {
@@ -152,7 +156,10 @@ impl World {
         let ours = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
         let (snapshot, config) = (node.store.snapshot(), node.config.clone());
         let trust = node.trust.clone().unwrap();
-        node.core = Some(Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now));
+        let misplaced = node.store.misplaced(&node.visibility);
+        let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
+        let core = core.with_visibility(node.visibility.clone(), misplaced);
+        node.core = Some(node.charging.settings(core, &node.people));
     }
 
     /// Stops a node where it stands: what it committed stays, what was under way is lost.
@@ -260,10 +267,11 @@ impl World {
     }
 
     fn serve(&mut self, server: usize, asker: usize, sync: SyncId, bytes: &[u8]) {
+        let request = SyncRequest::decode(bytes).unwrap();
+        let may_see = self.core(server).may_see(&node_id(asker), &request.feed, self.now());
         let node = &mut self.nodes[server];
         node.syncs_served += 1;
-        let request = SyncRequest::decode(bytes).unwrap();
-        let mut reply = node.store.answer(&request);
+        let mut reply = node.store.answer(&request).filter(|_| may_see);
         if let (Some(reply), Some(lie)) = (&mut reply, node.lie) {
             lie(reply);
         }
@@ -304,7 +312,7 @@ impl World {
                     self.spread(index, Some(from), topic, &bytes);
                 }
             }
-            Action::Ask { to, request, bytes } => {
+            Action::Ask { to, request, bytes, .. } => {
                 let after_ms = self.latency();
                 self.send(index, &to, after_ms, Event::Ask { from: index, request, bytes });
             }
@@ -334,6 +342,7 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
+            Action::ReplyOicp { .. } | Action::CallBackend { .. } => node.charging.told(action),
         }
     }
 

@@ -320,7 +320,8 @@ fn what_was_revoked_speaks_for_nobody() {
     assert_eq!(world.code(cpo_node, call), "000");
     assert_eq!(world.nodes_of(cpo_node, &emp()), Vec::<usize>::new(), "though it is still connected");
     world.run(2_000);
-    assert!(world.away_since_ms(cpo_node).is_some());
+    // What was agreed with that key counts no more.
+    assert!(!world.is_partner(cpo_node, &emp()));
 }
 
 #[test]

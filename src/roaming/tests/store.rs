@@ -7,11 +7,11 @@ use bytes::Bytes;
 use crate::identity::{Chain, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{
-    BUCKETS, Digest, FeedId, Have, Head, Kind, SignedHead, SyncChunk, SyncEntry, SyncFrame, SyncRequest,
-    SyncStart, bucket_of,
+    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry,
+    SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{DirectoryChange, HeldPush, LedgerChange, RecordChange};
-use crate::roaming::{Entry, RestoredFeed, Snapshot, Tree};
+use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
 /// Records in one chunk: few, so that small feeds need several.
 const CHUNK_RECORDS: usize = 3;
@@ -42,6 +42,7 @@ pub(super) struct Store {
     held: BTreeMap<u64, HeldPush>,
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) agreements: BTreeMap<Digest, Bytes>,
+    pub(super) sessions: BTreeMap<String, Bytes>,
     pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -144,9 +145,12 @@ impl Store {
                     self.identity.retain(|(held, ..)| Some(*held) != outdone);
                     self.identity.push((hash, bytes, received_unix_s));
                 }
+                // Of the node, not of the core.
+                LedgerChange::TrustListSeen { .. } => {}
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
+                LedgerChange::Session { session, record, .. } => drop(self.sessions.insert(session, record)),
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
@@ -196,6 +200,9 @@ impl Store {
             held: self.held.values().cloned().collect(),
             identity: self.identity.iter().map(|(_, bytes, at)| (bytes.clone(), *at)).collect(),
             agreements: self.agreements.values().cloned().collect(),
+            sessions: (self.sessions.iter())
+                .map(|(session, record)| SessionRecord::decode(session, record).expect("as it was encoded"))
+                .collect(),
         }
     }
 
@@ -231,10 +238,36 @@ impl Store {
         Some(Reply { start: SyncStart { head: signed, buckets }, entries })
     }
 
-    /// What pulls show: one value per kind and EVSE.
+    /// What the composition root finds of ours in other feeds than the rules say.
+    pub(super) fn misplaced(&self, rules: &Visibility) -> Vec<Misplaced> {
+        let of = |(feed, stored): (&FeedId, &StoredFeed)| {
+            let moved = stored.rows.iter().filter(|(key, _)| rules.audience_of(key) != feed.audience);
+            let misplaced = |(key, row): (&EvseKey, &Row)| Misplaced {
+                feed: feed.clone(),
+                key: key.clone(),
+                value: row.value.clone(),
+            };
+            moved.map(misplaced).collect::<Vec<_>>()
+        };
+        self.ledger.iter().flat_map(of).collect()
+    }
+
+    /// What pulls of everybody show: one value per kind and EVSE.
     pub(super) fn view(&self) -> BTreeMap<(Kind, String), (String, String)> {
+        self.view_by(|audience| audience.is_public())
+    }
+
+    /// What pulls of a party show.
+    pub(super) fn view_of(&self, puller: &PartyId) -> BTreeMap<(Kind, String), (String, String)> {
+        let mut view = self.view();
+        view.extend(self.view_by(|audience| !audience.is_public() && audience.admits(puller)));
+        view
+    }
+
+    fn view_by(&self, seen: impl Fn(&Audience) -> bool) -> BTreeMap<(Kind, String), (String, String)> {
         let mut view = BTreeMap::new();
-        for (feed_id, feed) in self.feeds.iter().filter(|(_, feed)| feed.head.is_some()) {
+        let feeds = self.feeds.iter().filter(|(id, feed)| feed.head.is_some() && seen(&id.audience));
+        for (feed_id, feed) in feeds {
             for (key, row) in feed.rows.iter().filter(|(_, row)| row.visible) {
                 let value = String::from_utf8(row.value.to_vec()).unwrap();
                 let shown = (feed_id.party.to_text(), value);

@@ -4,11 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use sha2::{Digest as _, Sha256};
 
 use crate::protocol::{
-    BUCKETS, Digest, EMPTY_BUCKET, Have, Kind, Leaf, SignedHead, SyncChunk, SyncEntry, SyncRequest,
+    BUCKETS, Digest, EMPTY_BUCKET, FeedId, Have, Kind, Leaf, SignedHead, SyncChunk, SyncEntry, SyncRequest,
     SyncStart, bucket_hash, bucket_of, leaf_hash, root_hash,
 };
 use crate::storage::StorageError;
-use crate::storage::value::{Number, blob, bytes, digest, number, text};
+use crate::storage::value::{Number, audience_text, blob, bytes, digest, number, text};
 
 /// Bytes of a chunk before compression at which it is closed: some hundred records, a slice of a few
 /// milliseconds for who applies it.
@@ -88,12 +88,13 @@ fn differing(ours: &[Digest; BUCKETS], theirs: &[Digest]) -> Vec<u8> {
 }
 
 fn stored(connection: &Connection, request: &SyncRequest) -> Result<Option<Stored>> {
+    let FeedId { party, kind, audience } = &request.feed;
     connection
         .prepare_cached(
             "SELECT id, incarnation, seq, horizon_seq, root, signed FROM feeds
-             WHERE party = ? AND kind = ? AND signed IS NOT NULL",
+             WHERE party = ? AND kind = ? AND audience = ? AND signed IS NOT NULL",
         )?
-        .query_row(params![request.feed.party.to_text(), request.feed.kind.code()], |row| {
+        .query_row(params![party.to_text(), kind.code(), audience_text(audience)], |row| {
             let signed = SignedHead::from_bytes(bytes(row, 5)?)
                 .map_err(|error| crate::storage::value::damaged(5, error))?;
             Ok(Stored {

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 
+use super::CommitVersion;
 use super::filter::{Conditions, DataQuery, conditions};
 use super::geo::distance_km;
 use super::page::{DataPage, Delta, page_of, version_for};
 use super::rows::read_rows;
+use super::visible::Closed;
 use crate::protocol::Digest;
 use crate::storage::StorageError;
 use crate::storage::value::{Number, digest, number, text};
@@ -45,10 +47,12 @@ pub(crate) fn data_delta(
     let since_unix_ms = since_unix_ms.saturating_sub(MARGIN_MS);
     let Some((from, last_row)) = state_at(connection, since_unix_ms)? else { return Ok(None) };
     let conditions = conditions(connection, query)?;
+    let closed = Closed::of(connection, query.puller.as_ref())?;
+    let may_see = closed.may_see();
     let mut pairs: BTreeMap<Box<str>, Pair> = BTreeMap::new();
     let ended = format!(
         "SELECT d.key, d.id, d.feed, d.hash, d.lat, d.lon FROM data d INDEXED BY data_dead
-         WHERE d.died > ? AND d.died <= ? AND d.visible = 1 AND d.id <= ?{}",
+         WHERE d.died > ? AND d.died <= ? AND {may_see} AND d.id <= ?{}",
         conditions.sql
     );
     let values = [from, to.0, last_row];
@@ -58,7 +62,7 @@ pub(crate) fn data_delta(
     })?;
     let begun = format!(
         "SELECT d.key, d.id, d.feed, d.hash, d.lat, d.lon FROM data d NOT INDEXED
-         WHERE d.id > ? AND d.born <= ? AND d.visible = 1 AND (d.died IS NULL OR d.died > ?){}",
+         WHERE d.id > ? AND d.born <= ? AND {may_see} AND (d.died IS NULL OR d.died > ?){}",
         conditions.sql
     );
     let values = [last_row, to.0, to.0];
@@ -68,6 +72,14 @@ pub(crate) fn data_delta(
     })?;
     if !(old && new) {
         return Ok(None);
+    }
+    if !closed.is_empty() {
+        // Of one EVSE there may be a record for everybody and one for members: a member sees the latter.
+        let (from, conditions) = (CommitVersion(from), &conditions);
+        for (key, pair) in &mut pairs {
+            pair.old = seen(connection, key, from, query, conditions, &closed)?;
+            pair.new = seen(connection, key, to, query, conditions, &closed)?;
+        }
     }
     let changes: Vec<(i64, Option<Delta>)> =
         pairs.values().filter_map(difference).map(|(id, delta)| (id, Some(delta))).collect();
@@ -122,6 +134,40 @@ fn collect(
         }
     }
     Ok(true)
+}
+
+/// The version of a record that a member sees in a version of the view, if it matches.
+fn seen(
+    connection: &Connection,
+    key: &str,
+    version: CommitVersion,
+    query: &DataQuery,
+    conditions: &Conditions,
+    closed: &Closed,
+) -> Result<Option<Version>> {
+    let as_of = format!("d.born <= {0} AND (d.died IS NULL OR d.died > {0})", version.0);
+    let members = format!(
+        "FROM data d INDEXED BY data_closed WHERE d.key = ? AND d.visible = 2 AND d.feed IN ({}) AND {as_of}",
+        closed.list()
+    );
+    let is_closed: bool = connection
+        .prepare_cached(&format!("SELECT EXISTS(SELECT 1 {members})"))?
+        .query_row([key], |row| row.get(0))?;
+    let public = format!("FROM data d INDEXED BY data_view WHERE d.key = ? AND d.visible = 1 AND {as_of}");
+    let from = if is_closed { members } else { public };
+    let sql = format!("SELECT d.id, d.feed, d.hash, d.lat, d.lon {from}{} LIMIT 1", conditions.sql);
+    let values = [Value::Text(key.to_owned())].into_iter().chain(conditions.values.iter().cloned());
+    let found = connection.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| {
+        let version = Version { id: row.get(0)?, feed: row.get(1)?, hash: digest(row, 2)? };
+        Ok((version, row.get::<_, Option<f64>>(3)?.zip(row.get::<_, Option<f64>>(4)?)))
+    });
+    let within = |place: Option<(f64, f64)>| {
+        let near = |area: super::filter::Area| {
+            place.is_some_and(|place| distance_km((area.lat, area.lon), place) <= area.radius_km)
+        };
+        query.center.is_none_or(near)
+    };
+    Ok(found.optional()?.filter(|(_, place)| within(*place)).map(|(version, _)| version))
 }
 
 fn difference(pair: &Pair) -> Option<(i64, Delta)> {

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Result};
 
 use super::CommitVersion;
-use crate::identity::CanonicalId;
+use crate::identity::{CanonicalId, PartyId};
 use crate::storage::StorageError;
 
 /// Largest page in records (OICP 2.3: 2,000 for PullEvseData).
@@ -60,6 +60,8 @@ pub struct DataQuery {
     pub page: u32,
     /// Records of a page, at most [`PAGE_SIZE_MAX`]; more are cut to that.
     pub size: u32,
+    /// Who asks: what closed audiences see is shown to their members. `None`: what everybody sees.
+    pub puller: Option<PartyId>,
     /// The version to read; `None`: the newest. Pages of one pull name the version of the first.
     pub as_of: Option<CommitVersion>,
 }
@@ -73,6 +75,8 @@ pub struct StatusQuery {
     pub operators: Vec<CanonicalId>,
     /// Only EVSEs whose data record is within this circle.
     pub center: Option<Area>,
+    /// Who asks: what closed audiences see is shown to their members. `None`: what everybody sees.
+    pub puller: Option<PartyId>,
 }
 
 /// Conditions on the table `data` under the name `d`, to be appended to others with their values.

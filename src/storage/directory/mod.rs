@@ -3,6 +3,7 @@
 
 mod answer;
 mod clean;
+mod columns;
 mod delta;
 mod filter;
 mod geo;
@@ -11,6 +12,7 @@ mod page;
 mod restore;
 mod rows;
 mod status;
+mod visible;
 mod write;
 
 #[cfg(test)]

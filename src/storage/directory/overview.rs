@@ -61,18 +61,18 @@ pub(crate) fn counts(connection: &Connection) -> Result<Counts, StorageError> {
 /// All feeds with a head.
 pub(crate) fn feeds_overview(connection: &Connection) -> Result<Vec<FeedOverview>, StorageError> {
     let mut statement = connection.prepare_cached(
-        "SELECT party, kind, operator_id, operator_name, count, seq, created_unix_ms, received_unix_ms
-         FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind",
+        "SELECT party, kind, audience, operator_id, operator_name, count, seq, created_unix_ms, received_unix_ms
+         FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience",
     )?;
     let feeds = statement.query_map([], |row| {
         Ok(FeedOverview {
             feed: feed(row, 0)?,
-            operator_id: text(row, 2)?.to_owned(),
-            operator_name: text(row, 3)?.to_owned(),
-            count: number(row, 4)?,
-            seq: number(row, 5)?,
-            created_unix_ms: number(row, 6)?,
-            received_unix_ms: number(row, 7)?,
+            operator_id: text(row, 3)?.to_owned(),
+            operator_name: text(row, 4)?.to_owned(),
+            count: number(row, 5)?,
+            seq: number(row, 6)?,
+            created_unix_ms: number(row, 7)?,
+            received_unix_ms: number(row, 8)?,
         })
     })?;
     Ok(feeds.collect::<Result<_>>()?)

@@ -10,10 +10,11 @@ use super::CommitVersion;
 use super::filter::{Area, Conditions, DataQuery, PAGE_SIZE_MAX, conditions};
 use super::geo::{boxes_around, distance_km};
 use super::rows::read_rows;
+use super::visible::Closed;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{FeedId, Kind};
 use crate::storage::StorageError;
-use crate::storage::value::{Number, bytes, number, text};
+use crate::storage::value::{Number, audience_text, bytes, number, text};
 
 /// How a record differs from the last call (OICP 2.3 `DeltaType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +86,17 @@ pub(super) fn version_for(
 pub(crate) fn data_page(connection: &Connection, query: &DataQuery) -> Result<DataPage, StorageError> {
     let version = version_for(connection, query.as_of)?;
     let conditions = conditions(connection, query)?;
+    let closed = Closed::of(connection, query.puller.as_ref())?;
     let (total, ids) = match query.center {
         Some(area) => {
-            let mut hits = hits_within(connection, version, area, &conditions)?;
+            let mut hits = hits_within(connection, version, area, &conditions, &closed)?;
             hits.sort_unstable();
             let ids = page_of(&hits, query).iter().map(|(_, id)| *id).collect();
             (hits.len() as u64, ids)
         }
         None => (
-            count_all(connection, version, &conditions)?,
-            ids_of_page(connection, version, query, &conditions)?,
+            count_all(connection, version, &conditions, &closed)?,
+            ids_of_page(connection, version, query, &conditions, &closed)?,
         ),
     };
     let rows = read_rows(connection, ids.into_iter().map(|id| (id, None)))?;
@@ -108,6 +110,8 @@ pub(super) fn page_of<'l, T>(list: &'l [T], query: &DataQuery) -> &'l [T] {
     list.get(from..from.saturating_add(size).min(list.len())).unwrap_or_default()
 }
 
+const CLOSED_AS_OF: &str = "d.visible = 2 AND d.born <= ? AND (d.died IS NULL OR d.died > ?)";
+
 const AS_OF: &str = "d.visible = 1 AND d.born <= ? AND (d.died IS NULL OR d.died > ?)";
 
 fn as_of_values(version: CommitVersion, conditions: &Conditions) -> Vec<Value> {
@@ -115,7 +119,35 @@ fn as_of_values(version: CommitVersion, conditions: &Conditions) -> Vec<Value> {
     [&[version.clone(), version], conditions.values.as_slice()].concat()
 }
 
-fn count_all(connection: &Connection, version: CommitVersion, conditions: &Conditions) -> Result<u64> {
+/// The public records that match, without those that the puller sees as a member, and these.
+fn count_all(
+    connection: &Connection,
+    version: CommitVersion,
+    conditions: &Conditions,
+    closed: &Closed,
+) -> Result<u64> {
+    let public = count_public(connection, version, conditions)?;
+    if closed.is_empty() {
+        return Ok(public);
+    }
+    let keys = closed.keys(version);
+    let count = |sql: String| {
+        let values = as_of_values(version, conditions);
+        connection.prepare(&sql)?.query_row(params_from_iter(values), |row| number(row, 0))
+    };
+    let hidden = count(format!(
+        "SELECT count(*) FROM data d INDEXED BY data_view WHERE {AS_OF}{} AND d.key IN ({keys})",
+        conditions.sql
+    ))?;
+    let members = count(format!(
+        "SELECT count(*) FROM data d INDEXED BY data_closed WHERE {CLOSED_AS_OF}{} AND d.feed IN ({})",
+        conditions.sql,
+        closed.list()
+    ))?;
+    Ok(public.saturating_sub(hidden) + members)
+}
+
+fn count_public(connection: &Connection, version: CommitVersion, conditions: &Conditions) -> Result<u64> {
     if conditions.is_empty() {
         let shown = connection
             .prepare_cached("SELECT shown FROM commits WHERE version = ?")?
@@ -133,13 +165,24 @@ fn ids_of_page(
     version: CommitVersion,
     query: &DataQuery,
     conditions: &Conditions,
+    closed: &Closed,
 ) -> Result<Vec<i64>> {
     let size = i64::from(query.size.min(PAGE_SIZE_MAX));
-    let sql = format!(
-        "SELECT d.id FROM data d INDEXED BY data_view WHERE {AS_OF}{} ORDER BY d.key LIMIT ? OFFSET ?",
-        conditions.sql
-    );
+    let mut sql =
+        format!("SELECT d.id, d.key FROM data d INDEXED BY data_view WHERE {AS_OF}{}", conditions.sql);
     let mut values = as_of_values(version, conditions);
+    if !closed.is_empty() {
+        // Both halves come in key order by their indexes, and are merged.
+        sql.push_str(&format!(
+            " AND d.key NOT IN ({}) UNION ALL
+              SELECT d.id, d.key FROM data d INDEXED BY data_closed WHERE {CLOSED_AS_OF}{} AND d.feed IN ({})",
+            closed.keys(version),
+            conditions.sql,
+            closed.list()
+        ));
+        values.extend(as_of_values(version, conditions));
+    }
+    sql.push_str(" ORDER BY 2 LIMIT ? OFFSET ?");
     values.extend([Value::Integer(size), Value::Integer(size.saturating_mul(query.page.into()))]);
     connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
 }
@@ -151,15 +194,18 @@ fn hits_within(
     version: CommitVersion,
     area: Area,
     conditions: &Conditions,
+    closed: &Closed,
 ) -> Result<Vec<(Box<str>, i64)>> {
+    let sees = closed.sees(version);
     let from_tree = format!(
         "SELECT d.key, d.id, d.lat, d.lon FROM geo g CROSS JOIN data d ON d.id = g.id
-         WHERE g.lon_max >= ? AND g.lon_min <= ? AND g.lat_max >= ? AND g.lat_min <= ? AND d.born <= ?{}",
+         WHERE g.lon_max >= ? AND g.lon_min <= ? AND g.lat_max >= ? AND g.lat_min <= ? AND d.born <= ?
+            AND {sees}{}",
         conditions.sql
     );
     let ended = format!(
         "SELECT d.key, d.id, d.lat, d.lon FROM data d INDEXED BY data_dead
-         WHERE d.died > ? AND d.visible = 1 AND d.lat IS NOT NULL AND d.born <= ?{}",
+         WHERE d.died > ? AND {sees} AND d.lat IS NOT NULL AND d.born <= ?{}",
         conditions.sql
     );
     let as_of = Value::Integer(i64::try_from(version.0).unwrap_or(i64::MAX));
@@ -188,10 +234,14 @@ fn hits_within(
     Ok(hits)
 }
 
-/// Keys of the view's records within a circle, now.
-pub(super) fn keys_within(connection: &Connection, area: Area) -> Result<Vec<Box<str>>, StorageError> {
+/// Keys of the records within a circle that the puller sees now.
+pub(super) fn keys_within(
+    connection: &Connection,
+    area: Area,
+    closed: &Closed,
+) -> Result<Vec<Box<str>>, StorageError> {
     let version = version_now(connection)?;
-    let hits = hits_within(connection, version, area, &Conditions::default())?;
+    let hits = hits_within(connection, version, area, &Conditions::default(), closed)?;
     Ok(hits.into_iter().map(|(key, _)| key).collect())
 }
 
@@ -216,17 +266,18 @@ pub(crate) fn data_values(
     let sql = match feed.kind {
         Kind::Data => {
             "SELECT p.body FROM feeds f JOIN data d ON d.feed = f.id AND d.died IS NULL
-             JOIN payloads p ON p.id = d.id WHERE f.party = ? AND f.kind = ? AND d.key = ?"
+             JOIN payloads p ON p.id = d.id
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND d.key = ?"
         }
         Kind::Status => {
             "SELECT s.status FROM feeds f JOIN status s ON s.feed = f.id
-             WHERE f.party = ? AND f.kind = ? AND s.key = ?"
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND s.key = ?"
         }
     };
     let mut statement = connection.prepare_cached(sql)?;
-    let party = feed.party.to_text();
+    let (party, kind, audience) = (feed.party.to_text(), feed.kind.code(), audience_text(&feed.audience));
     let read = |key: &EvseKey| {
-        statement.query_row(params![party, feed.kind.code(), key.as_str()], |row| bytes(row, 0)).optional()
+        statement.query_row(params![party, kind, audience, key.as_str()], |row| bytes(row, 0)).optional()
     };
     Ok(keys.iter().map(read).collect::<Result<_>>()?)
 }

@@ -56,7 +56,7 @@ pub struct Conflict {
 /// All feeds that have a head.
 pub(crate) fn restore(connection: &Connection) -> Result<Vec<RestoredFeed>, StorageError> {
     let sql = format!(
-        "SELECT id, received_unix_ms, {HEAD_COLUMNS} FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind"
+        "SELECT id, received_unix_ms, {HEAD_COLUMNS} FROM feeds WHERE signed IS NOT NULL ORDER BY party, kind, audience"
     );
     let mut statement = connection.prepare(&sql)?;
     let heads = statement

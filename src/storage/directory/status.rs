@@ -7,6 +7,8 @@ use rusqlite::{Connection, Result, Row, params};
 use super::filter::{StatusQuery, feeds_of};
 use super::page::keys_within;
 use super::rows::{Operator, Operators};
+use super::visible::Closed;
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::storage::StorageError;
 use crate::storage::value::{blob, number, text};
@@ -28,9 +30,13 @@ pub struct StatusRow {
     pub confirmed_at_unix_ms: u64,
 }
 
-/// The EvseID's spelling is the data record's, whichever feed that is in.
-const COLUMNS: &str = "s.feed, s.key, s.at_unix_ms, s.status,
-    (SELECT d.evse_id FROM data d INDEXED BY data_view WHERE d.key = s.key AND d.visible = 1 AND d.died IS NULL)";
+/// The EvseID's spelling is the data record's, whichever feed that is in; of what a closed audience sees, that
+/// of its publisher's record.
+const COLUMNS: &str = "s.feed, s.key, s.at_unix_ms, s.status, coalesce(
+    (SELECT d.evse_id FROM data d INDEXED BY data_view WHERE d.key = s.key AND d.visible = 1 AND d.died IS NULL),
+    iif(s.visible = 2, (SELECT d.evse_id FROM data d INDEXED BY data_closed JOIN feeds f ON f.id = d.feed
+        WHERE d.key = s.key AND d.visible = 2 AND d.died IS NULL
+            AND (f.party, f.audience) = (SELECT party, audience FROM feeds WHERE id = s.feed)), NULL))";
 
 /// The statuses of the view that match, by operator and key.
 pub(crate) fn statuses(
@@ -40,20 +46,30 @@ pub(crate) fn statuses(
 ) -> Result<Vec<StatusRow>, StorageError> {
     let mut answer = Answer { operators: Operators::new(connection), rows: Vec::new(), rows_max };
     let wanted = query.status.as_deref();
+    let closed = Closed::of(connection, query.puller.as_ref())?;
     if let Some(area) = query.center {
         let feeds = feeds_of(connection, &query.operators)?;
         let wanted = |feed: &i64| query.operators.is_empty() || feeds.contains(feed);
-        let keys = keys_within(connection, area)?;
-        by_key(connection, &mut answer, keys.iter().map(AsRef::as_ref), query.status.as_deref(), wanted)?;
+        let keys = keys_within(connection, area, &closed)?;
+        let keys = keys.iter().map(AsRef::as_ref);
+        by_key(connection, &mut answer, keys, query.status.as_deref(), &closed, wanted)?;
         answer.rows.sort_by(|a, b| (&a.operator_id, &a.evse_id).cmp(&(&b.operator_id, &b.evse_id)));
         return Ok(answer.rows);
     }
+    // Of one EVSE a member sees what is said to members.
+    let unless_closed = if closed.is_empty() {
+        String::new()
+    } else {
+        let members =
+            format!("SELECT c.key FROM status c WHERE c.feed IN ({}) AND c.visible = 2", closed.list());
+        format!("AND (s.visible = 2 OR s.key NOT IN ({members}))")
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM status s WHERE s.feed = ?1 AND s.visible = 1
-            AND (?2 IS NULL OR s.status = CAST(?2 AS BLOB)) ORDER BY s.key"
+        "SELECT {COLUMNS} FROM status s WHERE s.feed = ?1 AND s.visible > 0
+            AND (?2 IS NULL OR s.status = CAST(?2 AS BLOB)) {unless_closed} ORDER BY s.key"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    for feed in feeds_in_order(connection, query)? {
+    for feed in feeds_in_order(connection, query, &closed)? {
         let mut rows = statement.query(params![feed, wanted])?;
         while let Some(row) = rows.next()? {
             answer.take(row)?;
@@ -66,12 +82,14 @@ pub(crate) fn statuses(
 pub(crate) fn statuses_by_key(
     connection: &Connection,
     keys: &[EvseKey],
+    puller: Option<&PartyId>,
     rows_max: usize,
 ) -> Result<Vec<(EvseKey, StatusRow)>, StorageError> {
+    let closed = Closed::of(connection, puller)?;
     let mut found = Vec::new();
     for key in keys {
         let mut answer = Answer { operators: Operators::new(connection), rows: Vec::new(), rows_max };
-        by_key(connection, &mut answer, std::iter::once(key.as_str()), None, |_| true)?;
+        by_key(connection, &mut answer, std::iter::once(key.as_str()), None, &closed, |_| true)?;
         found.extend(answer.rows.into_iter().map(|row| (key.clone(), row)));
     }
     Ok(found)
@@ -82,6 +100,7 @@ fn by_key<'k>(
     answer: &mut Answer<'_>,
     keys: impl Iterator<Item = &'k str>,
     status: Option<&str>,
+    closed: &Closed,
     wanted: impl Fn(&i64) -> bool,
 ) -> Result<(), StorageError> {
     let sql = format!(
@@ -89,7 +108,26 @@ fn by_key<'k>(
             AND (?2 IS NULL OR s.status = CAST(?2 AS BLOB))"
     );
     let mut statement = connection.prepare_cached(&sql)?;
+    let members = format!(
+        "SELECT {COLUMNS} FROM status s WHERE s.feed IN ({}) AND s.key = ?1 AND s.visible = 2
+            AND (?2 IS NULL OR s.status = CAST(?2 AS BLOB))",
+        closed.list()
+    );
+    let is_closed = format!(
+        "SELECT EXISTS(SELECT 1 FROM status WHERE feed IN ({}) AND key = ?1 AND visible = 2)",
+        closed.list()
+    );
     for key in keys {
+        if !closed.is_empty() && connection.prepare_cached(&is_closed)?.query_row([key], |row| row.get(0))? {
+            let mut statement = connection.prepare_cached(&members)?;
+            let mut rows = statement.query(params![key, status])?;
+            while let Some(row) = rows.next()? {
+                if wanted(&row.get(0)?) {
+                    answer.take(row)?;
+                }
+            }
+            continue;
+        }
         let mut rows = statement.query(params![key, status])?;
         while let Some(row) = rows.next()? {
             if wanted(&row.get(0)?) {
@@ -100,13 +138,16 @@ fn by_key<'k>(
     Ok(())
 }
 
-fn feeds_in_order(connection: &Connection, query: &StatusQuery) -> Result<Vec<i64>> {
+/// The status feeds that are public, or that the puller is a member of.
+fn feeds_in_order(connection: &Connection, query: &StatusQuery, closed: &Closed) -> Result<Vec<i64>> {
     let wanted = feeds_of(connection, &query.operators)?;
-    let all: Vec<i64> = connection
-        .prepare_cached("SELECT id FROM feeds WHERE kind = 1 ORDER BY operator_id, id")?
-        .query_map([], |row| row.get(0))?
+    let all: Vec<(i64, bool)> = connection
+        .prepare_cached("SELECT id, audience = '' FROM feeds WHERE kind = 1 ORDER BY operator_id, id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
-    Ok(all.into_iter().filter(|feed| query.operators.is_empty() || wanted.contains(feed)).collect())
+    let seen =
+        all.into_iter().filter(|(feed, public)| *public || closed.contains(*feed)).map(|(feed, _)| feed);
+    Ok(seen.filter(|feed| query.operators.is_empty() || wanted.contains(feed)).collect())
 }
 
 struct Answer<'c> {

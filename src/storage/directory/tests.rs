@@ -202,11 +202,11 @@ fn statuses_are_filtered_and_spelled_as_in_the_data() {
     assert_eq!(ids(query), ["CH*ABC*E00001".to_owned(), key(3).to_string()]);
     let area = Area { lat: 48.0, lon: 8.0, radius_km: 5.0 };
     assert_eq!(ids(StatusQuery { center: Some(area), ..StatusQuery::default() }), ["CH*ABC*E00002"]);
-    let found = wait(opened.reader.statuses_by_key(vec![key(2), key(7), key(3)])).unwrap();
+    let found = wait(opened.reader.statuses_by_key(vec![key(2), key(7), key(3)], None)).unwrap();
     let found: Vec<_> = found.iter().map(|(key, row)| (key.clone(), &*row.status)).collect();
     assert_eq!(found, [(key(2), "Occupied"), (key(3), "Available")]);
     opened.directory.commit(&[visibility(states, 2, false)], 2).unwrap();
-    assert_eq!(wait(opened.reader.statuses_by_key(vec![key(2)])).unwrap(), []);
+    assert_eq!(wait(opened.reader.statuses_by_key(vec![key(2)], None)).unwrap(), []);
 }
 
 #[test]

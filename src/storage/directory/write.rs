@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use rusqlite::{CachedStatement, OptionalExtension, Result, Transaction, params};
 
 use super::CommitVersion;
+use super::columns::{knows_all_changes, modes_text};
 use super::geo::micro_box;
+use super::visible::{CLOSED, PUBLIC};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
-use crate::oicp::record::Summary;
 use crate::protocol::{FeedId, Head, Kind, SignedHead};
 use crate::roaming::change::{DirectoryChange, RecordChange};
-use crate::storage::value::{Number, number};
+use crate::storage::value::{Number, audience_text, number};
 
 /// A commit in the making.
 pub(super) struct Commit<'c> {
@@ -50,14 +51,22 @@ impl<'c> Inserts<'c> {
 
 struct Feed {
     id: i64,
+    /// What `visible` is for a record of this feed that is shown.
+    level: i64,
     /// Incarnation and seq of the stored head.
     head: Option<(u64, u64)>,
+}
+
+impl Feed {
+    fn visible(&self, visible: bool) -> i64 {
+        if visible { self.level } else { 0 }
+    }
 }
 
 /// A live version that has just ended.
 struct Ended {
     id: i64,
-    visible: bool,
+    visible: i64,
     placed: bool,
 }
 
@@ -163,10 +172,10 @@ impl<'c> Commit<'c> {
             if buried {
                 self.unbury(feed.id, &record.key)?;
             }
-            if !self.insert(&mut inserts, feed.id, record, value)? {
+            if !self.insert(&mut inserts, feed, record, value)? {
                 // Twice in one feed: the later one counts.
                 self.end(feed.id, &record.key)?;
-                self.insert(&mut inserts, feed.id, record, value)?;
+                self.insert(&mut inserts, feed, record, value)?;
             }
         }
         Ok(())
@@ -176,7 +185,7 @@ impl<'c> Commit<'c> {
     fn insert(
         &mut self,
         inserts: &mut Inserts<'_>,
-        feed: i64,
+        feed: &Feed,
         record: &RecordChange,
         value: &[u8],
     ) -> Result<bool> {
@@ -185,12 +194,12 @@ impl<'c> Commit<'c> {
         let position = summary.and_then(|summary| summary.position);
         let inserted = inserts.data.execute(params![
             id,
-            feed,
+            feed.id,
             record.key.as_str(),
             Number(record.seq),
             Number(record.at_unix_ms),
             record.hash,
-            record.visible,
+            feed.visible(record.visible),
             Number(self.version),
             summary.map(|summary| &*summary.evse_id),
             position.map(|position| position.lat),
@@ -211,6 +220,7 @@ impl<'c> Commit<'c> {
         if record.visible {
             self.show(
                 &mut inserts.place,
+                feed.level,
                 self.last_row,
                 position.map(|position| (position.lat, position.lon)),
             )?;
@@ -222,10 +232,11 @@ impl<'c> Commit<'c> {
     fn show(
         &mut self,
         insert: &mut CachedStatement<'_>,
+        level: i64,
         id: u64,
         position: Option<(f64, f64)>,
     ) -> Result<()> {
-        self.shown += 1;
+        self.shown += i64::from(level == PUBLIC);
         if let Some((lat, lon)) = position {
             let place = micro_box(lat, lon);
             insert.execute(params![
@@ -253,11 +264,9 @@ impl<'c> Commit<'c> {
             .optional()?;
         if let Some(ended) = &ended {
             self.touched = true;
-            if ended.visible {
-                self.shown -= 1;
-                if ended.placed {
-                    self.run("DELETE FROM geo WHERE id = ?", [ended.id])?;
-                }
+            self.shown -= i64::from(ended.visible == PUBLIC);
+            if ended.visible != 0 && ended.placed {
+                self.run("DELETE FROM geo WHERE id = ?", [ended.id])?;
             }
         }
         Ok(ended)
@@ -304,7 +313,7 @@ impl<'c> Commit<'c> {
                 continue;
             };
             let (seq, at) = (Number(record.seq), Number(record.at_unix_ms));
-            let row = params![feed.id, key, seq, at, value.as_ref(), record.visible];
+            let row = params![feed.id, key, seq, at, value.as_ref(), feed.visible(record.visible)];
             if feed.head.is_some() && update.execute(row)? > 0 {
                 continue;
             }
@@ -318,6 +327,7 @@ impl<'c> Commit<'c> {
 
     fn visibility(&mut self, feed: &FeedId, key: &EvseKey, visible: bool) -> Result<()> {
         let row = self.feed(feed)?;
+        let visible = row.visible(visible);
         if feed.kind == Kind::Status {
             self.run(
                 "UPDATE status SET visible = ? WHERE feed = ? AND key = ?",
@@ -339,7 +349,7 @@ impl<'c> Commit<'c> {
     }
 
     /// The version that has just ended goes on as a new one.
-    fn reborn(&mut self, old: i64, visible: bool) -> Result<()> {
+    fn reborn(&mut self, old: i64, visible: i64) -> Result<()> {
         self.last_row += 1;
         let id = Number(self.last_row);
         let position = self
@@ -358,11 +368,11 @@ impl<'c> Commit<'c> {
             "INSERT INTO payloads(id, body) SELECT ?, body FROM payloads WHERE id = ?",
             params![id, old],
         )?;
-        if !visible {
+        if visible == 0 {
             return Ok(());
         }
         let mut insert = self.tx.prepare_cached(INSERT_PLACE)?;
-        self.show(&mut insert, self.last_row, position)
+        self.show(&mut insert, visible, self.last_row, position)
     }
 
     fn head(&mut self, head: &Head, signed: &SignedHead, received_unix_ms: u64) -> Result<()> {
@@ -401,7 +411,7 @@ impl<'c> Commit<'c> {
         let ended = self
             .tx
             .prepare_cached(
-                "SELECT count(*), coalesce(sum(visible), 0) FROM data WHERE feed = ? AND died IS NULL",
+                "SELECT count(*), coalesce(sum(visible = 1), 0) FROM data WHERE feed = ? AND died IS NULL",
             )?
             .query_row([feed], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         if ended.0 > 0 {
@@ -409,7 +419,7 @@ impl<'c> Commit<'c> {
             self.shown -= ended.1;
             self.run(
                 "DELETE FROM geo WHERE id IN
-                    (SELECT id FROM data WHERE feed = ? AND died IS NULL AND visible = 1 AND lat IS NOT NULL)",
+                    (SELECT id FROM data WHERE feed = ? AND died IS NULL AND visible > 0 AND lat IS NOT NULL)",
                 [feed],
             )?;
             self.run(
@@ -446,22 +456,27 @@ impl<'c> Commit<'c> {
     }
 
     fn feed(&mut self, feed: &FeedId) -> Result<Feed> {
-        let party = feed.party.to_text();
+        let (party, audience) = (feed.party.to_text(), audience_text(&feed.audience));
+        let level = if feed.audience.is_public() { PUBLIC } else { CLOSED };
         let found = self
             .tx
             .prepare_cached(
-                "SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds WHERE party = ? AND kind = ?",
+                "SELECT id, incarnation, seq, signed IS NOT NULL FROM feeds
+                 WHERE party = ? AND kind = ? AND audience = ?",
             )?
-            .query_row(params![party, feed.kind.code()], |row| {
+            .query_row(params![party, feed.kind.code(), audience], |row| {
                 let head = if row.get(3)? { Some((number(row, 1)?, number(row, 2)?)) } else { None };
-                Ok(Feed { id: row.get(0)?, head })
+                Ok(Feed { id: row.get(0)?, level, head })
             })
             .optional()?;
         match found {
             Some(feed) => Ok(feed),
             None => {
-                self.run("INSERT INTO feeds(party, kind) VALUES (?, ?)", params![party, feed.kind.code()])?;
-                Ok(Feed { id: self.tx.last_insert_rowid(), head: None })
+                self.run(
+                    "INSERT INTO feeds(party, kind, audience) VALUES (?, ?, ?)",
+                    params![party, feed.kind.code(), audience],
+                )?;
+                Ok(Feed { id: self.tx.last_insert_rowid(), level, head: None })
             }
         }
     }
@@ -473,28 +488,4 @@ impl<'c> Commit<'c> {
     fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.tx.prepare_cached(sql)?.execute(params)
     }
-}
-
-/// Whether `news` holds every number between the stored head and the new one: only then "changes since"
-/// can be answered back beyond the new head. Several changes of one key that arrive as one leave gaps.
-fn knows_all_changes(known: Option<(u64, u64)>, head: &Head, news: &mut Vec<u64>) -> bool {
-    let from = match known {
-        None => 0,
-        Some((incarnation, seq)) if incarnation == head.incarnation && seq <= head.seq => seq,
-        Some(_) => return false,
-    };
-    news.retain(|seq| *seq > from && *seq <= head.seq);
-    news.sort_unstable();
-    news.dedup();
-    news.len() as u64 == head.seq - from
-}
-
-/// The modes, one a line, with a line break before and after: a filter looks for whole lines.
-fn modes_text(summary: &Summary) -> String {
-    let mut text = String::from("\n");
-    for mode in &summary.authentication_modes {
-        text.push_str(mode);
-        text.push('\n');
-    }
-    text
 }

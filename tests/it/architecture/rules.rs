@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 const PURE: [&str; 4] = ["oicp", "identity", "protocol", "roaming"];
 
 /// Which module may name which other modules of the crate. `node` and `lib` may name all.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("oicp", &[]),
     ("identity", &[]),
     ("protocol", &["oicp", "identity"]),
@@ -23,6 +23,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("outbound", &["oicp"]),
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound"]),
     ("facade", &["oicp", "identity", "engine", "storage"]),
+    ("backend", &["oicp", "outbound", "engine::Clock"]),
     (
         "config",
         &[
@@ -34,6 +35,10 @@ const MAY_USE: [(&str, &[&str]); 11] = [
             "roaming::Config",
             "roaming::POLICY_RULES_MAX",
             "roaming::Policy",
+            "roaming::ChargingConfig",
+            "outbound::Config",
+            "roaming::VISIBILITY_RULES_MAX",
+            "roaming::Visibility",
             "engine::Config",
             "identity",
         ],
@@ -41,9 +46,9 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("cli", &[]),
 ];
 
-const MODULES: [&str; 12] = [
-    "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "config",
-    "node", "cli",
+const MODULES: [&str; 13] = [
+    "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "backend",
+    "config", "node", "cli",
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
@@ -53,8 +58,8 @@ const LIBRARIES: [(&str, &[&str]); 20] = [
     ("rusqlite", &["storage"]),
     ("rusqlite_migration", &["storage"]),
     ("reqwest", &["outbound"]),
-    ("axum", &["facade"]),
-    ("tower", &["facade"]),
+    ("axum", &["facade", "backend"]),
+    ("tower", &["facade", "backend"]),
     ("tower_http", &["facade"]),
     ("prometheus_client", &["facade"]),
     ("clap", &["cli", "main"]),

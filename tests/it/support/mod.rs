@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) also: Vec<String>,
     /// Epoch of its delegations; each has a message key of its own.
     pub(crate) epoch: u64,
+    /// Which of the party's nodes it is.
+    pub(crate) slot: u8,
     /// By how many milliseconds its wall clock is ahead.
     pub(crate) ahead_ms: Arc<AtomicU64>,
     /// Settings beyond those of the support.
@@ -96,6 +98,7 @@ impl Plan {
             subs: Vec::new(),
             also: Vec::new(),
             epoch: 1,
+            slot: 0,
             ahead_ms: Arc::default(),
             settings,
         }
@@ -112,6 +115,12 @@ impl Plan {
 
     pub(crate) fn bootstrap(mut self, addresses: &[String]) -> Plan {
         self.settings.mesh.bootstrap = addresses.to_vec();
+        self
+    }
+
+    /// Makes it another of the party's nodes than the one that writes.
+    pub(crate) fn slot(mut self, slot: u8) -> Plan {
+        self.slot = slot;
         self
     }
 
@@ -202,7 +211,7 @@ impl World {
             not_before_unix_s: now - 3_600,
             expires_unix_s: now + 2 * 86_400,
             epoch,
-            slot: 0,
+            slot: plan.slot,
         };
         let delegation = delegation.issue(NETWORK, &hash_of(&credential), &org).unwrap();
         Chain { credential, delegation }

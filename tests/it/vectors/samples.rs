@@ -1,5 +1,6 @@
 //! The objects of the vectors, made from fixed seeds by the public functions that a node uses.
 
+mod agreements;
 mod ends;
 mod feeds;
 pub(crate) mod meanings;
@@ -20,7 +21,17 @@ pub(crate) const NETWORK: &str = "vectors";
 /// When everything was made: 2026-01-01T00:00:00Z.
 const MADE_UNIX_S: u64 = 1_767_225_600;
 /// Who has a key here. The seed of each is 32 times its place in this list, counted from 1.
-const KEYS: [&str; 7] = ["trust", "issuer", "org", "next org", "node", "message", "pinned org"];
+const KEYS: [&str; 9] = [
+    "trust",
+    "issuer",
+    "org",
+    "next org",
+    "node",
+    "message",
+    "pinned org",
+    "provider node",
+    "provider message",
+];
 
 /// All vectors, in the order of the chain.
 pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
@@ -37,6 +48,11 @@ pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
         feeds::feed_head(cast),
         feeds::feed_announcement(cast),
         feeds::heartbeat(cast),
+        agreements::provider_credential(cast),
+        agreements::provider_delegation(cast),
+        agreements::offer(cast),
+        agreements::acceptance(cast),
+        agreements::end(cast),
     ]
 }
 
@@ -84,6 +100,8 @@ pub(crate) struct Cast {
     trust: TrustList,
     delegation: Delegation,
     chain: Chain,
+    /// The pinned provider's.
+    provider: Chain,
     registry: Registry,
 }
 
@@ -110,6 +128,7 @@ impl Cast {
             trust: trust::trusted(),
             delegation,
             chain: Chain { credential, delegation: signed },
+            provider: agreements::provider_chain(),
             registry: Registry::empty(),
         }
     }
@@ -127,6 +146,11 @@ impl Cast {
     /// Whom the chain makes a speaker.
     fn speaker(&self) -> Speaker {
         self.chain.verify(&self.context()).unwrap()
+    }
+
+    /// Whom the pin makes one.
+    fn provider(&self) -> Speaker {
+        self.provider.verify(&self.context()).unwrap()
     }
 
     fn kid_of_delegation(&self) -> Kid {

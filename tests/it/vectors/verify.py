@@ -115,9 +115,9 @@ class Vectors:
     def walk_the_chain(self):
         """From the one key that a node is configured with to the message key; no seed is used."""
         trust_key = bytes.fromhex(self.files["trust-list"]["public_keys"]["trust"])
-        header, payload = open_signed(self.object("trust-list"), trust_key, "trust-list", self.network)
+        header, payload_of_list = open_signed(self.object("trust-list"), trust_key, "trust-list", self.network)
         assert header[KID] == trust_key
-        issuers = {issuer[1]: issuer for issuer in one_value(payload)[1]}
+        issuers = {issuer[1]: issuer for issuer in one_value(payload_of_list)[1]}
 
         credential = self.object("party-credential")
         issuer_key = one_value(one_value(credential).value[0])[KID]
@@ -145,6 +145,21 @@ class Vectors:
         node_key = bytes.fromhex(self.files["node-delegation"]["public_keys"]["node"])
         assert claims[PEER_ID] == PEER_ID_BEGIN + node_key, "peer id"
         self.party, self.slot = claims[SUB], claims[SLOT]
+        self.walk_to_the_provider(one_value(payload_of_list))
+
+    def walk_to_the_provider(self, trust_list):
+        """From the pin in the trust list to the message key of the provider's node."""
+        pin = trust_list[2][0]
+        credential, delegation = self.object("provider-credential"), self.object("provider-delegation")
+        header, payload = open_signed(credential, pin[2], "party-credential", self.network)
+        claims = one_value(payload)
+        assert header[KID] == pin[2] == confirmed_key(claims) and claims[SUB] == pin[1], "not the pinned party"
+        header, payload = open_signed(delegation, pin[2], "node-delegation", self.network)
+        assert header[KID] == sha256(credential), "the delegation is for another credential"
+        delegated = one_value(payload)
+        assert delegated[SUB] == claims[SUB] and set(delegated[PREFIXES]) == {claims[SUB].split(":")[1]}
+        self.provider, self.provider_delegation = claims[SUB], delegation
+        self.provider_key = confirmed_key(delegated)
 
     def open_of_node(self, data, purpose):
         header, payload = open_signed(data, self.message_key, purpose, self.network)
@@ -235,6 +250,34 @@ def check_status_list(vectors, file):
     assert sha256(vectors.credential) in hashes
 
 
+def open_of_provider(vectors, file):
+    data = bytes.fromhex(file["object"])
+    header, payload = open_signed(data, vectors.provider_key, "agreement", file["network"])
+    assert header[KID] == sha256(vectors.provider_delegation), "signed under another delegation"
+    return one_value(payload)
+
+
+def check_offer(vectors, file):
+    offer = vectors.open_of_node(bytes.fromhex(file["object"]), "agreement")
+    assert (offer[1], offer[2], offer[3]) == ("offer", vectors.party, vectors.provider)
+    order = ["EvseData", "EvseStatus", "Authorization", "Reservation", "Cdr", "Pricing"]
+    places = [order.index(service) for service in offer[4]]
+    assert places and places == sorted(set(places)), "services"
+    assert 0 < offer[6] - offer[5] <= 5 * 366 * 86_400 and len(offer[8]) == 16
+
+
+def check_acceptance(vectors, file):
+    accepted = open_of_provider(vectors, file)
+    assert accepted[1] == "acceptance" and accepted[9] == vectors.object("agreement-offer")
+    offer = vectors.open_of_node(accepted[9], "agreement")
+    assert offer[1] == "offer" and offer[3] == vectors.provider, "not for the provider to accept"
+
+
+def check_agreement_end(vectors, file):
+    end = open_of_provider(vectors, file)
+    assert end[1] == "end" and end[10] == sha256(vectors.object("agreement-offer"))
+
+
 def root_of(records):
     buckets = [[] for _ in range(256)]
     for key, record in sorted(records.items()):
@@ -313,6 +356,9 @@ def main():
             vectors.open_of_node(bytes.fromhex(file["object"]), "feed-head"), file),
         "feed-announcement": check_announcement,
         "heartbeat": check_heartbeat,
+        "agreement-offer": check_offer,
+        "agreement-acceptance": check_acceptance,
+        "agreement-end": check_agreement_end,
     }
     failed = False
     for name, file in vectors.files.items():

@@ -114,3 +114,26 @@ pub(crate) const ANNOUNCEMENT: Meanings = &[
     ("0", "signed heads, whole objects: one with changes, or up to 16 without"),
     ("1", "changes of the only head, zstd over the CBOR of further.changes; null if none"),
 ];
+
+pub(crate) const OFFER: Meanings = &[
+    ("1", "which of the three it is: offer, acceptance or end"),
+    ("2", "who offers"),
+    ("3", "to whom; of another role"),
+    ("4", "what each may do with the other, in the order of the README"),
+    ("5", "first second of validity, Unix time"),
+    ("6", "first second after it, Unix time; at most five years of 366 days later"),
+    ("7", "when it was offered, Unix time"),
+    ("8", "16 random bytes, so that the same terms can be offered again"),
+];
+
+pub(crate) const ACCEPTANCE: Meanings = &[
+    ("1", "which of the three it is: offer, acceptance or end"),
+    ("7", "when it was accepted, Unix time"),
+    ("9", "the offer, the whole object"),
+];
+
+pub(crate) const AGREEMENT_END: Meanings = &[
+    ("1", "which of the three it is: offer, acceptance or end"),
+    ("7", "when it was ended, Unix time"),
+    ("10", "hash of the offer: which agreement"),
+];

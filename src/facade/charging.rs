@@ -1,0 +1,66 @@
+//! Authorization, remote start and stop, reservation and notifications (OPERATIONS rows 7 to 13): from a backend's
+//! body to the engine, which asks the partner.
+
+use axum::http::StatusCode as Http;
+use bytes::Bytes;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::shared::Shared;
+use crate::engine::{ChargeRequest, EvseSeen, HttpAnswer, SessionOperation};
+use crate::identity::{PartyId, Role};
+use crate::oicp::record::summarise;
+
+/// Carries one of them out.
+pub(super) async fn charge(
+    shared: &Shared,
+    operation: SessionOperation,
+    role: Role,
+    call: Call<Option<PartyId>>,
+) -> Result<Answer, Answer> {
+    let request = ChargeRequest::parse(operation, &call.body, call.reading)
+        .map_err(|fault| Answer::malformed(fault.to_json()))?;
+    let party = party(shared, role, &call, &request)?;
+    let evse = seen(shared, operation, &request).await?;
+    let body: Bytes = call.body.clone();
+    let HttpAnswer { http_status, body } = shared.engine.charge(party, request, body, evse).await?;
+    Ok(Answer::oicp(http_status, &body))
+}
+
+/// The caller's party: that of the path, which the body must name too. A notification has no id in its path.
+fn party(
+    shared: &Shared,
+    role: Role,
+    call: &Call<Option<PartyId>>,
+    request: &ChargeRequest,
+) -> Result<PartyId, Answer> {
+    let field = if role == Role::Emp { "ProviderID" } else { "OperatorID" };
+    match (&call.party, request.asker()) {
+        (Some(party), Some(id)) if !PartyId::new(role, id).is_ok_and(|named| named == *party) => {
+            Err(Answer::ids_differ(field))
+        }
+        (Some(party), _) => Ok(party.clone()),
+        (None, Some(id)) => Ok(shared.access.party_of(call.backend, role, id)?),
+        (None, None) => shared.access.only_party(call.backend, role).ok_or_else(|| {
+            let message = "OperatorID may not be null: the caller has several parties";
+            Answer::unreadable(Http::BAD_REQUEST, "operatorID", message)
+        }),
+    }
+}
+
+/// What the directory shows of the EVSE of a start or a reservation.
+async fn seen(
+    shared: &Shared,
+    operation: SessionOperation,
+    request: &ChargeRequest,
+) -> Result<Option<EvseSeen>, Answer> {
+    let by_remote = matches!(operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+    let Some(evse) = request.evse().filter(|_| by_remote) else { return Ok(None) };
+    let row = shared.directory.data_of(evse.key().clone()).await?;
+    Ok(row.map(|row| {
+        let text = std::str::from_utf8(&row.payload).ok();
+        let summary = text.and_then(|text| summarise(text).ok());
+        // What a record does not say is no reason to refuse.
+        EvseSeen { compatible: summary.and_then(|summary| summary.hubject_compatible).unwrap_or(true) }
+    }))
+}
