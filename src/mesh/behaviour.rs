@@ -80,8 +80,7 @@ pub(super) fn build(
     );
     bypass.iter().for_each(|peer| limits.bypass_peer_id(peer));
     let incoming_max = crowd::incoming_max(config.connections_max);
-    let searched_max = config.connections_high.midpoint(config.connections_max as usize);
-    let full_up = full::Behaviour::new(incoming_max, config.connections_max, searched_max, bypass);
+    let full_up = full::Behaviour::new(incoming_max, config.connections_max, bypass);
     let version = format!("chargemesh/{}/{PROTOCOL_VERSION}", config.network);
     let identify = identify::Config::new(version, key.public())
         .with_agent_version(concat!("chargemesh/", env!("CARGO_PKG_VERSION")).into())

@@ -167,10 +167,7 @@ impl Actor {
             .extend_addresses_through_behaviour()
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .build();
-        self.swarm.behaviour_mut().full.choose(peer, true);
-        let dialled = self.swarm.dial(dial);
-        self.swarm.behaviour_mut().full.choose(peer, false);
-        match dialled {
+        match self.swarm.dial(dial) {
             Ok(()) => drop(self.dialling.insert(peer)),
             Err(error) => tracing::debug!(%peer, %error, "not dialled"),
         }

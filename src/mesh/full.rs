@@ -29,11 +29,6 @@ pub(super) struct Behaviour {
     dialled: BTreeMap<ConnectionId, Option<PeerId>>,
     incoming_max: usize,
     all_max: usize,
-    /// Connections above which a search of Kademlia dials nobody: the rest is for those who come, and for those
-    /// that this node chooses.
-    searched_max: usize,
-    /// Being dialled by choice, not by a search.
-    chosen: BTreeSet<PeerId>,
     /// Connected all the same.
     kept: BTreeSet<PeerId>,
     /// Connected all the same, and not counted.
@@ -41,7 +36,7 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(incoming_max: u32, all_max: u32, searched_max: usize, kept: &[PeerId]) -> Behaviour {
+    pub(super) fn new(incoming_max: u32, all_max: u32, kept: &[PeerId]) -> Behaviour {
         Behaviour {
             incoming: BTreeMap::new(),
             outgoing: BTreeMap::new(),
@@ -49,8 +44,6 @@ impl Behaviour {
             dialled: BTreeMap::new(),
             incoming_max: incoming_max as usize,
             all_max: all_max as usize,
-            searched_max,
-            chosen: BTreeSet::new(),
             kept: kept.iter().copied().collect(),
             partners: BTreeSet::new(),
         }
@@ -69,19 +62,10 @@ impl Behaviour {
         self.count(&self.incoming) + self.coming.len()
     }
 
-    /// A node is about to be dialled by choice, or no longer.
-    pub(super) fn choose(&mut self, peer: PeerId, is_chosen: bool) {
-        if is_chosen { drop(self.chosen.insert(peer)) } else { drop(self.chosen.remove(&peer)) }
-    }
-
     fn is_full(&self) -> bool {
-        self.all() >= self.all_max
-    }
-
-    fn all(&self) -> usize {
         let partner = |peer: &Option<PeerId>| peer.is_some_and(|peer| self.partners.contains(&peer));
         let dialled = self.dialled.values().filter(|peer| !partner(peer)).count();
-        self.incoming() + self.count(&self.outgoing) + dialled
+        self.incoming() + self.count(&self.outgoing) + dialled >= self.all_max
     }
 
     fn is_full_for_incoming(&self) -> bool {
@@ -123,9 +107,7 @@ impl NetworkBehaviour for Behaviour {
         _: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let chosen = peer.is_some_and(|peer| self.chosen.contains(&peer));
-        let max = if chosen { self.all_max } else { self.searched_max };
-        if self.all() >= max && !peer.is_some_and(|peer| self.is_welcome(&peer)) {
+        if self.is_full() && !peer.is_some_and(|peer| self.is_welcome(&peer)) {
             return Err(ConnectionDenied::new(Full));
         }
         self.dialled.insert(connection, peer);
@@ -209,7 +191,7 @@ mod tests {
     #[test]
     fn connections_that_are_being_made_count() {
         let [kept, partner] = [PeerId::random(), PeerId::random()];
-        let mut full = Behaviour::new(3, 4, 4, &[kept]);
+        let mut full = Behaviour::new(3, 4, &[kept]);
         full.keep_partners(BTreeSet::from([partner]));
         assert!((0..3).all(|number| dial(&mut full, number, PeerId::random())));
         assert!(dial(&mut full, 3, partner), "beside all others");
@@ -226,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_made_counts_once_and_some_room_is_for_those_that_are_dialled() {
-        let mut full = Behaviour::new(3, 4, 3, &[]);
+        let mut full = Behaviour::new(3, 4, &[]);
         let address = Multiaddr::empty();
         for number in 0..3 {
             assert!(come(&mut full, number));
@@ -244,11 +226,7 @@ mod tests {
             }));
         }
         assert!(!come(&mut full, 4));
-        assert!(!dial(&mut full, 5, PeerId::random()), "a search leaves room");
-        let chosen = PeerId::random();
-        full.choose(chosen, true);
-        assert!(dial(&mut full, 6, chosen));
-        full.choose(chosen, false);
-        assert!(!dial(&mut full, 7, chosen));
+        assert!(dial(&mut full, 5, PeerId::random()));
+        assert!(!dial(&mut full, 6, PeerId::random()));
     }
 }
