@@ -168,7 +168,9 @@ impl Actor {
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .build();
         match self.swarm.dial(dial) {
-            Ok(()) => drop(self.dialling.insert(peer)),
+            Ok(()) => {
+                self.dialling.insert(peer);
+            }
             Err(error) => tracing::debug!(%peer, %error, "not dialled"),
         }
     }
