@@ -112,8 +112,9 @@ impl Command {
     }
 }
 
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
-const APPLIED_CHANGES_MAX: usize = 8_192;
+/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told. As many as one
+/// commit holds; the channel takes 64 bytes for each at once.
+const APPLIED_CHANGES_MAX: usize = 2_048;
 
 /// A handle to the engine.
 #[derive(Clone)]
@@ -122,7 +123,7 @@ pub struct Engine {
     applied: Arc<Watchers>,
 }
 
-/// Who watches the records that are taken. The channel is made for the first of them: it is megabytes
+/// Who watches the records that are taken. The channel is made for the first of them: it is a hundred kilobytes
 /// large, and most nodes have none.
 #[derive(Default)]
 pub(crate) struct Watchers(OnceLock<broadcast::Sender<AppliedChange>>);
