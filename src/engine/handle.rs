@@ -205,8 +205,12 @@ impl Engine {
         body: Bytes,
         evse: Option<EvseSeen>,
     ) -> Result<HttpAnswer, EngineError> {
+        let (reply, answer) = oneshot::channel();
         let request = Box::new(request);
-        self.ask(|reply| Command::Charge { party, request, body, evse, reply }).await?
+        // The facade bounds how many there are: a burst waits for its turn, for a driver waits for the answer.
+        let sent = self.commands.send(Command::Charge { party, request, body, evse, reply }).await;
+        sent.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// Who is who right now.

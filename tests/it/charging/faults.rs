@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use chargemesh::backend::{Kind, Operation};
+use chargemesh::facade::ApiKey;
 
 use super::stage::{
     AUTHORIZE_START, NOTIFICATION, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop,
 };
 use crate::support::runtime;
 
+/// Of a caller that may act for several CPOs.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 const UNKNOWN_SESSION: &str = "f98efba4-02d8-4fa0-b810-9a9d50d2c527";
 
 #[test]
@@ -130,6 +133,8 @@ fn notifications_of_foreign_and_closed_sessions_are_refused() {
         let also = |kind: Kind, plan: &mut crate::support::Plan| {
             if kind == Kind::Cpo {
                 *plan = plan.clone().also("CPO:CHXYZ");
+                let backends = plan.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends);
+                backends.for_each(|backend| backend.key = Some(ApiKey::new(KEY)));
             }
         };
         let stage = Stage::with(also).await;
@@ -137,13 +142,14 @@ fn notifications_of_foreign_and_closed_sessions_are_refused() {
         stage.cpo.behave("refuse=602");
         drop(stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E2")).await);
         let over = stage.cpo.got(Operation::RemoteStart)[1].session.clone().unwrap();
+        let path = format!("/k/{KEY}{NOTIFICATION}");
         for (why, operator, session) in [
             ("never heard of", "CH*ABC", UNKNOWN_SESSION),
             ("another party's", "CH*XYZ", session.as_str()),
             ("over", "CH*ABC", over.as_str()),
         ] {
             for kind in ["Start", "Progress", "End", "Error"] {
-                let answer = stage.cpo_calls(NOTIFICATION, notification(kind, operator, session)).await;
+                let answer = stage.cpo_calls(&path, notification(kind, operator, session)).await;
                 assert_eq!(answer.code(), (404, "400".to_owned()), "{why}, {kind}");
             }
         }
