@@ -6,7 +6,7 @@ use chargemesh::outbound::ReservationPath;
 use super::stage::{
     AUTHORIZE_START, NOTIFICATION, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop,
 };
-use crate::support::{push_data, runtime};
+use crate::support::{push_data, runtime, unix_s};
 
 const AUTHORIZE_STOP: &str = "/api/oicp/charging/v21/operators/CH*ABC/authorize/stop";
 const RESERVATION: &str = "/api/oicp/reservation/v11/providers/DE-EMP/reservation";
@@ -151,6 +151,10 @@ fn a_card_is_authorized_and_stopped() {
         }
         assert_eq!(stage.phases().await, ["active", "active"]);
 
+        let unknown = r#"{"SessionID":"f98efba4-02d8-4fa0-b810-9a9d50d2c527","#;
+        let stop = authorize_start(card).replacen('{', unknown, 1);
+        assert_eq!(stage.cpo_calls(AUTHORIZE_STOP, stop).await.code(), (404, "400".to_owned()));
+
         stage.emp.behave("refuse=102");
         let answer = stage.cpo_calls(AUTHORIZE_START, authorize_start(card)).await;
         assert_eq!(answer.code(), (200, "102".to_owned()));
@@ -223,6 +227,27 @@ fn who_may_not_and_what_is_not_there_is_refused_before_anybody_is_asked() {
         assert_eq!(answer.json()["AuthorizationStatus"], "NotAuthorized");
         assert!(stage.cpo.backend().received().is_empty() && stage.emp.backend().received().is_empty());
         assert!(stage.agreed().await.is_empty());
+
+        // An agreement on authorization opens the one and not the other.
+        let offer = format!(
+            r#"{{"partner":"EMP:DE-EMP","services":["Authorization"],"valid_until_unix_s":{}}}"#,
+            unix_s() + 86_400
+        );
+        assert_eq!(stage.cpo_calls("/admin/v1/agreements", offer).await.http, 200);
+        let offered = |view: &serde_json::Value| !view["agreements"][0].is_null();
+        let view = stage.until(Kind::Emp, "an offer", offered).await;
+        let id = view["agreements"][0]["id"].as_str().unwrap();
+        assert_eq!(
+            stage.emp_calls(&format!("/admin/v1/agreements/{id}/accept"), String::new()).await.http,
+            200
+        );
+        let agreed = |view: &serde_json::Value| view["agreements"][0]["state"] == "agreed";
+        stage.until(Kind::Cpo, "the acceptance", agreed).await;
+        stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
+        let reservation = format!("{RESERVATION}-start-request");
+        let answer = stage.emp_calls(&reservation, remote_start("CH*ABC*E1")).await;
+        assert_eq!(answer.code(), (200, "210".to_owned()));
+        assert_eq!(stage.phases().await, ["active"]);
         stage.end().await;
     });
 }
