@@ -10,6 +10,7 @@ mod request;
 mod send;
 mod serve;
 mod settle;
+mod summary;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
 pub use request::ChargeRequest;
+pub use summary::{SESSIONS_SHOWN_MAX, SessionSummary};
 
 use super::change::LedgerChange;
 use super::effect::{Action, Effects, Report};
