@@ -172,6 +172,7 @@ impl Pair<'_> {
         accepted(answer.result, &answer.status).context("remote stop")?;
         heard_once(self.cpo, session, &[Operation::RemoteStart, Operation::RemoteStop])?;
         heard_once(self.emp, session, &[Operation::Notification])?;
+        self.both_agree(session).await?;
         Ok(vec![("remote start", started), ("notification", told), ("remote stop", stopped)])
     }
 
@@ -209,8 +210,18 @@ impl Pair<'_> {
         let answer = AuthorizationStop::read(&answer).context("the answer to the card at the end")?;
         accepted(answer.verdict == AuthorizationStatus::Authorized, &answer.status)
             .context("authorize stop")?;
-        heard_once(self.emp, session, &[Operation::AuthorizeStart, Operation::Notification])?;
+        let heard = [Operation::AuthorizeStart, Operation::Notification, Operation::AuthorizeStop];
+        heard_once(self.emp, session, &heard)?;
+        self.both_agree(session).await?;
         Ok(vec![("authorize start", started), ("notification", told), ("authorize stop", stopped)])
+    }
+
+    /// Both nodes hold the session, and say the same of it.
+    async fn both_agree(&self, session: SessionId) -> anyhow::Result<()> {
+        let [of_emp, of_cpo] = [self.emp, self.cpo].map(|node| phase(node, session));
+        let (of_emp, of_cpo) = (of_emp.await?, of_cpo.await?);
+        ensure!(of_emp == of_cpo, "the EMP's node says that it is {of_emp}, the CPO's {of_cpo}");
+        Ok(())
     }
 
     /// The charging point says that it charges.
@@ -241,6 +252,13 @@ fn accepted(yes: bool, status: &StatusCode) -> anyhow::Result<()> {
     let info = status.additional_info.as_deref().or(status.description.as_deref()).unwrap_or_default();
     ensure!(yes, "refused with {}: {info}", status.code);
     Ok(())
+}
+
+/// How far a session has come, as a node sees it.
+async fn phase(node: &PartyNode, session: SessionId) -> anyhow::Result<&'static str> {
+    let sessions = node.engine.sessions(None).await?;
+    let known = sessions.into_iter().find(|known| known.session == session.as_str());
+    Ok(known.with_context(|| format!("the node of {} does not know the session", node.id))?.phase)
 }
 
 /// Whether a backend was asked each of these exactly once for a session.
