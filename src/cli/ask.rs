@@ -1,6 +1,7 @@
-//! `chargemesh evse` and `chargemesh peers`: what a running node knows, for people or as JSON.
+//! `chargemesh evse`, `peers` and `sessions`: what a running node knows, for people or as JSON.
 
 pub(super) mod agreement;
+pub(super) mod sessions;
 mod table;
 mod watch;
 mod who;

@@ -82,6 +82,8 @@ enum Command {
     Evse(ask::EvseArgs),
     /// Ask a running node for its peers, feeds, conflicts and held pushes.
     Peers(ask::PeersArgs),
+    /// Ask a running node for its sessions: how far each has come, and with whom.
+    Sessions(ask::sessions::Args),
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
@@ -103,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Push(args) => block_on(push::run(args)),
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
+        Command::Sessions(args) => block_on(ask::sessions::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };

@@ -1,17 +1,19 @@
 //! The engine as its callers see it: a cheap clone with async methods in front of one task.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::sessions::SessionView;
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::Kind;
+use crate::protocol::{Kind, SessionPhase};
 use crate::roaming::AgreementAct;
 use crate::roaming::{ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
 
@@ -86,6 +88,10 @@ pub(crate) enum Command {
         evse: Option<EvseSeen>,
         reply: ChargeReply,
     },
+    Sessions {
+        phase: Option<SessionPhase>,
+        reply: oneshot::Sender<Vec<SessionView>>,
+    },
     View {
         reply: oneshot::Sender<NodeView>,
     },
@@ -107,7 +113,10 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Trust { .. } | Command::Permissions { .. } | Command::View { .. } => false,
+            Command::Trust { .. }
+            | Command::Permissions { .. }
+            | Command::Sessions { .. }
+            | Command::View { .. } => false,
         };
     }
 }
@@ -282,6 +291,8 @@ pub struct NodeView {
     pub registry_compared_unix_ms: Option<u64>,
     /// The newest status lists of the issuers in the trust list.
     pub status_lists: Vec<StatusListView>,
+    /// How many sessions there are in each phase.
+    pub session_counts: BTreeMap<&'static str, u64>,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,

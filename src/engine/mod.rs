@@ -9,13 +9,14 @@ mod handle;
 mod partners;
 mod run;
 mod serve;
+mod sessions;
 mod spawner;
 mod standing;
 mod store;
 mod tell;
 mod view;
 
-pub use crate::protocol::SessionOperation;
+pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::AgreementRefusal;
 pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
@@ -27,6 +28,7 @@ pub use handle::{
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
+pub use sessions::{SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Standing, Standings};
 pub(crate) use store::Store;

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
+use super::sessions::{session_counts, sessions};
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
 use super::store::{DirectoryCommit, Store};
@@ -296,6 +297,9 @@ impl Runner {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Charge { call, party, request, body, evse });
             }
+            Command::Sessions { phase, reply } => {
+                let _gone = reply.send(sessions(&self.parts.core, phase));
+            }
             Command::View { reply } => self.view(reply),
         }
     }
@@ -306,12 +310,14 @@ impl Runner {
         let commit = self.commit_gathered(self.parts.clock.now());
         self.commits.extend(commit);
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
+        let session_counts = session_counts(&self.parts.core);
         let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
             store.settled().await;
             let peers = mesh.peers().await.unwrap_or_default();
             // The asker may have gone.
-            let _gone = reply.send(node_view(mesh.node_text(), parties, view, peers));
+            let view = node_view(mesh.node_text(), parties, view, session_counts, peers);
+            let _gone = reply.send(view);
         }));
     }
 

@@ -1,5 +1,7 @@
 //! The core's view as people, metrics and tests see it.
 
+use std::collections::BTreeMap;
+
 use super::agreements::agreement_view;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
@@ -12,7 +14,13 @@ use crate::roaming::{
 };
 
 /// Joins what the core and the mesh know.
-pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec<PeerInfo>) -> NodeView {
+pub(crate) fn node_view(
+    node: &str,
+    parties: Vec<String>,
+    view: View,
+    session_counts: BTreeMap<&'static str, u64>,
+    peers: Vec<PeerInfo>,
+) -> NodeView {
     let conflict =
         |(kind, key, conflict, told): (crate::protocol::Kind, _, crate::roaming::Conflict, bool)| {
             let key: crate::oicp::id::EvseKey = key;
@@ -46,6 +54,7 @@ pub(crate) fn node_view(node: &str, parties: Vec<String>, view: View, peers: Vec
         trust_list: TrustListView { seq: view.trust_list.0, until_unix_s: view.trust_list.1 },
         registry_compared_unix_ms: view.registry_compared_unix_ms,
         status_lists: view.status_lists.into_iter().map(status_list_view).collect(),
+        session_counts,
         clock_off_ms: view.clock.off_ms(),
         signs: !view.clock.is_wrong(),
     }

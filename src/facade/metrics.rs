@@ -88,6 +88,11 @@ struct ByIssuer {
     issuer: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPhase {
+    phase: &'static str,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The facade's counters.
@@ -144,6 +149,11 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     let away = view.partners.iter().filter(|partner| !partner.connected).count();
     number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
+    let sessions = Family::<ByPhase, FloatGauge>::default();
+    for (phase, count) in &view.session_counts {
+        sessions.get_or_create(&ByPhase { phase }).set(*count as f64);
+    }
+    registry.register("sessions", "Sessions of the last day and those that are open, by phase", sessions);
 
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
@@ -235,6 +245,7 @@ mod tests {
             view_evses: 18_425,
             own: vec![own],
             clock_off_ms: Some(-1_500),
+            session_counts: [("in doubt", 2)].into(),
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
@@ -248,6 +259,7 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_sessions{phase=\"in doubt\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
             "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",

@@ -20,6 +20,7 @@ mod lanes;
 mod metrics;
 mod routes;
 mod server;
+mod sessions;
 mod shared;
 mod snapshot;
 mod status_pull;

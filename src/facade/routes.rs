@@ -20,7 +20,7 @@ use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
-use super::{admin, agreements};
+use super::{admin, agreements, sessions};
 use crate::identity::Role;
 
 const SERVICES: [(&str, Service); 15] = [
@@ -52,6 +52,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(admin::metrics))
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/evse/{id}", get(admin::evse))
+        .route("/admin/v1/sessions", get(sessions::list))
         .route("/admin/v1/trust", get(admin::trust))
         .route(
             "/admin/v1/identity",

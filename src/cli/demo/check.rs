@@ -13,6 +13,7 @@ use chargemesh::oicp::reading::Reading;
 use chargemesh::oicp::register::RegisterKind;
 use futures::future::try_join_all;
 
+use super::charge::Charged;
 use super::latency::Latencies;
 use super::nodes::{Network, PartyNode};
 use super::push::Pushed;
@@ -206,6 +207,7 @@ pub(super) struct Figures {
     rss_mb: Option<u64>,
     refused_by_own_node: usize,
     all_statuses_taken: bool,
+    charged: Charged,
 }
 
 impl Figures {
@@ -242,6 +244,11 @@ impl Figures {
         self.trace_end_equal = Some(equal);
     }
 
+    /// After the sessions.
+    pub(super) fn charged(&mut self, charged: Charged) {
+        self.charged = charged;
+    }
+
     /// Adds what is measured over the whole run.
     pub(super) fn finish(&mut self, latencies: &Latencies, screen: &Screen) {
         let summary = latencies.summary();
@@ -262,6 +269,7 @@ impl Figures {
             && self.records_refused == 0
             && self.all_statuses_taken
             && self.trace_end_equal != Some(false)
+            && self.charged.failed == 0
     }
 
     /// One line of JSON; what does not apply is null.
@@ -276,16 +284,18 @@ impl Figures {
         w.key("conflicts").integer(self.conflicts).key("view").integer(self.view);
         w.key("statuses").integer(self.statuses).key("converged").bool(self.converged);
         w.key("seconds_to_converge").raw(&format!("{:.3}", self.seconds_to_converge));
-        for (name, latency) in [("status_p50_ms", self.status_p50), ("status_p99_ms", self.status_p99)] {
-            let spelling = latency.map(|latency| format!("{:.3}", latency.as_secs_f64() * 1_000.0));
-            w.key(name).raw(spelling.as_deref().unwrap_or("null"));
-        }
+        milliseconds(w, "status_p50_ms", self.status_p50);
+        milliseconds(w, "status_p99_ms", self.status_p99);
         let changes = self.trace_changes.map(|changes| changes.to_string());
         w.key("trace_changes").raw(changes.as_deref().unwrap_or("null"));
         let equal = self.trace_end_equal.map(|equal| equal.to_string());
         w.key("trace_end_equal").raw(equal.as_deref().unwrap_or("null"));
         let memory = self.rss_mb.map(|mb| mb.to_string());
         w.key("rss_mb").raw(memory.as_deref().unwrap_or("null"));
+        w.key("sessions").integer(self.charged.sessions as u64);
+        w.key("sessions_failed").integer(self.charged.failed as u64);
+        milliseconds(w, "session_start_p50_ms", self.charged.start(50));
+        milliseconds(w, "session_start_p99_ms", self.charged.start(99));
         w.end_object();
         writer.finish()
     }
@@ -300,6 +310,11 @@ impl Figures {
             .collect::<Vec<_>>()
             .join("\n")
     }
+}
+
+fn milliseconds(writer: &mut Writer, name: &str, time: Option<Duration>) {
+    let spelling = time.map(|time| format!("{:.3}", time.as_secs_f64() * 1_000.0));
+    writer.key(name).raw(spelling.as_deref().unwrap_or("null"));
 }
 
 /// The most memory that this process has held, in MB; `None` where the system does not say.
@@ -364,7 +379,8 @@ mod tests {
         let root = json::parse_text(&line).unwrap();
         let names: Vec<&str> = root.members().iter().map(|(name, _)| name.as_ref()).collect();
         let agreed = "nodes operators records_pushed records_accepted records_refused conflicts view statuses \
-                      converged seconds_to_converge status_p50_ms status_p99_ms trace_changes trace_end_equal rss_mb";
+                      converged seconds_to_converge status_p50_ms status_p99_ms trace_changes trace_end_equal rss_mb \
+                      sessions sessions_failed session_start_p50_ms session_start_p99_ms";
         assert_eq!(names, agreed.split_whitespace().collect::<Vec<_>>());
         assert!(root.member("trace_changes").unwrap().is_null());
     }

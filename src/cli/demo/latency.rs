@@ -142,7 +142,7 @@ pub(super) struct Summary {
 }
 
 /// The smallest value that so many of a hundred values do not exceed (nearest rank); `sorted` ascends.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+pub(super) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }

@@ -1,6 +1,8 @@
 //! `chargemesh demo`: a whole network on this machine, over real sockets, from real or generated input.
 
+mod charge;
 mod check;
+mod contracts;
 mod curl;
 mod drift;
 mod generate;
@@ -65,13 +67,22 @@ pub(crate) struct Args {
     /// Seed of everything random that is no key: generated records, spreading, changes.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Exit when done, with code 1 if the nodes do not agree.
+    /// Sessions that are started, told of and stopped once the nodes agree.
+    #[arg(long, value_name = "N", default_value_t = SESSIONS_DEFAULT, value_parser = clap::value_parser!(u32).range(0..=SESSIONS_MAX))]
+    sessions: u32,
+    /// Exit when done, with code 1 if the nodes do not agree or a session failed.
     #[arg(long)]
     check: bool,
     /// With --check: print the result as one line of JSON, everything else to the error output.
     #[arg(long, requires = "check")]
     json: bool,
 }
+
+/// Sessions if `--sessions` is not given: enough to see, and done in a second or two.
+const SESSIONS_DEFAULT: u32 = 20;
+
+/// Most sessions: a backend remembers what it heard of all of them.
+const SESSIONS_MAX: i64 = 2_000;
 
 /// Environment variable with a filter for the nodes' log, such as `info` or `chargemesh::mesh=debug`.
 const LOG_VARIABLE: &str = "CHARGEMESH_LOG";
@@ -183,6 +194,12 @@ async fn work(
     let mut figures = Figures::new(network, &pushed, &settled, pushing.elapsed());
     if !args.check {
         curl::show(network, &world, screen);
+    }
+    if args.sessions > 0 {
+        let agreeing = Instant::now();
+        let agreements = contracts::make(network).await?;
+        screen.line(&format!("{agreements} agreements made in {:.1} s", agreeing.elapsed().as_secs_f64()));
+        figures.charged(charge::run(network, &world, args.seed, args.sessions, screen).await?);
     }
     match &trace {
         Some(trace) => {

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use chargemesh::backend::{self, Backend};
 use chargemesh::engine::{Clock, Engine, NodeView, Spawn, SystemClock, SystemSpawner};
 use chargemesh::identity::{PartyId, Role};
 use chargemesh::node::{Deps, Identity, Node, Settings};
+use chargemesh::oicp::id::ProviderId;
 use chargemesh::oicp::reading::Reading;
 use chargemesh::outbound::HubClient;
-use chargemesh::{facade, mesh, roaming, storage};
+use chargemesh::{facade, mesh, outbound, roaming, storage};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use super::charge::card;
 use super::keys::{Keys, NETWORK};
 use super::latency::Latencies;
 use super::world::World;
@@ -39,6 +42,8 @@ pub(super) struct PartyNode {
     pub(super) client: HubClient,
     /// Where its facade listens.
     pub(super) address: SocketAddr,
+    /// Its backend, which is played.
+    pub(super) backend: Backend,
 }
 
 impl PartyNode {
@@ -81,7 +86,7 @@ impl Network {
 
     /// Brings up the bootstrap node, the EMPs and one CPO per operator.
     pub(super) async fn start(&mut self, world: &World) -> anyhow::Result<()> {
-        let boot = self.settings("bootstrap", &Meet::default(), None);
+        let boot = self.settings("bootstrap", &Meet::default());
         let boot = self.start_node("bootstrap", boot, self.keys.bare(0)).await?;
         let mut meet = Meet { bootstrap: boot.mesh_addresses().to_vec(), keep: Vec::new() };
         self.nodes.push(boot);
@@ -89,18 +94,23 @@ impl Network {
         for provider_id in PROVIDER_IDS.iter().take(world.emp_nodes) {
             let number = self.nodes.len() as u32;
             let identity = self.keys.of_party(number, Role::Emp, provider_id, provider_id, &none)?;
-            let settings = self.settings(provider_id, &meet, Some((Role::Emp, provider_id)));
+            let backend = self.backend_of_emp(provider_id).await?;
+            let settings = self.settings(provider_id, &meet);
+            let settings = with_party(settings, Role::Emp, provider_id, &backend)?;
             let node = self.start_node(provider_id, settings, identity).await?;
             meet.keep.extend_from_slice(node.mesh_addresses());
-            let party = self.adopt(node, provider_id, provider_id)?;
+            let party = self.adopt(node, provider_id, provider_id, backend)?;
             self.emps.push(party);
         }
         for operator in &world.operators {
             let (id, number) = (operator.id.as_str(), self.nodes.len() as u32);
             let identity = self.keys.of_party(number, Role::Cpo, id, &operator.name, &operator.prefixes)?;
-            let settings = self.settings(&format!("cpo-{number}"), &meet, Some((Role::Cpo, id)));
+            let clock = Arc::clone(&self.clock);
+            let backend = Backend::start(backend::Config::new(backend::Kind::Cpo, clock)).await?;
+            let settings = self.settings(&format!("cpo-{number}"), &meet);
+            let settings = with_party(settings, Role::Cpo, id, &backend)?;
             let node = self.start_node(id, settings, identity).await?;
-            let party = self.adopt(node, id, &operator.name)?;
+            let party = self.adopt(node, id, &operator.name, backend)?;
             self.cpos.push(party);
         }
         Ok(())
@@ -137,22 +147,33 @@ impl Network {
         started.with_context(|| format!("the node {name} does not start"))
     }
 
-    fn adopt(&mut self, node: Node, id: &str, name: &str) -> anyhow::Result<PartyNode> {
+    /// It knows one card.
+    async fn backend_of_emp(&self, provider_id: &str) -> anyhow::Result<Backend> {
+        let config = backend::Config {
+            provider: Some(ProviderId::parse(provider_id)?),
+            cards: vec![card(self.emps.len())?],
+            ..backend::Config::new(backend::Kind::Emp, Arc::clone(&self.clock))
+        };
+        Ok(Backend::start(config).await?)
+    }
+
+    fn adopt(&mut self, node: Node, id: &str, name: &str, backend: Backend) -> anyhow::Result<PartyNode> {
         let address = node.facade_address().context("the node has no facade")?;
         let engine = node.engine().context("the node has no engine")?.clone();
         self.nodes.push(node);
         let client = HubClient::new(&format!("http://{address}"), None)?;
-        Ok(PartyNode { id: id.to_owned(), name: name.to_owned(), engine, client, address })
+        Ok(PartyNode { id: id.to_owned(), name: name.to_owned(), engine, client, address, backend })
     }
 
-    fn settings(&self, folder: &str, meet: &Meet, party: Option<(Role, &str)>) -> Settings {
+    /// Those of a node without party.
+    fn settings(&self, folder: &str, meet: &Meet) -> Settings {
         // Everybody shares one process and meets at the same few nodes.
         let mesh = mesh::Config {
             network: NETWORK.to_owned(),
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             bootstrap: meet.bootstrap.clone(),
             keep: meet.keep.clone(),
-            bootstrap_only: party.is_none(),
+            bootstrap_only: true,
             connections_low: 200,
             connections_high: 250,
             connections_max: 512,
@@ -176,18 +197,35 @@ impl Network {
             compare_s: 5,
             ..roaming::Config::default()
         };
-        let facade = party.map(|(role, id)| facade::Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            backends: vec![facade::BackendConfig {
-                key: None,
-                parties: PartyId::new(role, id).map(|party| party.to_text()).into_iter().collect(),
-                reading: Reading::Tolerant,
-            }],
-            worker_threads: 1,
-            ..facade::Config::default()
-        });
-        Settings { mesh, storage, replication, facade, ..Settings::default() }
+        Settings { mesh, storage, replication, ..Settings::default() }
     }
+}
+
+/// The settings of a node that speaks for a party with this backend.
+fn with_party(settings: Settings, role: Role, id: &str, backend: &Backend) -> anyhow::Result<Settings> {
+    let party = PartyId::new(role, id)?.to_text();
+    let facade = facade::Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        backends: vec![facade::BackendConfig {
+            key: None,
+            parties: vec![party.clone()],
+            reading: Reading::Tolerant,
+        }],
+        worker_threads: 1,
+        ..facade::Config::default()
+    };
+    let target = outbound::BackendTarget {
+        party,
+        url: backend.url(),
+        notifications: role == Role::Emp,
+        reservation_path: outbound::ReservationPath::default(),
+    };
+    Ok(Settings {
+        mesh: mesh::Config { bootstrap_only: false, ..settings.mesh },
+        facade: Some(facade),
+        outbound: outbound::Config { backends: vec![target], ..outbound::Config::default() },
+        ..settings
+    })
 }
 
 /// Whom a new node meets first.
