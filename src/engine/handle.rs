@@ -13,7 +13,7 @@ use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::Kind;
 use crate::roaming::AgreementAct;
-use crate::roaming::{ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
+use crate::roaming::{AuthenticationPush, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -54,6 +54,11 @@ pub(crate) enum Command {
         party: PartyId,
         push: PushEvseStatus,
         body: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    PushAuthentication {
+        party: PartyId,
+        push: AuthenticationPush,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
     },
     Confirm {
@@ -102,6 +107,7 @@ impl Command {
         let _gone = match self {
             Command::PushData { reply, .. }
             | Command::PushStatus { reply, .. }
+            | Command::PushAuthentication { reply, .. }
             | Command::Confirm { reply, .. }
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
@@ -173,6 +179,15 @@ impl Engine {
         body: Bytes,
     ) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
+    }
+
+    /// Takes media of an EMP of this node, to answer for it. Returns after the durable commit.
+    pub async fn push_authentication(
+        &self,
+        party: PartyId,
+        push: AuthenticationPush,
+    ) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::PushAuthentication { party, push, reply }).await?
     }
 
     /// Confirms a push that the guard rail held.

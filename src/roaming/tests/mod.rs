@@ -10,6 +10,7 @@ mod freshness;
 mod gossip;
 mod liars;
 mod links;
+mod offline;
 mod partners;
 mod people;
 mod publish;
@@ -342,7 +343,9 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
-            Action::ReplyOicp { .. } | Action::CallBackend { .. } => node.charging.told(action),
+            Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {
+                node.charging.told(action)
+            }
         }
     }
 
