@@ -189,8 +189,15 @@ impl Roaming {
         }
     }
 
-    /// A call of our backend is answered in the backend's place.
-    pub(super) fn answer_offline(&mut self, call: BackendCallId, now: Now, fx: &mut Effects) {
+    /// A call of our backend is answered in the backend's place. `failed` is how the backend failed, if it was asked:
+    /// what it did not say no to, and is not uploaded, is not refused in its name.
+    pub(super) fn answer_offline(
+        &mut self,
+        call: BackendCallId,
+        failed: Option<BackendAnswer>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(waiting) = self.charging.calls.get_mut(&call) else { return };
         waiting.offline = true;
         let (id, operation, ours) = (waiting.session, waiting.operation, waiting.ours.clone());
@@ -203,6 +210,9 @@ impl Roaming {
             _ => self.medium_of_party(&ours, shown, now),
         };
         let no = refused_medium(shown);
+        if let (Found::Unknown, Some(failed)) = (&found, failed) {
+            return self.backend_answered(call, failed, now, fx);
+        }
         match (found, shown) {
             (Found::Known, _) => self.say_offline(call, Ok(()), now, fx),
             (Found::WithPin(hash), Identification::QrCode { secret: QrSecret::Pin(pin), .. }) => {

@@ -240,7 +240,7 @@ impl Roaming {
         };
         self.charging.calls.insert(call, waiting);
         if begun_offline || !self.charging.backends.contains_key(&ours) {
-            return self.answer_offline(call, now, fx);
+            return self.answer_offline(call, None, now, fx);
         }
         fx.actions.push(Action::CallBackend {
             call,
@@ -261,7 +261,7 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {
-            return self.answer_offline(call, now, fx);
+            return self.answer_offline(call, Some(answer), now, fx);
         }
         let Some(call) = self.charging.calls.remove(&call) else { return };
         if call.late_notice {

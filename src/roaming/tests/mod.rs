@@ -343,9 +343,7 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
-            Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {
-                node.charging.told(action)
-            }
+            about_sessions => node.charging.told(about_sessions),
         }
     }
 

@@ -229,12 +229,18 @@ fn an_upload_answers_for_a_backend_that_is_down_if_the_settings_say_so() {
             let said = world.heard(a, call).unwrap().1;
             assert_eq!(is_yes(&said), offline_fallback, "{answer:?}: {said}");
         }
+        // Of a card that was not uploaded nothing is known while the backend is down.
+        let call = world.charge(a, SessionOperation::AuthorizeStart, &start(&card("0000000B")));
+        world.run(1_000);
+        world.backend(b, BackendAnswer::NotSent("off".into()));
+        world.run(1_000);
+        assert!(is_no(&world.heard(a, call).unwrap().1, "106"));
         // What the backend says counts, whatever was uploaded.
         let call = world.charge(a, SessionOperation::AuthorizeStart, &start(&card("0000000A")));
         world.run(1_000);
         world.backend_says(b, r#"{"AuthorizationStatus":"NotAuthorized","StatusCode":{"Code":"210"}}"#);
         world.run(1_000);
         assert!(world.heard(a, call).unwrap().1.contains("NotAuthorized"));
-        assert_eq!(world.nodes[b].charging.called, 4, "nobody is asked twice");
+        assert_eq!(world.nodes[b].charging.called, 5, "nobody is asked twice");
     }
 }
