@@ -136,8 +136,7 @@ impl World {
         }
     }
 
-    /// One node per party and `readers` nodes without, all connected, past the time of asking for
-    /// their own feeds.
+    /// One node per party and `readers` nodes without, connected, past the time of asking for their feeds.
     fn meshed(seed: u64, people: &[Person], readers: usize) -> World {
         let mut world = World::new(seed);
         world.add_each(people);
