@@ -181,15 +181,6 @@ impl Engine {
         self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
     }
 
-    /// Takes media of an EMP of this node, to answer for it. Returns after the durable commit.
-    pub async fn push_authentication(
-        &self,
-        party: PartyId,
-        push: AuthenticationPush,
-    ) -> Result<PushOutcome, EngineError> {
-        self.ask(|reply| Command::PushAuthentication { party, push, reply }).await?
-    }
-
     /// Confirms a push that the guard rail held.
     pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::Confirm { held, reply }).await?
