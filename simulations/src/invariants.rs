@@ -146,7 +146,27 @@ const OPEN_FACTOR_MAX: u64 = 3;
 
 /// The nodes whose connections are bounded: everybody comes to a bootstrap node, and a liar does as it likes.
 fn bounded(seen: &Seen) -> impl Iterator<Item = &NodeSeen> {
-    seen.nodes.iter().filter(|node| matches!(node.part, Part::Cpo(_) | Part::Emp))
+    seen.nodes.iter().filter(|node| node.part != Part::Bootstrap)
+}
+
+/// What the connections of a node are good for. Those that are open beyond the established ones are being made,
+/// refused or closed.
+fn connections_of(node: &NodeSeen) -> String {
+    let role = crate::report::Role::from(node.part).as_str();
+    let (number, open, counts) = (node.number, node.traffic.open, node.counts);
+    let mut purposes: BTreeMap<&str, u64> = BTreeMap::new();
+    for peer in node.view.iter().flat_map(|view| &view.peers) {
+        *purposes.entry(&peer.purpose).or_default() += 1;
+    }
+    let peers: u64 = purposes.values().sum();
+    let purposes: Vec<String> =
+        purposes.iter().map(|(purpose, count)| format!("{purpose} {count}")).collect();
+    format!(
+        "node {number} ({role}) has {open} connections: {} established to {peers} peers ({}), {} pending",
+        counts.connections_open,
+        purposes.join(", "),
+        counts.connections_pending
+    )
 }
 
 /// Of a node's peers; and of its connections, those that are being made or refused included.
@@ -154,8 +174,7 @@ fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(),
     for node in bounded(seen) {
         let (peers, open) = (node.view.as_ref().map_or(0, |view| view.peers.len() as u64), node.traffic.open);
         if peers > limits.connections || open > OPEN_FACTOR_MAX * limits.connections {
-            let number = node.number;
-            return Err(format!("node {number} has {peers} peers and {open} connections, {limits:?}"));
+            return Err(format!("{}; {limits:?}", connections_of(node)));
         }
     }
     Ok(())
@@ -225,10 +244,9 @@ fn no_more_full_loads(seen: &Seen, past: &mut Past, limits: &Limits) -> Result<(
 }
 
 fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let most = bounded(seen).max_by_key(|node| node.traffic.open);
-    let (number, open) = most.map_or((0, 0), |node| (node.number, node.traffic.open));
-    ensure(open <= limits.connections_settled, || {
-        format!("node {number} has {open} connections, {} are allowed", limits.connections_settled)
+    let Some(most) = bounded(seen).max_by_key(|node| node.traffic.open) else { return Ok(()) };
+    ensure(most.traffic.open <= limits.connections_settled, || {
+        format!("{}; {} are allowed", connections_of(most), limits.connections_settled)
     })
 }
 

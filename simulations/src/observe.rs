@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use chargemesh::engine::NodeView;
-use chargemesh::mesh::node_id_of_seed;
+use chargemesh::mesh::{MeshCounts, node_id_of_seed};
 use chargemesh::node::Node;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::protocol::{Kind, NodeId};
@@ -29,6 +29,8 @@ pub(crate) struct NodeSeen {
     /// `None`: it is down, or only helps others to find each other.
     pub(crate) view: Option<NodeView>,
     pub(crate) traffic: Traffic,
+    /// What its mesh counts; nothing if it is down.
+    pub(crate) counts: MeshCounts,
 }
 
 /// The world as it is now.
@@ -67,9 +69,10 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
     let traffic = world.network.traffic();
     let mut nodes = Vec::new();
     for host in &world.hosts {
-        let (mut view, mut blocked) = (None, Vec::new());
+        let (mut view, mut blocked, mut counts) = (None, Vec::new(), MeshCounts::default());
         if let Some(node) = host.node() {
             blocked = node.mesh().blocked().await?;
+            counts = node.mesh().counts().await?;
             if let Some(engine) = node.engine() {
                 view = Some(engine.view().await?);
             }
@@ -81,7 +84,7 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
             tracing::debug!(target: "world", node = number, open = traffic.open, peers = peers.join(", "));
         }
         let id = node_id_of_seed(&node_seed(number))?;
-        nodes.push(NodeSeen { number, id, blocked, part, view, traffic });
+        nodes.push(NodeSeen { number, id, blocked, part, view, traffic, counts });
     }
     let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;
     let lost_power = std::mem::take(&mut world.lost_power);

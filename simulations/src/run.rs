@@ -10,7 +10,7 @@ use crate::observe::{Seen, look};
 use crate::report::{NodeTotals, Report, Sample, delivery, faults, histogram};
 use crate::scenario::{Scenario, Span};
 use crate::schedule::{Entry, draw};
-use crate::world::World;
+use crate::world::{Part, World};
 
 /// How often equality is looked for while it is awaited: this is how exactly it is dated.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -142,13 +142,17 @@ impl Run {
         let violations = invariants::always(&seen, &mut self.past, &self.world.scenario.limits);
         self.add(violations);
         let (all, same) = seen.in_sync();
-        let open: Vec<u64> = seen.nodes.iter().map(|node| node.traffic.open).collect();
+        let open = |bootstrap: bool| {
+            let nodes = seen.nodes.iter().filter(move |node| (node.part == Part::Bootstrap) == bootstrap);
+            nodes.map(|node| node.traffic.open)
+        };
         let sample = Sample {
             at_s: seen.at_ms as f64 / 1_000.0,
             in_sync: if all == 0 { 0.0 } else { same as f64 / all as f64 },
             running: seen.nodes.iter().filter(|node| node.view.is_some()).count() as u64,
-            connections_mean: open.iter().sum::<u64>() as f64 / open.len().max(1) as f64,
-            connections_max: open.iter().copied().max().unwrap_or(0),
+            connections_mean: open(false).sum::<u64>() as f64 / open(false).count().max(1) as f64,
+            connections_max: open(false).max().unwrap_or(0),
+            connections_bootstrap_max: open(true).max().unwrap_or(0),
             bytes_sent: seen.nodes.iter().map(|node| node.traffic.bytes_sent).sum(),
         };
         self.world.trace.event(&format!("in sync {same} of {all}"));

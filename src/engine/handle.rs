@@ -118,8 +118,9 @@ impl Command {
     }
 }
 
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told.
-const APPLIED_CHANGES_MAX: usize = 8_192;
+/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told. As many as one
+/// commit holds; the channel takes 64 bytes for each at once.
+const APPLIED_CHANGES_MAX: usize = 2_048;
 
 /// A handle to the engine.
 #[derive(Clone)]
@@ -128,7 +129,7 @@ pub struct Engine {
     applied: Arc<Watchers>,
 }
 
-/// Who watches the records that are taken. The channel is made for the first of them: it is megabytes
+/// Who watches the records that are taken. The channel is made for the first of them: it is a hundred kilobytes
 /// large, and most nodes have none.
 #[derive(Default)]
 pub(crate) struct Watchers(OnceLock<broadcast::Sender<AppliedChange>>);
@@ -211,8 +212,12 @@ impl Engine {
         body: Bytes,
         evse: Option<EvseSeen>,
     ) -> Result<HttpAnswer, EngineError> {
+        let (reply, answer) = oneshot::channel();
         let request = Box::new(request);
-        self.ask(|reply| Command::Charge { party, request, body, evse, reply }).await?
+        // The facade bounds how many there are: a burst waits for its turn, for a driver waits for the answer.
+        let sent = self.commands.send(Command::Charge { party, request, body, evse, reply }).await;
+        sent.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// Who is who right now.
@@ -255,6 +260,8 @@ pub struct NodeView {
     pub agreements: Vec<AgreementView>,
     /// Parties with which money changes hands, and whether they are connected.
     pub partners: Vec<PartnerView>,
+    /// Sessions, those that changed last first, at most 10,000.
+    pub sessions: Vec<SessionView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).
@@ -469,4 +476,23 @@ pub struct HeldView {
     pub of: u64,
     /// When it came, in unix milliseconds.
     pub at_unix_ms: u64,
+}
+
+/// One session. It names no driver.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SessionView {
+    /// SessionID.
+    pub session: String,
+    /// The message that it began with, as `AuthorizeRemoteStart`.
+    pub operation: &'static str,
+    /// Our party, as `ROLE:ID`.
+    pub party: String,
+    /// The other side, as `ROLE:ID`; `None` while several are asked.
+    pub partner: Option<String>,
+    /// `requested`, `calling`, `in doubt`, `unconfirmed`, `active`, `refused`, `closed` or `expired`.
+    pub phase: &'static str,
+    /// When it began here, in unix milliseconds.
+    pub opened_unix_ms: u64,
+    /// When it changed last, in unix milliseconds.
+    pub changed_unix_ms: u64,
 }

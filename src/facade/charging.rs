@@ -11,6 +11,10 @@ use crate::engine::{ChargeRequest, EvseSeen, HttpAnswer, SessionOperation};
 use crate::identity::{PartyId, Role};
 use crate::oicp::record::summarise;
 
+/// EVSEs that are looked up at once; further starts wait for their turn. Storage refuses what finds no place in its
+/// queue of 64, and a burst of starts must neither be refused nor push out pulls.
+pub(super) const EVSE_LOOKUPS_MAX: usize = 16;
+
 /// Carries one of them out.
 pub(super) async fn charge(
     shared: &Shared,
@@ -56,6 +60,7 @@ async fn seen(
 ) -> Result<Option<EvseSeen>, Answer> {
     let by_remote = matches!(operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
     let Some(evse) = request.evse().filter(|_| by_remote) else { return Ok(None) };
+    let _turn = shared.evse_lookups.acquire().await;
     let row = shared.directory.data_of(evse.key().clone()).await?;
     Ok(row.map(|row| {
         let text = std::str::from_utf8(&row.payload).ok();

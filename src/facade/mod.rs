@@ -95,6 +95,7 @@ impl Facade {
             session_requests: Arc::new(Semaphore::new(
                 config.session_requests_max.min(Semaphore::MAX_PERMITS),
             )),
+            evse_lookups: Semaphore::new(charging::EVSE_LOOKUPS_MAX),
             answer_timeout: Duration::from_millis(config.answer_timeout_ms),
             lanes: lanes::Lanes::new(&deps.parties, config.push_waiters_max),
             workers: workers.map_err(FacadeError::Thread)?,

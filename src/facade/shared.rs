@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) requests: Arc<Semaphore>,
     /// Places of requests about sessions: they wait long and hold little.
     pub(super) session_requests: Arc<Semaphore>,
+    /// Turns of starts at looking their EVSE up.
+    pub(super) evse_lookups: Semaphore,
     pub(super) answer_timeout: Duration,
     pub(super) lanes: Lanes,
     pub(super) workers: Workers,

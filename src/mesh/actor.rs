@@ -44,6 +44,8 @@ pub(super) struct Peer {
     pub(super) address: Multiaddr,
     /// Whether we made the connection.
     pub(super) dialled: bool,
+    /// Whether it was a search of Kademlia that made it.
+    pub(super) searched: bool,
     pub(super) since: Instant,
     /// Whether the engine was told of it.
     pub(super) up: bool,
@@ -83,10 +85,13 @@ pub(super) struct Actor {
     pub(super) keep: BTreeSet<PeerId>,
     /// Nodes of partners, as the core said last.
     pub(super) partners: BTreeSet<PeerId>,
+    /// Nodes that are being dialled by choice, not by a search of Kademlia.
+    pub(super) dialling: BTreeSet<PeerId>,
     pub(super) published: BTreeSet<Topic>,
     pub(super) counts: MeshCounts,
     pub(super) rng: ChaCha8Rng,
-    pub(super) next_walk: Instant,
+    /// The last random walk.
+    pub(super) walked: Option<Instant>,
     /// Listeners that have no address yet.
     pub(super) opening: Vec<ListenerId>,
     /// Who waits for their addresses.
@@ -165,15 +170,25 @@ impl Actor {
                 self.tell_addresses();
             }
             Command::Counts { reply } => {
-                let streams_open = self.exchange_gate.held() as u64;
                 // The asker may have gone.
-                let _gone = reply.send(MeshCounts { streams_open, ..self.counts });
+                let _gone = reply.send(self.counts_now());
             }
             Command::Blocked { reply } => {
                 drop(reply.send(self.offences.blocked().map(node_id).collect()));
             }
         }
         true
+    }
+
+    fn counts_now(&self) -> MeshCounts {
+        let network = self.swarm.network_info();
+        let connections = network.connection_counters();
+        MeshCounts {
+            streams_open: self.exchange_gate.held() as u64,
+            connections_open: connections.num_established().into(),
+            connections_pending: connections.num_pending().into(),
+            ..self.counts
+        }
     }
 
     fn ask(&mut self, to: &NodeId, request: RequestId, body: Bytes, deadline: Instant) {

@@ -24,8 +24,16 @@ const ASKED_FOR: Duration = Duration::from_secs(15);
 /// ... and after which such a connection may be closed where there are too many: no question is under way.
 const ASKED_IDLE: Duration = Duration::from_secs(10);
 
-/// Time between two random walks while peers are wanted.
+/// The grace of a connection that a search of Kademlia made: longer than the search needs it. A search makes dozens
+/// of them, and while the node is full nobody else comes in.
+const SEARCH_GRACE: Duration = Duration::from_secs(5);
+
+/// Time between two random walks while peers are wanted and none are known that could be dialled ...
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// ... and while some are known: a walk dials some thirty nodes (measured), so it is not made for a few; but those
+/// who are known may be one liar's.
+const WALK_INTERVAL_KNOWN: Duration = Duration::from_secs(600);
 
 /// Nodes dialled in one review.
 const DIALS_PER_REVIEW_MAX: usize = 4;
@@ -48,6 +56,8 @@ pub(super) struct Standing {
     pub(super) unused: Duration,
     /// Whether we made the connection.
     pub(super) dialled: bool,
+    /// Whether a search of Kademlia made it.
+    pub(super) searched: bool,
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
@@ -59,9 +69,12 @@ pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Durati
         return Vec::new();
     }
     let longest_unused = |purpose: Purpose, age: Duration, unused: Duration| {
-        let fits = |s: &&Standing| s.purpose == purpose && s.age >= age && s.unused >= unused;
+        let fits = |s: &&Standing| {
+            let least = |time: Duration| if s.searched { time.min(SEARCH_GRACE) } else { time };
+            s.purpose == purpose && s.age >= least(age) && s.unused >= least(unused)
+        };
         let mut found: Vec<&Standing> = all.iter().filter(fits).collect();
-        found.sort_by_key(|s| (s.dialled, std::cmp::Reverse(s.unused), s.peer));
+        found.sort_by_key(|s| (s.dialled && !s.searched, std::cmp::Reverse(s.unused), s.peer));
         found.into_iter().map(|standing| standing.peer).collect::<Vec<PeerId>>()
     };
     let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
@@ -87,10 +100,10 @@ impl Actor {
             || self.lacks_dialled()
             || (self.lacks_subscribers() && self.peers.len() < self.config.connections_high)
         {
-            self.dial_candidates();
-            let now = Instant::now();
-            if self.next_walk <= now {
-                self.next_walk = now + WALK_INTERVAL;
+            let known = self.dial_candidates();
+            let wait = if known > DIALS_PER_REVIEW_MAX { WALK_INTERVAL_KNOWN } else { WALK_INTERVAL };
+            if self.walked.is_none_or(|walked| walked.elapsed() >= wait) {
+                self.walked = Some(Instant::now());
                 self.random_walk();
             }
         }
@@ -131,17 +144,20 @@ impl Actor {
         }
     }
 
-    fn dial_candidates(&mut self) {
+    /// Dials some of the nodes that are known; gives how many there were.
+    fn dial_candidates(&mut self) -> usize {
         let now = Instant::now();
         let candidates = self.book.candidates(now, |peer| {
             self.peers.contains_key(peer) || self.bootstrap.contains(peer) || self.partners.contains(peer)
         });
+        let known = candidates.len();
         let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();
         let rng = &mut self.rng;
         for peer in crowd::choose(candidates, DIALS_PER_REVIEW_MAX, || rng.next_u32() as usize) {
             self.book.hold_off(&peer, now + Duration::from_millis(self.config.open_deadline_ms));
             self.dial(peer);
         }
+        known
     }
 
     /// Dials a node, unless it is connected or being dialled.
@@ -151,8 +167,11 @@ impl Actor {
             .extend_addresses_through_behaviour()
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .build();
-        if let Err(error) = self.swarm.dial(dial) {
-            tracing::debug!(%peer, %error, "not dialled");
+        match self.swarm.dial(dial) {
+            Ok(()) => {
+                self.dialling.insert(peer);
+            }
+            Err(error) => tracing::debug!(%peer, %error, "not dialled"),
         }
     }
 
@@ -197,6 +216,7 @@ impl Actor {
             age: now.duration_since(peer.since),
             unused: now.duration_since(peer.used.unwrap_or(peer.since)),
             dialled: peer.dialled,
+            searched: peer.searched,
         };
         self.peers.iter().map(standing).collect()
     }
@@ -251,7 +271,7 @@ mod tests {
 
     fn standing(purpose: Purpose, age_s: u64, unused_s: u64) -> Standing {
         let [age, unused] = [age_s, unused_s].map(Duration::from_secs);
-        Standing { peer: PeerId::random(), purpose, age, unused, dialled: false }
+        Standing { peer: PeerId::random(), purpose, age, unused, dialled: false, searched: false }
     }
 
     #[test]
@@ -265,6 +285,9 @@ mod tests {
         assert_eq!(closed.len(), 17, "down to the low mark");
         assert_eq!(closed.first(), all.get(29).map(|s| &s.peer), "the longest unused first");
         assert!(!closed.contains(&all.last().unwrap().peer), "the youngest is given time");
+        all.iter_mut().for_each(|s| s.searched = s.age == Duration::from_secs(5));
+        let closed = surplus(all.clone(), 40, 0, grace);
+        assert!(closed.contains(&all.last().unwrap().peer), "but not if a search made it");
         let needed: Vec<Standing> = (0..60).map(|_| standing(Purpose::Gossip, 100, 100)).collect();
         assert!(surplus(needed, 40, 24, grace).is_empty(), "what has a purpose stays");
         let mut asked: Vec<Standing> = (0..50).map(|n| standing(Purpose::Asked, 100, 20 + n)).collect();

@@ -339,6 +339,10 @@ pub struct MeshCounts {
     pub streams_refused: u64,
     /// Streams with questions that are open to us now.
     pub streams_open: u64,
+    /// Connections that are established now; two with one peer count twice.
+    pub connections_open: u64,
+    /// Connections that are being made now, in either direction.
+    pub connections_pending: u64,
     /// Connections closed because they had no purpose.
     pub connections_trimmed: u64,
     /// Times a peer was blocked.

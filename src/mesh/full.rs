@@ -1,6 +1,7 @@
 //! Refuses connections before their handshake when there are as many as allowed. The limits of libp2p are
 //! looked at after it, and among a thousand nodes that look for each other the handshakes of connections
-//! that are refused are most of the work (measured).
+//! that are refused are most of the work (measured). Connections that are being made count as well: a search of
+//! Kademlia dials dozens of nodes at once, and each of them would find room (measured: 53 where 40 are allowed).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -18,10 +19,14 @@ use libp2p::{Multiaddr, PeerId};
 #[error("this node has as many connections as it may have")]
 struct Full;
 
-/// Counts established connections.
+/// Counts connections, those that are being made included.
 pub(super) struct Behaviour {
     incoming: BTreeMap<ConnectionId, PeerId>,
     outgoing: BTreeMap<ConnectionId, PeerId>,
+    /// Being made; who comes is not known yet.
+    coming: BTreeSet<ConnectionId>,
+    /// Being dialled.
+    dialled: BTreeMap<ConnectionId, Option<PeerId>>,
     incoming_max: usize,
     all_max: usize,
     /// Connected all the same.
@@ -35,6 +40,8 @@ impl Behaviour {
         Behaviour {
             incoming: BTreeMap::new(),
             outgoing: BTreeMap::new(),
+            coming: BTreeSet::new(),
+            dialled: BTreeMap::new(),
             incoming_max: incoming_max as usize,
             all_max: all_max as usize,
             kept: kept.iter().copied().collect(),
@@ -51,12 +58,24 @@ impl Behaviour {
         connections.values().filter(|peer| !self.partners.contains(peer)).count()
     }
 
+    fn incoming(&self) -> usize {
+        self.count(&self.incoming) + self.coming.len()
+    }
+
     fn is_full(&self) -> bool {
-        self.count(&self.incoming) + self.count(&self.outgoing) >= self.all_max
+        let partner = |peer: &Option<PeerId>| peer.is_some_and(|peer| self.partners.contains(&peer));
+        let dialled = self.dialled.values().filter(|peer| !partner(peer)).count();
+        self.incoming() + self.count(&self.outgoing) + dialled >= self.all_max
     }
 
     fn is_full_for_incoming(&self) -> bool {
-        self.is_full() || self.count(&self.incoming) >= self.incoming_max
+        self.is_full() || self.incoming() >= self.incoming_max
+    }
+
+    /// It is made, or has failed.
+    fn decided(&mut self, connection: ConnectionId) {
+        self.coming.remove(&connection);
+        self.dialled.remove(&connection);
     }
 
     fn is_welcome(&self, peer: &PeerId) -> bool {
@@ -70,19 +89,20 @@ impl NetworkBehaviour for Behaviour {
 
     fn handle_pending_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         if self.is_full_for_incoming() {
             return Err(ConnectionDenied::new(Full));
         }
+        self.coming.insert(connection);
         Ok(())
     }
 
     fn handle_pending_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: Option<PeerId>,
         _: &[Multiaddr],
         _: Endpoint,
@@ -90,17 +110,19 @@ impl NetworkBehaviour for Behaviour {
         if self.is_full() && !peer.is_some_and(|peer| self.is_welcome(&peer)) {
             return Err(ConnectionDenied::new(Full));
         }
+        self.dialled.insert(connection, peer);
         Ok(Vec::new())
     }
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        // Several may have been let in at once.
+        self.decided(connection);
+        // Who was a partner when it was dialled or came may be none any more.
         if self.is_full_for_incoming() && !self.is_welcome(&peer) {
             return Err(ConnectionDenied::new(Full));
         }
@@ -109,12 +131,13 @@ impl NetworkBehaviour for Behaviour {
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.decided(connection);
         if self.is_full() && !self.is_welcome(&peer) {
             return Err(ConnectionDenied::new(Full));
         }
@@ -129,6 +152,8 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionEstablished(made) => {
                 self.incoming.insert(made.connection_id, made.peer_id);
             }
+            FromSwarm::DialFailure(failed) => self.decided(failed.connection_id),
+            FromSwarm::ListenFailure(failed) => self.decided(failed.connection_id),
             FromSwarm::ConnectionClosed(closed) => {
                 self.outgoing.remove(&closed.connection_id);
                 self.incoming.remove(&closed.connection_id);
@@ -143,5 +168,65 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::ConnectedPoint;
+    use libp2p::swarm::{ConnectionId, DialError, DialFailure, behaviour::ConnectionEstablished};
+
+    use super::*;
+
+    fn dial(full: &mut Behaviour, number: usize, peer: PeerId) -> bool {
+        let connection = ConnectionId::new_unchecked(number);
+        full.handle_pending_outbound_connection(connection, Some(peer), &[], Endpoint::Dialer).is_ok()
+    }
+
+    fn come(full: &mut Behaviour, number: usize) -> bool {
+        let (connection, address) = (ConnectionId::new_unchecked(number), Multiaddr::empty());
+        full.handle_pending_inbound_connection(connection, &address, &address).is_ok()
+    }
+
+    #[test]
+    fn connections_that_are_being_made_count() {
+        let [kept, partner] = [PeerId::random(), PeerId::random()];
+        let mut full = Behaviour::new(3, 4, &[kept]);
+        full.keep_partners(BTreeSet::from([partner]));
+        assert!((0..3).all(|number| dial(&mut full, number, PeerId::random())));
+        assert!(dial(&mut full, 3, partner), "beside all others");
+        assert!(come(&mut full, 4));
+        assert!(!dial(&mut full, 5, PeerId::random()) && !come(&mut full, 6), "four are being made");
+        assert!(dial(&mut full, 7, kept) && dial(&mut full, 8, partner));
+        for number in [0, 7] {
+            let (connection_id, error) = (ConnectionId::new_unchecked(number), &DialError::Aborted);
+            full.on_swarm_event(FromSwarm::DialFailure(DialFailure { peer_id: None, error, connection_id }));
+        }
+        assert!(dial(&mut full, 9, PeerId::random()), "one of them failed");
+        assert!(!dial(&mut full, 10, PeerId::random()));
+    }
+
+    #[test]
+    fn what_is_made_counts_once_and_some_room_is_for_those_that_are_dialled() {
+        let mut full = Behaviour::new(3, 4, &[]);
+        let address = Multiaddr::empty();
+        for number in 0..3 {
+            assert!(come(&mut full, number));
+            let (connection_id, peer_id) = (ConnectionId::new_unchecked(number), PeerId::random());
+            let made = full.handle_established_inbound_connection(connection_id, peer_id, &address, &address);
+            assert!(made.is_ok());
+            let endpoint =
+                ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address.clone() };
+            full.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint: &endpoint,
+                failed_addresses: &[],
+                other_established: 0,
+            }));
+        }
+        assert!(!come(&mut full, 4));
+        assert!(dial(&mut full, 5, PeerId::random()));
+        assert!(!dial(&mut full, 6, PeerId::random()));
     }
 }

@@ -39,7 +39,6 @@ use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -157,10 +156,11 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
         bootstrap,
         keep: kept.into_iter().collect(),
         partners: Default::default(),
+        dialling: Default::default(),
         published: Default::default(),
         counts: Default::default(),
         rng: ChaCha8Rng::seed_from_u64(start.rng_seed),
-        next_walk: Instant::now(),
+        walked: None,
         opening,
         address_waiters: Vec::new(),
         config,

@@ -70,6 +70,7 @@ impl Actor {
     fn on_connected(&mut self, id: PeerId, address: Multiaddr, dialled: bool) {
         let now = Instant::now();
         self.lost.found(&id);
+        let chosen = self.dialling.remove(&id);
         if self.peers.get(&id).is_some_and(|peer| now.duration_since(peer.since) > AT_ONCE) {
             // It has forgotten the connection that we still hold, with all that was agreed over it.
             tracing::debug!(peer = %id, "a peer connects anew: what was before is closed");
@@ -89,6 +90,7 @@ impl Actor {
         self.peers.entry(id).or_insert_with(|| Peer {
             address,
             dialled,
+            searched: dialled && !chosen,
             since: now,
             up: false,
             rtt: None,
@@ -102,6 +104,7 @@ impl Actor {
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
         tracing::debug!(%peer, %error, "a dial failed");
+        self.dialling.remove(&peer);
         // It came the other way round, or was not tried at all.
         if matches!(error, DialError::DialPeerConditionFalse(_)) || self.peers.contains_key(&peer) {
             return;

@@ -41,7 +41,10 @@ pub(super) fn restorer(
             let snapshot = snapshot(&store, clock.now().unix_ms).await?;
             let misplaced = misplaced(&store, &snapshot.own_feeds, &visibility).await?;
             let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
-            let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, clock.now());
+            let now = clock.now();
+            // A core that is made anew must not give the ids again that the one before gave to sessions.
+            let seed = seed.rotate_left(32) ^ now.unix_ms;
+            let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, now);
             let core = core.with_policy(policy).with_visibility(visibility, misplaced);
             Ok(core.with_charging(charging, backends))
         })

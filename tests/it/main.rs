@@ -10,6 +10,7 @@ mod backend_cli;
 mod bad_http;
 mod bad_mesh;
 mod cards;
+mod charging;
 mod cli;
 mod conformance;
 mod crash;

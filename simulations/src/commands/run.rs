@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::determinism;
-use crate::report::{Report, units};
+use crate::report::{Report, Sample, units};
 use crate::run::Progress;
 use crate::scenario::{self, Scenario};
 
@@ -148,9 +148,14 @@ pub(super) fn print(report: &Report) {
     println!("  deliveries     {deliveries}: p50 {p50}, p90 {p90}, p99 {p99}, max {max}");
     if let Some(last) = report.samples.last() {
         let sent = units::bytes(last.bytes_sent as f64 / f64::from((*nodes).max(1)));
-        let most = report.samples.iter().map(|sample| sample.connections_max).max().unwrap_or(0);
+        let most = |of: fn(&Sample) -> u64| report.samples.iter().map(of).max().unwrap_or(0);
+        let (node, bootstrap) =
+            (most(|sample| sample.connections_max), most(|sample| sample.connections_bootstrap_max));
         println!("  network        {sent} sent by a node in the mean");
-        println!("  connections    {:.1} at a node in the mean, {most} at most", last.connections_mean);
+        let mean = last.connections_mean;
+        println!(
+            "  connections    {mean:.1} at a node in the mean, {node} at most; {bootstrap} at a bootstrap node"
+        );
     }
     if !report.revocations_ms.is_empty() {
         let known = report.revocations_ms.iter().map(|ms| seconds(ms.map(|ms| ms as f64 / 1_000.0)));

@@ -153,6 +153,8 @@ impl Store {
                 LedgerChange::Agreement { .. } | LedgerChange::AgreementForgotten { .. } => {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }
+                LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
+                LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
             }
         }
         let mut applied = Vec::new();
@@ -204,6 +206,7 @@ impl Store {
             equivocations: Vec::new(),
             identity: self.identity.clone(),
             agreements: Vec::new(),
+            sessions: Vec::new(),
         }
     }
 

@@ -147,6 +147,8 @@ impl World {
             }
             // Nobody has partners in the model.
             Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
+            // And nobody charges.
+            Action::ReplyOicp { .. } | Action::CallBackend { .. } => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

@@ -66,6 +66,7 @@ fn thinned(samples: &[Sample]) -> Vec<Sample> {
             in_sync: a.in_sync.min(b.in_sync),
             running: a.running.min(b.running),
             connections_max: a.connections_max.max(b.connections_max),
+            connections_bootstrap_max: a.connections_bootstrap_max.max(b.connections_bootstrap_max),
             ..*b
         };
         let (first, rest) = some.split_first()?;

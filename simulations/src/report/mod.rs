@@ -24,9 +24,12 @@ pub(crate) struct Sample {
     pub(crate) in_sync: f64,
     /// Nodes that run.
     pub(crate) running: u64,
-    /// Mean and largest number of connections of a node.
+    /// Mean and largest number of connections of a node, bootstrap nodes left out: everybody comes to them.
     pub(crate) connections_mean: f64,
     pub(crate) connections_max: u64,
+    /// Largest number of connections of a bootstrap node.
+    #[serde(default)]
+    pub(crate) connections_bootstrap_max: u64,
     /// Bytes that all nodes sent so far.
     pub(crate) bytes_sent: u64,
 }
@@ -42,6 +45,19 @@ pub(crate) enum Role {
     Operator,
     Provider,
     Liar,
+}
+
+impl Role {
+    /// For people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Role::Unknown => "unknown",
+            Role::Bootstrap => "bootstrap",
+            Role::Operator => "operator",
+            Role::Provider => "provider",
+            Role::Liar => "liar",
+        }
+    }
 }
 
 impl From<Part> for Role {
@@ -157,6 +173,7 @@ fn golden() -> Report {
         running: 4,
         connections_mean: 2.5,
         connections_max: 3,
+        connections_bootstrap_max: 3,
         bytes_sent: n * 50_000,
     };
     let roles = [Role::Bootstrap, Role::Operator, Role::Operator, Role::Provider];

@@ -6,7 +6,7 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, RecordStore as _};
 use libp2p::kad::{self, Record, RecordKey};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, connection_limits, identify};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -38,6 +38,8 @@ fn seeds() -> Vec<u8> {
 struct Hostile {
     kad: kad::Behaviour<MemoryStore>,
     identify: identify::Behaviour,
+    /// They dial nobody: two hundred that know each other would open twenty thousand connections.
+    limits: connection_limits::Behaviour,
 }
 
 /// Names made until a hundred lie next to the card, and a hundred at every distance below that of the others.
@@ -73,10 +75,12 @@ async fn hostile(number: usize, key: &Keypair) -> Swarm<Hostile> {
         kad.store_mut().put(Record::new(RecordKey::new(&KEY), FORGED.to_vec())).unwrap();
     }
     let identify = identify::Behaviour::new(identify::Config::new("chargemesh".into(), key.public()));
+    let limits = connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(0));
+    let limits = connection_limits::Behaviour::new(limits);
     let seed = *key.clone().try_into_ed25519().unwrap().secret().as_ref().first_chunk::<32>().unwrap();
     let transport = Transport::tcp(&seed).unwrap().0;
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(PATIENCE);
-    let mut swarm = Swarm::new(transport, Hostile { kad, identify }, me, config);
+    let mut swarm = Swarm::new(transport, Hostile { kad, identify, limits }, me, config);
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
     while swarm.listeners().next().is_none() {
         let listening = |event| matches!(event, SwarmEvent::NewListenAddr { .. });

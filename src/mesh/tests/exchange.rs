@@ -59,7 +59,15 @@ async fn failure(node: &mut Node) -> AskFailure {
 
 #[tokio::test]
 async fn a_question_without_answer_fails_in_its_way() {
-    let (mut one, mut two) = pair().await;
+    let mut one = node(1, &[], &[]).await;
+    let address = one.address.clone();
+    let mut two = node_with(2, &[], |config| {
+        config.bootstrap = vec![address];
+        config.asks_in_flight_max = 64;
+    })
+    .await;
+    two.up(&one.id()).await;
+    one.up(&two.id()).await;
     let nobody = node_id_of_seed(&[99; 32]).unwrap();
     two.mesh.try_ask(nobody, RequestId(1), Bytes::new(), PATIENCE).unwrap();
     assert_eq!(failure(&mut two).await, AskFailure::Unreachable);

@@ -82,6 +82,7 @@ impl Roaming {
         if let Some(id) = self.same_start(asked.party, operation, evse.as_str(), &medium) {
             if let Some(session) = self.charging.sessions.get_mut(&id) {
                 session.waiting.push(waiting);
+                session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
             }
             self.note_unsettled(id);
             return Ok(());

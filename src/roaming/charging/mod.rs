@@ -11,6 +11,7 @@ mod request;
 mod send;
 mod serve;
 mod settle;
+mod summary;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
+pub use summary::{SESSIONS_SHOWN_MAX, SessionSummary};
 
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};

@@ -20,6 +20,9 @@ use crate::roaming::input::{BackendCallId, Now};
 /// within five seconds.
 pub(super) const WAIT_MS_MIN: u64 = 1_000;
 
+/// Longest wait while a backend waits for it, in milliseconds: a driver stands at the charging point.
+const WAIT_AWAITED_MS: u64 = 500;
+
 /// Longest wait while the answer may come any moment, in milliseconds ...
 const WAIT_SOON_MS: u64 = 2_000;
 
@@ -43,7 +46,11 @@ impl Roaming {
             return;
         }
         let age_ms = now.unix_ms.saturating_sub(session.record.opened_unix_ms);
-        let longest_ms = if age_ms < SOON_FOR_MS { WAIT_SOON_MS } else { WAIT_MS_MAX };
+        let longest_ms = match age_ms < SOON_FOR_MS {
+            _ if !session.waiting.is_empty() => WAIT_AWAITED_MS,
+            true => WAIT_SOON_MS,
+            false => WAIT_MS_MAX,
+        };
         session.settle_wait_ms = (session.settle_wait_ms * 2).min(longest_ms);
         session.settle_at_ms = now.mono_ms + session.settle_wait_ms;
         let record = &session.record;

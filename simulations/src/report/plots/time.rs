@@ -179,8 +179,8 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
     }
     Drawing {
         name: "connections",
-        caption: "Open connections of a node, nodes that are down included in the mean. They must stay bounded and \
-                  come to rest.",
+        caption: "Open connections of a node, nodes that are down included in the mean, bootstrap nodes left out. They \
+                  must stay bounded and come to rest.",
         svg: plot.finish(),
     }
 }

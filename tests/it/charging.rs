@@ -1,0 +1,9 @@
+//! Charging between whole nodes: from one backend's HTTP call through two nodes to the other backend and back, and
+//! what becomes of it when something on the way fails.
+
+mod crash;
+mod faults;
+mod late;
+mod load;
+mod operations;
+mod stage;
