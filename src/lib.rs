@@ -10,6 +10,7 @@ pub mod mesh;
 pub mod node;
 pub mod oicp;
 pub mod outbound;
+pub mod pins;
 pub mod planted;
 pub mod protocol;
 pub mod roaming;

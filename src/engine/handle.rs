@@ -15,7 +15,7 @@ use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
+use crate::roaming::{AuthenticationPush, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -56,6 +56,11 @@ pub(crate) enum Command {
         party: PartyId,
         push: PushEvseStatus,
         body: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    PushAuthentication {
+        party: PartyId,
+        push: AuthenticationPush,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
     },
     Confirm {
@@ -108,6 +113,7 @@ impl Command {
         let _gone = match self {
             Command::PushData { reply, .. }
             | Command::PushStatus { reply, .. }
+            | Command::PushAuthentication { reply, .. }
             | Command::Confirm { reply, .. }
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),

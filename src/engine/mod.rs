@@ -7,6 +7,7 @@ mod clock;
 mod gathered;
 mod handle;
 mod partners;
+mod pins;
 mod run;
 mod serve;
 mod sessions;
@@ -18,7 +19,7 @@ mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::AgreementRefusal;
-pub use crate::roaming::{BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
+pub use crate::roaming::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};

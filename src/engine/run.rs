@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::agreements::{AgreementReply, permissions};
@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
+use super::pins::CHECKS_AT_ONCE;
 use super::sessions::{session_counts, sessions};
 use super::spawner::Spawn;
 use super::standing::{Standing, Standings};
@@ -23,10 +24,7 @@ use super::store::{DirectoryCommit, Store};
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::roaming::change::DirectoryChange;
-use crate::roaming::{
-    Action, AskId, BackendAnswer, BackendCallId, CallId, Effects, GossipId, Input, Now, RequestId, Roaming,
-    SyncId,
-};
+use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Now, RequestId, Roaming, SyncId};
 
 /// Inputs of one round: under load the cost of a commit is shared by this many.
 const ROUND_INPUTS_MAX: usize = 256;
@@ -54,10 +52,10 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Receiver<MeshEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) backends: Arc<dyn Backends>,
-    /// Where the answers of backends come in ...
-    pub(crate) answers: mpsc::Receiver<(BackendCallId, BackendAnswer)>,
+    /// Where the answers of backends and compared PINs come in ...
+    pub(crate) answers: mpsc::Receiver<Input>,
     /// ... and where they are put.
-    pub(crate) answered: mpsc::Sender<(BackendCallId, BackendAnswer)>,
+    pub(crate) answered: mpsc::Sender<Input>,
     pub(crate) applied: Arc<Watchers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawn>,
@@ -86,6 +84,7 @@ pub(crate) struct Runner {
     /// What found no room and comes back.
     returned: Vec<Input>,
     partner_nodes: PartnerNodes,
+    pin_checks: Arc<Semaphore>,
     next_id: u64,
 }
 
@@ -93,7 +92,7 @@ enum Woken {
     Event(Option<MeshEvent>),
     Command(Option<Command>),
     Committed(Result<(), EngineError>),
-    Backend(BackendCallId, BackendAnswer),
+    Answer(Input),
     Returned,
     Deadline,
     Stop,
@@ -114,6 +113,7 @@ impl Runner {
             charge_calls: BTreeMap::new(),
             returned: Vec::new(),
             partner_nodes: PartnerNodes::default(),
+            pin_checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
             next_id: 0,
         }
     }
@@ -130,7 +130,7 @@ impl Runner {
                     self.recover(&error).await;
                     continue;
                 }
-                Woken::Backend(call, answer) => inputs.push(Input::BackendAnswered { call, answer }),
+                Woken::Answer(answer) => inputs.push(answer),
                 Woken::Returned => {}
                 Woken::Deadline => inputs.push(Input::Tick),
                 Woken::Event(None) | Woken::Command(None) | Woken::Stop => break,
@@ -150,7 +150,7 @@ impl Runner {
             () = self.parts.stop.cancelled() => Woken::Stop,
             Some(done) = self.commits.next(), if !self.commits.is_empty() => Woken::Committed(done),
             () = std::future::ready(()), if !self.returned.is_empty() && !full => Woken::Returned,
-            Some((call, answer)) = self.parts.answers.recv(), if !full => Woken::Backend(call, answer),
+            Some(answer) = self.parts.answers.recv(), if !full => Woken::Answer(answer),
             command = self.parts.commands.recv(), if !full => Woken::Command(command),
             event = self.parts.events.recv(), if !full => Woken::Event(event),
             () = due_in(wait_ms), if !full => Woken::Deadline,
@@ -161,9 +161,9 @@ impl Runner {
     fn collect(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.returned);
         while inputs.len() < ROUND_INPUTS_MAX
-            && let Ok((call, answer)) = self.parts.answers.try_recv()
+            && let Ok(answer) = self.parts.answers.try_recv()
         {
-            inputs.push(Input::BackendAnswered { call, answer });
+            inputs.push(answer);
         }
         while inputs.len() < ROUND_INPUTS_MAX {
             match self.parts.commands.try_recv() {
@@ -265,6 +265,10 @@ impl Runner {
             Command::PushStatus { party, push, body, reply } => {
                 self.calls.insert(call, reply);
                 inputs.push(Input::PushStatus { call, party, push, body });
+            }
+            Command::PushAuthentication { party, push, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::PushAuthentication { call, party, push });
             }
             Command::Confirm { held, reply } => {
                 self.calls.insert(call, reply);

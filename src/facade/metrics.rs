@@ -35,6 +35,7 @@ pub(super) enum Service {
     ReservationStart,
     ReservationStop,
     ChargingNotification,
+    PushAuthenticationData,
 }
 
 impl Service {

@@ -8,6 +8,7 @@ mod admin;
 mod agreements;
 mod answer;
 mod auth;
+mod authdata;
 mod body;
 mod call;
 mod charging;

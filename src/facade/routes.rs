@@ -1,4 +1,4 @@
-//! Which path is which service: the exact paths of OPERATIONS rows 1 to 13, each also under `/k/{key}`.
+//! Which path is which service: the exact paths of OPERATIONS rows 1 to 13 and 16, each also under `/k/{key}`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, PROCESS_ID, process_id};
 use super::auth::Refusal;
+use super::authdata::push_authentication;
 use super::call::Call;
 use super::charging::charge;
 use super::evse_pull::pull_data;
@@ -23,7 +24,7 @@ use super::status_pull::{Form, pull_status};
 use super::{admin, agreements, sessions};
 use crate::identity::Role;
 
-const SERVICES: [(&str, Service); 15] = [
+const SERVICES: [(&str, Service); 16] = [
     ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
     ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
     ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
@@ -42,6 +43,7 @@ const SERVICES: [(&str, Service); 15] = [
     // The same as a wide-spread library calls it (GAPS C20).
     ("/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/start", Service::ReservationStart),
     ("/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/stop", Service::ReservationStop),
+    ("/api/oicp/authdata/v21/providers/{id}/push-request", Service::PushAuthenticationData),
     ("/api/oicp/notificationmgmt/v11/charging-notifications", Service::ChargingNotification),
 ];
 
@@ -132,6 +134,7 @@ async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answ
     match service {
         Service::PushEvseData => push_data(shared, call).await,
         Service::PushEvseStatus => push_status(shared, call).await,
+        Service::PushAuthenticationData => push_authentication(shared, call).await,
         Service::PullEvseData => pull_data(shared, call).await,
         Service::PullEvseStatus => pull_status(shared, call, Form::Any).await,
         Service::PullEvseStatusById => pull_status(shared, call, Form::ById).await,

@@ -110,6 +110,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
         let _ = match command {
             Command::PushStatus { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::PushData { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::PushAuthentication { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
@@ -205,6 +206,46 @@ async fn each_check_has_its_status_and_body() {
     let refused = node.client.get(PUSH).await.unwrap();
     assert_eq!(refused.http_status, 405);
     node.facade.stop();
+}
+
+#[tokio::test]
+async fn authentication_data_is_read_and_its_pins_are_hashed_or_refused() {
+    let node = start(None, |_| ()).await;
+    let path = "api/oicp/authdata/v21/providers/DE-DCB/push-request";
+    let body = |provider: &str, records: &str| {
+        format!(
+            r#"{{"ActionType":"fullLoad","ProviderAuthenticationData":{{"ProviderID":"{provider}","AuthenticationDataRecord":[{records}]}}}}"#
+        )
+    };
+    let card = r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID":"04a2b3c4"}}}"#;
+    let qr = |secret: &str| {
+        format!(
+            r#"{{"Identification":{{"QRCodeIdentification":{{"EvcoID":"DE-DCB-C12345678-X",{secret}}}}}}}"#
+        )
+    };
+    let hash = |text: &str| qr(&format!(r#""HashedPIN":{{"Value":"{text}","Function":"Bcrypt"}}"#));
+    let good = hash("$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
+    let costly = hash("$2y$31$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW");
+    let many = vec![qr(r#""PIN":"1""#); 501].join(",");
+    let table = [
+        (body("DE-DCB", ""), 200, "\"000\""),
+        (body("DE-DCB", card), 200, "\"000\""),
+        (body("DE-DCB", &qr(r#""PIN":"1234""#)), 200, "\"000\""),
+        (body("DE-DCB", &good), 200, "\"000\""),
+        (body("DE-DCB", &format!("{card},{costly}")), 200, "record 1 "),
+        (body("DE-DCB", &hash("no hash that fits")), 400, "validationErrors"),
+        (body("DE-DCB", &many), 200, "more than 500 PINs"),
+        (body("DE-XYZ", card), 401, "017"),
+        (body("DE-DCB", "{}"), 400, "validationErrors"),
+    ];
+    for (body, http, expected) in table {
+        let answer = node.client.post(path, "application/json", body.clone().into()).await.unwrap();
+        let said = String::from_utf8_lossy(&answer.body);
+        assert!(answer.http_status == http && said.contains(expected), "{expected}: {said}");
+    }
+    let foreign = path.replace("DE-DCB", "DE-XYZ");
+    let answer = node.client.post(&foreign, "application/json", body("DE-XYZ", card).into()).await.unwrap();
+    assert_eq!(answer.http_status, 401);
 }
 
 #[tokio::test]

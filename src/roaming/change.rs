@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::identity::{Chain, PartyId};
+use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
@@ -151,11 +152,36 @@ pub enum LedgerChange {
         /// All that proves it ([`crate::protocol::AgreementPapers`]).
         papers: Bytes,
     },
+    /// Media that an EMP of ours uploaded, changed or took back.
+    Media {
+        /// The EMP.
+        party: PartyId,
+        /// At most one for each medium.
+        changes: Vec<MediumChange>,
+    },
     /// An agreement that was over made room.
     AgreementForgotten {
         /// The hash of its offer.
         id: Digest,
     },
+}
+
+/// What is known of a medium that an EMP uploaded: no more than is needed to answer for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownMedium {
+    /// The hash of its PIN; only of QR codes.
+    pub pin: Option<HashedPin>,
+    /// From then on it counts no more, in unix milliseconds.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// A medium as it is now, or its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediumChange {
+    /// Which.
+    pub key: MediumKey,
+    /// What is known of it; `None` deletes.
+    pub known: Option<KnownMedium>,
 }
 
 /// A push that would remove more than the guard rail allows.

@@ -10,6 +10,7 @@ use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
+use crate::oicp::charging::{HashedPin, Pin};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict};
@@ -121,6 +122,15 @@ pub enum Action {
         body: Bytes,
         /// How long to wait for the answer, in milliseconds.
         timeout_ms: u64,
+    },
+    /// Compare a PIN with its hash, on a thread that may take its time; `PinChecked` follows.
+    CheckPin {
+        /// Our id.
+        call: BackendCallId,
+        /// The PIN as shown.
+        pin: Pin,
+        /// What the EMP uploaded.
+        hash: HashedPin,
     },
     /// Say whether what was loaded anew is in use.
     Reloaded {

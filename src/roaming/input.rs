@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::charging::{BackendAnswer, ChargeRequest, EvseSeen};
+use super::charging::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen};
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{Digest, NodeId, Topic};
@@ -114,6 +114,22 @@ pub enum Input {
         call: BackendCallId,
         /// What it said.
         answer: BackendAnswer,
+    },
+    /// An EMP's backend uploaded media.
+    PushAuthentication {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        party: PartyId,
+        /// The upload, its PINs hashed.
+        push: AuthenticationPush,
+    },
+    /// A PIN was compared with its hash.
+    PinChecked {
+        /// For which call.
+        call: BackendCallId,
+        /// Whether it is the right one.
+        matches: bool,
     },
     /// A peer is connected.
     PeerUp(NodeId),

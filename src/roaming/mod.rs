@@ -49,8 +49,8 @@ use rand_core::{Rng, SeedableRng};
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use charging::{
-    BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer, LateStart,
-    SESSION_OVER_FOR_MS, SESSIONS_SHOWN_MAX, SessionSummary,
+    AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer,
+    LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS, SESSIONS_SHOWN_MAX, SessionSummary,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -327,6 +327,10 @@ impl Roaming {
                 self.charge(&asked, now, &mut fx);
             }
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
+            Input::PushAuthentication { call, party, push } => {
+                self.push_authentication(call, &party, push, now, &mut fx)
+            }
+            Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
             Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),

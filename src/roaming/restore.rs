@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
-use super::change::{DirectoryChange, HeldPush};
+use super::change::{DirectoryChange, HeldPush, KnownMedium};
 use super::effect::Effects;
 use super::feed::{Feed, FeedState, KnownHead};
 use super::input::Now;
 use super::tree::Entry;
 use super::{Roaming, compare};
-use crate::identity::Chain;
+use crate::identity::{Chain, PartyId};
+use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::planted::{Bug, planted};
 use crate::protocol::{FeedId, Head, SessionRecord, SignedHead};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub agreements: Vec<bytes::Bytes>,
     /// Sessions that are open, or were until lately.
     pub sessions: Vec<SessionRecord>,
+    /// Media that EMPs of ours uploaded.
+    pub media: Vec<(PartyId, MediumKey, KnownMedium)>,
 }
 
 impl Roaming {
@@ -57,6 +60,7 @@ impl Roaming {
             let _distrusted = self.speakers.admit(chain, now);
         }
         self.reload_agreements(snapshot.agreements);
+        self.reload_media(snapshot.media);
         self.reload_sessions(snapshot.sessions, now);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let mut forgotten = Vec::new();

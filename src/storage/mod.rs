@@ -16,6 +16,7 @@ mod config;
 mod directory;
 mod error;
 mod ledger;
+mod media;
 mod place;
 mod reader;
 mod value;

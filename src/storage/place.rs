@@ -226,6 +226,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-3.sql")),
             M::up(include_str!("migrations/ledger-4.sql")),
             M::up(include_str!("migrations/ledger-5.sql")),
+            M::up(include_str!("migrations/ledger-6.sql")),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
@@ -237,7 +238,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 5,
+        Database::Ledger => 6,
         Database::Directory => 2,
     }
 }

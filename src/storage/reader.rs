@@ -15,11 +15,14 @@ use super::directory::{
 };
 use super::error::{Database, StorageError};
 use super::ledger::{self, Ledger, LedgerState};
+use super::media;
 use super::place::{SharedConnection, lock, open_reader};
 use super::writer::{Runner, start};
 use crate::identity::{Chain, PartyId};
+use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
+use crate::roaming::change::KnownMedium;
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -103,6 +106,14 @@ impl Reader {
             connections.read(&connections.ledger, Database::Ledger, u64::MAX, |connection| {
                 ledger::sessions(connection, since_unix_ms)
             })
+        })
+        .await
+    }
+
+    /// The media that EMPs of this node uploaded, from the ledger.
+    pub async fn media(&self) -> Result<Vec<(PartyId, MediumKey, KnownMedium)>, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, u64::MAX, media::all)
         })
         .await
     }

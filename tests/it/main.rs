@@ -5,6 +5,7 @@ mod agreements;
 mod architecture;
 mod attacker;
 mod audience;
+mod authdata;
 mod backend_cli;
 mod bad_http;
 mod bad_mesh;

@@ -153,6 +153,7 @@ impl Store {
                 LedgerChange::Agreement { .. } | LedgerChange::AgreementForgotten { .. } => {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }
+                LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
             }
         }

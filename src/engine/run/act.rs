@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::backends::BackendQuestion;
 use super::super::handle::{EngineError, PushOutcome};
 use super::super::tell::tell;
-use super::super::{partners, serve};
+use super::super::{partners, pins, serve};
 use super::Runner;
 use crate::mesh;
 use crate::protocol::{NodeId, SyncRequest};
@@ -65,6 +65,10 @@ impl Runner {
                 let asked = BackendQuestion { party, operation, path_id, body, timeout };
                 self.call_backend(call, asked);
             }
+            Action::CheckPin { call, pin, hash } => {
+                let (places, told) = (self.pin_checks.clone(), self.parts.answered.clone());
+                pins::check(&self.parts.spawner, places, told, call, (pin, hash));
+            }
             Action::FindCard { key } => partners::find_card(mesh, key),
             Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
             Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
@@ -120,7 +124,7 @@ impl Runner {
         self.parts.spawner.task(Box::pin(async move {
             let answer = backends.ask(asked).await;
             // The engine may have stopped: then a restart finds the call under way.
-            let _stopped = answers.send((call, answer)).await;
+            let _stopped = answers.send(Input::BackendAnswered { call, answer }).await;
         }));
     }
 }

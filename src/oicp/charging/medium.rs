@@ -80,6 +80,12 @@ impl MediumKey {
         MediumKey(format!("{kind}:{id}").into())
     }
 
+    /// A key as [`MediumKey::expose`] gave it, from storage.
+    #[must_use]
+    pub fn from_stored(text: &str) -> MediumKey {
+        MediumKey(text.into())
+    }
+
     /// The key's text (`rfid:04A2…`, `qr:…`, `pnc:…`, `remote:…`). Personal data: never log above DEBUG.
     #[must_use]
     pub fn expose(&self) -> &str {

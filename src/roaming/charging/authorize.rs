@@ -271,7 +271,7 @@ impl Roaming {
 }
 
 /// The code when every EMP says no (GAPS D5).
-fn refused_medium(identification: &Identification) -> Code {
+pub(super) fn refused_medium(identification: &Identification) -> Code {
     match identification {
         Identification::MifareFamily { .. } | Identification::Rfid { .. } => Code::RfidInvalidUid,
         Identification::QrCode { .. } => Code::QrCodeInvalidCredentials,

@@ -40,6 +40,9 @@ pub struct ChargingConfig {
     pub in_flight_per_partner_max: usize,
     /// Shortest time between two Progress notifications of one session, in seconds (OICP: five minutes).
     pub progress_every_s: u64,
+    /// Whether what an EMP uploaded answers for it when its backend does not; without a backend it always does. On:
+    /// only who uploads is concerned, and the hub answers from an upload without asking at all.
+    pub offline_fallback: bool,
     /// Cards of which the EMP is remembered.
     pub learned_max: usize,
 }
@@ -57,6 +60,7 @@ impl Default for ChargingConfig {
             sessions_max: 200_000,
             in_flight_per_partner_max: 2_048,
             progress_every_s: 300,
+            offline_fallback: true,
             learned_max: 100_000,
         }
     }

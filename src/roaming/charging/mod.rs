@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod authorize;
 mod config;
+mod offline;
 mod request;
 mod send;
 mod serve;
@@ -20,15 +21,16 @@ use bytes::Bytes;
 pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
+pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 pub use summary::{SESSIONS_SHOWN_MAX, SessionSummary};
 
-use super::change::LedgerChange;
+use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
-use crate::oicp::charging::SessionId;
+use crate::oicp::charging::{MediumKey, SessionId};
 use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
 use table::Event;
@@ -194,6 +196,12 @@ struct BackendCall {
     until_ms: u64,
     /// Whether it is our own word to the backend that a start succeeded late.
     late_notice: bool,
+    /// What is asked, as long as this node may have to answer it itself.
+    question: Bytes,
+    /// Whether it is answered from what the EMP uploaded, not by its backend.
+    offline: bool,
+    /// Whether a PIN is being compared for it.
+    checks_pin: bool,
 }
 
 /// All sessions of our parties.
@@ -208,6 +216,8 @@ pub(super) struct Charging {
     messages: BTreeMap<MessageId, OurMessage>,
     calls: BTreeMap<BackendCallId, BackendCall>,
     learned: Learned,
+    /// What EMPs of ours uploaded.
+    media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
 }
 

@@ -140,7 +140,8 @@ impl Roaming {
         if asker.partner.role != role || asker.ours.role == role {
             return Err(Code::UnauthorizedAccess);
         }
-        if !self.charging.backends.contains_key(&asker.ours) {
+        let online = self.charging.backends.contains_key(&asker.ours);
+        if !online && !self.answers_offline(&asker.ours, demand.session, demand.operation) {
             return Err(Code::ServiceNotAvailable);
         }
         let request = ChargeRequest::parse(demand.operation, &demand.oicp, Reading::Tolerant)
@@ -213,23 +214,42 @@ impl Roaming {
         let Demand { session, operation, oicp, until_ms } = demand;
         let Asker { back, partner, ours, message } = asker;
         let left_ms = until_ms.saturating_sub(now.mono_ms);
+        let falls_back =
+            self.charging.config.offline_fallback && self.answers_offline(&ours, session, operation);
         let timeout_ms = match operation.begins() {
+            // Half is left for our own answer.
+            _ if falls_back => left_ms / 2,
             // A late answer decides about the session.
             true => left_ms.max(self.charging.config.backend_patience_ms),
             false => left_ms,
         };
+        let begun_offline = operation == SessionOperation::AuthorizeStop
+            && self.charging.sessions.get(&session).is_some_and(|session| session.record.offline);
+        let waiting = BackendCall {
+            session,
+            operation,
+            back: Some(back),
+            message,
+            ours: ours.clone(),
+            partner,
+            until_ms,
+            late_notice: false,
+            question: oicp.clone(),
+            offline: false,
+            checks_pin: false,
+        };
+        self.charging.calls.insert(call, waiting);
+        if begun_offline || !self.charging.backends.contains_key(&ours) {
+            return self.answer_offline(call, None, now, fx);
+        }
         fx.actions.push(Action::CallBackend {
             call,
-            party: ours.clone(),
+            party: ours,
             operation,
             path_id: request.asker().unwrap_or_default().to_owned(),
             body: oicp,
             timeout_ms,
         });
-        let back = Some(back);
-        let waiting =
-            BackendCall { session, operation, back, message, ours, partner, until_ms, late_notice: false };
-        self.charging.calls.insert(call, waiting);
     }
 
     /// Our backend answered, or did not.
@@ -240,6 +260,9 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
+        if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {
+            return self.answer_offline(call, Some(answer), now, fx);
+        }
         let Some(call) = self.charging.calls.remove(&call) else { return };
         if call.late_notice {
             return self.late_notice_answered(call.session, &answer, now, fx);
@@ -260,6 +283,15 @@ impl Roaming {
             self.say(Asker { back, partner, ours, message }, session.as_str(), outcome, now, fx);
         }
         self.resume_deferred(session, now, fx);
+    }
+
+    /// Whether our backend did not answer, somebody waits, and this node may answer in its place.
+    fn falls_back(&self, call: &BackendCall, answer: &BackendAnswer) -> bool {
+        let waits = call.back.is_some() && !call.offline && !call.late_notice;
+        waits
+            && self.charging.config.offline_fallback
+            && self.answers_offline(&call.ours, call.session, call.operation)
+            && !matches!(judged(call.operation, answer.clone()).0, AskOutcome::Answered(_))
     }
 
     /// Stops that waited for the answer to their start.

@@ -1,6 +1,8 @@
 //! Until both sides agree: who asked and does not know asks what became of it; who asked several EMPs tells those
 //! whose session it is not; a start that succeeded late is adopted or stopped.
 
+use bytes::Bytes;
+
 use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
@@ -148,6 +150,9 @@ impl Roaming {
             partner: cpo.clone(),
             until_ms: now.mono_ms + NOTICE_TIMEOUT_MS,
             late_notice: true,
+            question: Bytes::new(),
+            offline: false,
+            checks_pin: false,
         };
         self.charging.calls.insert(call, waiting);
     }

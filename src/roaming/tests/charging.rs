@@ -3,6 +3,7 @@
 use super::agreements::{cpo, emp};
 use super::*;
 use crate::identity::Service;
+use crate::oicp::charging::{HashedPin, Pin};
 use crate::oicp::reading::Reading;
 use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::{
@@ -16,8 +17,12 @@ pub(super) struct Told {
     /// Calls of its backends that are not answered yet.
     calls: Vec<(BackendCallId, SessionOperation, String)>,
     /// All calls there ever were.
-    called: usize,
-    config: ChargingConfig,
+    pub(super) called: usize,
+    pub(super) config: ChargingConfig,
+    /// Whether its parties have no backend.
+    pub(super) no_backend: bool,
+    /// PINs that are to be compared.
+    pub(super) pins: Vec<(BackendCallId, Pin, HashedPin)>,
 }
 
 impl Told {
@@ -30,13 +35,14 @@ impl Told {
                 self.called += 1;
                 self.calls.push((call, operation, String::from_utf8(body.to_vec()).unwrap()));
             }
+            Action::CheckPin { call, pin, hash } => self.pins.push((call, pin, hash)),
             other => panic!("{other:?} is not about sessions"),
         }
     }
 
     pub(super) fn settings(&self, core: Roaming, people: &[Person]) -> Roaming {
-        let backends =
-            people.iter().map(|person| (person.party(), BackendTraits { notifications: true })).collect();
+        let online = people.iter().filter(|_| !self.no_backend);
+        let backends = online.map(|person| (person.party(), BackendTraits { notifications: true })).collect();
         core.with_charging(self.config.clone(), backends)
     }
 }
@@ -45,7 +51,7 @@ const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
 const NO: &str = r#"{"Result":false,"StatusCode":{"Code":"602"}}"#;
 
 /// A node of the CPO, one of an EMP, connected and in agreement; the CPO publishes one EVSE.
-fn agreed_with(configs: [ChargingConfig; 2]) -> (World, usize, usize) {
+pub(super) fn agreed_with(configs: [ChargingConfig; 2]) -> (World, usize, usize) {
     let mut world = World::new(1);
     let (a, b) = (world.add(&[cpo()]), world.add(&[emp()]));
     for (node, config) in [a, b].into_iter().zip(configs) {
@@ -64,7 +70,7 @@ fn agreed_with(configs: [ChargingConfig; 2]) -> (World, usize, usize) {
     (world, a, b)
 }
 
-fn agreed() -> (World, usize, usize) {
+pub(super) fn agreed() -> (World, usize, usize) {
     agreed_with([ChargingConfig::default(), ChargingConfig::default()])
 }
 
@@ -82,7 +88,7 @@ const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identificatio
 
 impl World {
     /// A backend of a node's first party asks.
-    fn charge(&mut self, node: usize, operation: SessionOperation, body: &str) -> CallId {
+    pub(super) fn charge(&mut self, node: usize, operation: SessionOperation, body: &str) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
         let request = Box::new(ChargeRequest::parse(operation, body.as_bytes(), Reading::Strict).unwrap());
@@ -97,26 +103,26 @@ impl World {
     }
 
     /// The node's backend answers what it is asked.
-    fn backend_says(&mut self, node: usize, body: &str) {
+    pub(super) fn backend_says(&mut self, node: usize, body: &str) {
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.backend(node, BackendAnswer::Answered { http_status: 200, body });
     }
 
-    fn backend(&mut self, node: usize, answer: BackendAnswer) {
+    pub(super) fn backend(&mut self, node: usize, answer: BackendAnswer) {
         let (call, ..) = self.nodes[node].charging.calls.remove(0);
         self.handle(node, Input::BackendAnswered { call, answer });
     }
 
-    fn heard(&self, node: usize, call: CallId) -> Option<(u16, String)> {
+    pub(super) fn heard(&self, node: usize, call: CallId) -> Option<(u16, String)> {
         let answer = self.nodes[node].charging.answers.get(&call)?;
         Some((answer.http_status, String::from_utf8(answer.body.to_vec()).unwrap()))
     }
 
-    fn phases(&self, node: usize) -> Vec<SessionPhase> {
+    pub(super) fn phases(&self, node: usize) -> Vec<SessionPhase> {
         self.core(node).sessions().map(|session| session.phase).collect()
     }
 
-    fn session(&self, node: usize) -> SessionRecord {
+    pub(super) fn session(&self, node: usize) -> SessionRecord {
         self.core(node).sessions().next().unwrap().clone()
     }
 }

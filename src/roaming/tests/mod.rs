@@ -10,6 +10,7 @@ mod freshness;
 mod gossip;
 mod liars;
 mod links;
+mod offline;
 mod partners;
 mod people;
 mod publish;
@@ -135,8 +136,7 @@ impl World {
         }
     }
 
-    /// One node per party and `readers` nodes without, all connected, past the time of asking for
-    /// their own feeds.
+    /// One node per party and `readers` nodes without, connected, past the time of asking for their feeds.
     fn meshed(seed: u64, people: &[Person], readers: usize) -> World {
         let mut world = World::new(seed);
         world.add_each(people);
@@ -342,7 +342,7 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
-            Action::ReplyOicp { .. } | Action::CallBackend { .. } => node.charging.told(action),
+            about_sessions => node.charging.told(about_sessions),
         }
     }
 

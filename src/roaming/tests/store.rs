@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::identity::{Chain, PartyId};
+use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{
     Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry,
     SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
-use crate::roaming::change::{DirectoryChange, HeldPush, LedgerChange, RecordChange};
+use crate::roaming::change::{
+    DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, RecordChange,
+};
 use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
 /// Records in one chunk: few, so that small feeds need several.
@@ -43,6 +46,7 @@ pub(super) struct Store {
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) agreements: BTreeMap<Digest, Bytes>,
     pub(super) sessions: BTreeMap<String, Bytes>,
+    pub(super) media: BTreeMap<(PartyId, MediumKey), KnownMedium>,
     pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -151,6 +155,14 @@ impl Store {
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
                 LedgerChange::Session { session, record, .. } => drop(self.sessions.insert(session, record)),
+                LedgerChange::Media { party, changes } => {
+                    for MediumChange { key, known } in changes {
+                        match known {
+                            Some(known) => drop(self.media.insert((party.clone(), key), known)),
+                            None => drop(self.media.remove(&(party.clone(), key))),
+                        }
+                    }
+                }
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
@@ -202,6 +214,9 @@ impl Store {
             agreements: self.agreements.values().cloned().collect(),
             sessions: (self.sessions.iter())
                 .map(|(session, record)| SessionRecord::decode(session, record).expect("as it was encoded"))
+                .collect(),
+            media: (self.media.iter())
+                .map(|((party, key), known)| (party.clone(), key.clone(), known.clone()))
                 .collect(),
         }
     }

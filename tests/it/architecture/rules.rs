@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 const PURE: [&str; 4] = ["oicp", "identity", "protocol", "roaming"];
 
 /// Which module may name which other modules of the crate. `node` and `lib` may name all.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("oicp", &[]),
     ("identity", &[]),
     ("protocol", &["oicp", "identity"]),
@@ -21,8 +21,9 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("mesh", &["identity", "protocol"]),
     ("storage", &["oicp", "identity", "protocol", "roaming::change"]),
     ("outbound", &["oicp"]),
-    ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound"]),
-    ("facade", &["oicp", "identity", "engine", "storage"]),
+    ("pins", &["oicp"]),
+    ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
+    ("facade", &["oicp", "identity", "engine", "storage", "pins"]),
     ("backend", &["oicp", "outbound", "engine::Clock"]),
     (
         "config",
@@ -46,13 +47,14 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("cli", &[]),
 ];
 
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "backend",
-    "config", "node", "cli",
+    "config", "node", "cli", "pins",
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
-const LIBRARIES: [(&str, &[&str]); 20] = [
+const LIBRARIES: [(&str, &[&str]); 21] = [
+    ("bcrypt", &["pins"]),
     ("libp2p", &["mesh"]),
     ("libp2p_stream", &["mesh"]),
     ("rusqlite", &["storage"]),
