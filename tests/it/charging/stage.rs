@@ -101,6 +101,11 @@ impl Side {
         self.backend.as_ref().unwrap()
     }
 
+    /// Where other nodes find its node.
+    pub(super) fn mesh(&self) -> &str {
+        &self.mesh
+    }
+
     pub(super) fn behave(&self, behaviours: &str) {
         self.backend().set_behaviour(behaviours.parse::<Behaviours>().unwrap()).unwrap();
     }
@@ -241,6 +246,11 @@ impl Stage {
         let (cpo, emp) = (side(Kind::Cpo, cpo), side(Kind::Emp, emp));
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Stage { cpo, emp, world: World::new(), http, dir }
+    }
+
+    /// Where the nodes' data is.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn side(&mut self, kind: Kind) -> (&mut Side, String) {
