@@ -85,8 +85,7 @@ fn five_equal_starts_at_once_are_one() {
     runtime().block_on(async {
         let stage = Stage::new().await;
         stage.cpo.behave("slow=300");
-        let calls =
-            (0..5).map(|_| tokio::spawn(stage.calls(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1"))));
+        let calls = (0..5).map(|_| stage.begins(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1")));
         let calls: Vec<_> = calls.collect();
         let mut sessions = Vec::new();
         for call in calls {
@@ -105,7 +104,7 @@ fn a_stop_that_overtakes_the_answer_to_its_start_comes_after_it() {
     runtime().block_on(async {
         let stage = Stage::with(|_, plan| plan.settings.charging.remote_ms = 10_000).await;
         stage.cpo.behave("answer,remote-start:slow=700");
-        let starting = tokio::spawn(stage.calls(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1")));
+        let starting = stage.begins(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1"));
         let start = stage.cpo.next().await;
         let session = start.session.unwrap();
         let stop = stage.emp_calls(REMOTE_STOP, remote_stop(&session)).await;

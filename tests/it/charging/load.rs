@@ -21,8 +21,9 @@ fn two_thousand_sessions_in_flight_are_all_answered() {
         .await;
         // Slow enough that all of them wait at the same time.
         stage.cpo.behave("slow=10000");
-        let start = |number| stage.calls(Kind::Emp, REMOTE_START, remote_start(&format!("CH*ABC*E{number}")));
-        let calls: Vec<_> = (0..SESSIONS).map(|number| tokio::spawn(start(number))).collect();
+        let start =
+            |number| stage.begins(Kind::Emp, REMOTE_START, remote_start(&format!("CH*ABC*E{number}")));
+        let calls: Vec<_> = (0..SESSIONS).map(start).collect();
         let mut sessions = BTreeSet::new();
         let mut longest = Duration::ZERO;
         for call in calls {

@@ -12,6 +12,7 @@ use chargemesh::node::Node;
 use chargemesh::outbound::BackendTarget;
 use chargemesh::roaming::{Policy, Rule, Whom};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use crate::support::{PATIENCE, Plan, World, push_data};
 
@@ -78,7 +79,7 @@ impl Heard {
 
 /// A node, here or in a process of its own.
 enum Running {
-    Here(Node),
+    Here(Box<Node>),
     Child(Child),
 }
 
@@ -98,6 +99,11 @@ impl Side {
 
     pub(super) fn backend(&self) -> &Backend {
         self.backend.as_ref().unwrap()
+    }
+
+    /// Where other nodes find its node.
+    pub(super) fn mesh(&self) -> &str {
+        &self.mesh
     }
 
     pub(super) fn behave(&self, behaviours: &str) {
@@ -129,6 +135,13 @@ impl Side {
             }
             None => {}
         }
+    }
+
+    /// Sends a signal to the node's process.
+    pub(super) fn signal(&self, signal: &str) {
+        let Some(Running::Child(child)) = &self.running else { panic!("no process") };
+        let signal = format!("-{signal}");
+        assert!(Command::new("kill").args([&signal, &child.id().to_string()]).status().unwrap().success());
     }
 
     /// SIGKILL.
@@ -235,6 +248,11 @@ impl Stage {
         Stage { cpo, emp, world: World::new(), http, dir }
     }
 
+    /// Where the nodes' data is.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn side(&mut self, kind: Kind) -> (&mut Side, String) {
         match kind {
             Kind::Cpo => (&mut self.cpo, self.emp.mesh.clone()),
@@ -251,7 +269,7 @@ impl Stage {
         let (side, _) = self.side(kind);
         side.url = format!("http://{}", node.facade_address().unwrap());
         side.mesh = node.mesh_addresses()[0].clone();
-        side.running = Some(Running::Here(node));
+        side.running = Some(Running::Here(Box::new(node)));
     }
 
     /// Starts a side's node in a process of its own.
@@ -280,7 +298,14 @@ impl Stage {
         side.running = Some(Running::Child(child));
     }
 
+    /// Calls the facade of a side in a task of its own.
+    #[allow(clippy::disallowed_methods, reason = "a test is no part of a node")]
+    pub(super) fn begins(&self, kind: Kind, path: &str, body: String) -> JoinHandle<reqwest::Result<Heard>> {
+        tokio::spawn(self.calls(kind, path, body))
+    }
+
     /// Calls the facade of a side; an error if its node dies meanwhile.
+    #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
     pub(super) fn calls(
         &self,
         kind: Kind,
