@@ -269,8 +269,6 @@ pub struct NodeView {
     pub agreements: Vec<AgreementView>,
     /// Parties with which money changes hands, and whether they are connected.
     pub partners: Vec<PartnerView>,
-    /// Sessions, those that changed last first, at most 10,000.
-    pub sessions: Vec<SessionView>,
     /// Pushes that wait for confirmation.
     pub held: Vec<HeldView>,
     /// EVSEs in the view (data records that are shown).
@@ -487,23 +485,4 @@ pub struct HeldView {
     pub of: u64,
     /// When it came, in unix milliseconds.
     pub at_unix_ms: u64,
-}
-
-/// One session. It names no driver.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct SessionView {
-    /// SessionID.
-    pub session: String,
-    /// The message that it began with, as `AuthorizeRemoteStart`.
-    pub operation: &'static str,
-    /// Our party, as `ROLE:ID`.
-    pub party: String,
-    /// The other side, as `ROLE:ID`; `None` while several are asked.
-    pub partner: Option<String>,
-    /// `requested`, `calling`, `in doubt`, `unconfirmed`, `active`, `refused`, `closed` or `expired`.
-    pub phase: &'static str,
-    /// When it began here, in unix milliseconds.
-    pub opened_unix_ms: u64,
-    /// When it changed last, in unix milliseconds.
-    pub changed_unix_ms: u64,
 }

@@ -17,6 +17,8 @@ pub struct SessionView {
     pub session: String,
     /// What it began with, as in `AuthorizeRemoteStart`.
     pub operation: &'static str,
+    /// Our party, as `ROLE:ID`.
+    pub party: String,
     /// The other side, as `ROLE:ID`; `None` while several are asked.
     pub partner: Option<String>,
     /// EvseID as it was sent.
@@ -73,6 +75,7 @@ fn session_view(record: &SessionRecord) -> SessionView {
     SessionView {
         session: record.session.clone(),
         operation: record.operation.as_str(),
+        party: record.ours.to_text(),
         partner: record.partner.as_ref().map(crate::identity::PartyId::to_text),
         evse: record.evse.clone(),
         phase: record.phase.as_str(),

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use super::agreements::agreement_view;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
-    SessionView, StatusListView, TrustListView, TrustSummary,
+    StatusListView, TrustListView, TrustSummary,
 };
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
-use crate::roaming::{
-    FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, SessionSummary, TrustView, View,
-};
+use crate::roaming::{FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, TrustView, View};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(
@@ -38,7 +36,6 @@ pub(crate) fn node_view(
         feeds: view.feeds.iter().map(feed_view).collect(),
         conflicts: view.conflicts.into_iter().map(conflict).collect(),
         partners: view.partners.iter().map(|partner| partner_view(partner, &peers)).collect(),
-        sessions: view.sessions.iter().map(session_view).collect(),
         peers: peers.iter().map(peer_view).collect(),
         held: view.held.iter().map(held_view).collect(),
         agreements: view.agreements.iter().map(agreement_view).collect(),
@@ -159,17 +156,5 @@ fn held_view(held: &crate::roaming::change::HeldPush) -> HeldView {
         removes: held.removes,
         of: held.of,
         at_unix_ms: held.at_unix_ms,
-    }
-}
-
-fn session_view(session: &SessionSummary) -> SessionView {
-    SessionView {
-        session: session.session.clone(),
-        operation: session.operation.as_str(),
-        party: session.ours.to_text(),
-        partner: session.partner.as_ref().map(PartyId::to_text),
-        phase: session.phase.as_str(),
-        opened_unix_ms: session.opened_unix_ms,
-        changed_unix_ms: session.changed_unix_ms,
     }
 }

@@ -50,7 +50,7 @@ pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use charging::{
     AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer,
-    LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS, SESSIONS_SHOWN_MAX, SessionSummary,
+    LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;

@@ -1,7 +1,7 @@
 //! What the core knows, for people, metrics and tests.
 
 use super::feed::FeedState;
-use super::{ClockState, Conflict, OurParty, Roaming, SessionSummary};
+use super::{ClockState, Conflict, OurParty, Roaming};
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Kind};
@@ -19,8 +19,6 @@ pub struct View {
     pub agreements: Vec<super::AgreementSummary>,
     /// Partners, and whether they are connected.
     pub partners: Vec<super::PartnerSummary>,
-    /// Sessions, those that changed last first, at most [`super::SESSIONS_SHOWN_MAX`].
-    pub sessions: Vec<SessionSummary>,
     /// Data records in the view of everybody; what closed audiences see is not among them.
     pub view_evses: u64,
     /// Statuses in the view of everybody.
@@ -108,7 +106,6 @@ impl Roaming {
             held: self.held.values().cloned().collect(),
             agreements: self.agreements(),
             partners: self.partners(),
-            sessions: self.session_summaries(),
             view_evses: shown(Kind::Data),
             view_statuses: shown(Kind::Status),
             records_accepted: self.records_accepted,

@@ -11,7 +11,6 @@ mod request;
 mod send;
 mod serve;
 mod settle;
-mod summary;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +22,6 @@ pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
-pub use summary::{SESSIONS_SHOWN_MAX, SessionSummary};
 
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};

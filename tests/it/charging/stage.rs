@@ -331,15 +331,15 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
-    async fn view(&self, kind: Kind) -> Value {
+    async fn admin(&self, kind: Kind, what: &str) -> Value {
         let side = if kind == Kind::Cpo { &self.cpo } else { &self.emp };
-        let answer = self.http.get(format!("{}/admin/v1/view", side.url)).send().await.unwrap();
+        let answer = self.http.get(format!("{}/admin/v1/{what}", side.url)).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
 
     /// The sessions of a side: how far each has come.
     pub(super) async fn sessions(&self, kind: Kind) -> BTreeMap<String, String> {
-        let view = self.view(kind).await;
+        let view = self.admin(kind, "sessions").await;
         let of = |session: &Value| {
             let text = |name: &str| session[name].as_str().unwrap().to_owned();
             (text("session"), text("phase"))
@@ -363,7 +363,7 @@ impl Stage {
     pub(super) async fn until(&self, kind: Kind, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
-            let view = self.view(kind).await;
+            let view = self.admin(kind, "view").await;
             if wanted(&view) {
                 return view;
             }
