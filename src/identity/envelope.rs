@@ -75,7 +75,7 @@ impl Envelope {
     /// The hash of the delegation that the sender names; nothing is proven yet.
     ///
     /// # Errors
-    /// As [`open`](super::open).
+    /// As [`open`].
     pub fn claimed_signer(bytes: &[u8], network: &str) -> Result<Hash, SealError> {
         Ok(*open(bytes, Purpose::Envelope, network)?.signer())
     }
