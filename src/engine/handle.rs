@@ -15,7 +15,9 @@ use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
+use crate::roaming::{
+    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError,
+};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]

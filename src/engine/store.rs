@@ -63,7 +63,9 @@ impl Store {
         let reader = self.0.reader.clone();
         async move {
             let found = reader.cdrs_of(session.as_str().to_owned()).await;
-            found.inspect_err(|error| tracing::warn!(%session, %error, "a session could not be looked up")).ok()
+            found
+                .inspect_err(|error| tracing::warn!(%session, %error, "a session could not be looked up"))
+                .ok()
         }
     }
 

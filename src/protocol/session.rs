@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Limited};
-use crate::identity::{Chain, MessageId, Purpose};
 use crate::identity::envelope::{ENVELOPE_BODY_BYTES_MAX, MESSAGE_ID_LENGTH};
+use crate::identity::{Chain, MessageId, Purpose};
 
 /// Longest SessionID in bytes: that of a UUID's text.
 pub(super) const SESSION_ID_BYTES_MAX: usize = 36;

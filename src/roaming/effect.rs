@@ -13,7 +13,9 @@ use crate::identity::{IdConflict, PartyId};
 use crate::oicp::charging::{HashedPin, Pin, SessionId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict};
+use crate::protocol::{
+    CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
+};
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
 /// done. A crash between them loses a message, never a promise.

@@ -99,7 +99,10 @@ pub(super) fn of_session(
             .map(|record| SessionRecord::decode(session, &record).map_err(|error| damaged(0, error)))
             .transpose()?;
         let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE session = ? ORDER BY number");
-        let cdrs = connection.prepare_cached(&sql)?.query_map([session], |row| of_row(row))?.collect::<Result<_>>()?;
+        let cdrs = connection
+            .prepare_cached(&sql)?
+            .query_map([session], |row| of_row(row))?
+            .collect::<Result<_>>()?;
         Ok(CdrsOfSession { session: record, cdrs })
     };
     read().map_err(failed)
@@ -111,12 +114,10 @@ pub(super) fn pulled(
     connection: &Connection,
     pull: &CdrPull,
 ) -> std::result::Result<(u64, Vec<StoredCdr>), StorageError> {
-    let mut clause = "ours = ? AND incoming = 1 AND stored_unix_ms BETWEEN ? AND ? AND signed IS NOT NULL".to_owned();
-    let mut values: Vec<Value> = vec![
-        pull.provider.to_text().into(),
-        integer(pull.from_unix_ms),
-        integer(pull.to_unix_ms),
-    ];
+    let mut clause =
+        "ours = ? AND incoming = 1 AND stored_unix_ms BETWEEN ? AND ? AND signed IS NOT NULL".to_owned();
+    let mut values: Vec<Value> =
+        vec![pull.provider.to_text().into(), integer(pull.from_unix_ms), integer(pull.to_unix_ms)];
     for (column, wanted) in [("session", &pull.sessions), ("operator", &pull.operators)] {
         if !wanted.is_empty() {
             let marks = vec!["?"; wanted.len()].join(",");
@@ -127,7 +128,9 @@ pub(super) fn pulled(
     if let Some(forwarded) = pull.forwarded {
         let equals = if forwarded { "IN" } else { "NOT IN" };
         clause.push_str(&format!(" AND state {equals} (?, ?)"));
-        values.extend([CdrState::Accepted, CdrState::Rejected].map(|state| Value::from(i64::from(state as u8))));
+        values.extend(
+            [CdrState::Accepted, CdrState::Rejected].map(|state| Value::from(i64::from(state as u8))),
+        );
     }
     if !pull.corrections {
         clause.push_str(" AND replaces IS NULL");
@@ -142,7 +145,8 @@ pub(super) fn pulled(
         let mut values = values.clone();
         values.extend([integer(pull.limit), integer(pull.offset)]);
         let mut statement = connection.prepare_cached(&sql)?;
-        let cdrs = statement.query_map(params_from_iter(&values), |row| of_row(row))?.collect::<Result<_>>()?;
+        let cdrs =
+            statement.query_map(params_from_iter(&values), |row| of_row(row))?.collect::<Result<_>>()?;
         Ok((total, cdrs))
     };
     read().map_err(failed)
@@ -177,7 +181,8 @@ pub(super) fn listed(
 }
 
 fn of_row(row: &Row<'_>) -> Result<StoredCdr> {
-    let party = |column| PartyId::parse(&row.get::<_, String>(column)?).map_err(|error| damaged(column, error));
+    let party =
+        |column| PartyId::parse(&row.get::<_, String>(column)?).map_err(|error| damaged(column, error));
     let state = CdrState::of_code(row.get(7)?);
     Ok(StoredCdr {
         session: row.get(0)?,

@@ -28,6 +28,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::protocol::CdrState;
+pub use crate::roaming::change::StoredCdr;
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{

@@ -9,12 +9,8 @@ use bytes::Bytes;
 
 use super::{Asker, Session};
 use crate::identity::{Chain, Hash, PartyId, Receipt, SignedCdr, hash_of};
-use crate::oicp::charging::{
-    CdrFinding, ChargeDetailRecord, SessionId, calibration_findings, cdr_findings,
-};
-use crate::oicp::finding::Fault;
+use crate::oicp::charging::{CdrFinding, ChargeDetailRecord, SessionId, calibration_findings, cdr_findings};
 use crate::oicp::id::EvseId;
-use crate::oicp::reading::Reading;
 use crate::protocol::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrState, Digest};
 use crate::roaming::change::{CdrsOfSession, LedgerChange, StoredCdr};
 use crate::roaming::effect::{Action, Effects, Report};
@@ -53,26 +49,17 @@ pub struct CdrArrival {
 }
 
 impl CdrArrival {
-    /// Reads the message. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
-    ///
-    /// # Errors
-    /// [`Fault`]: what the hub answers with HTTP 400.
-    pub fn parse(
-        body: &[u8],
-        reading: Reading,
-        availability: impl Fn(&EvseId) -> Option<String>,
-        now_unix_ms: u64,
-    ) -> Result<CdrArrival, Fault> {
-        let cdr = ChargeDetailRecord::parse(body, reading)?;
-        let mut findings = cdr_findings(&cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
-        findings.extend(calibration_findings(&cdr, availability(&cdr.evse_id).as_deref()));
+    /// Looks at a record. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
+    pub fn new(cdr: &ChargeDetailRecord, availability: Option<&str>, now_unix_ms: u64) -> CdrArrival {
+        let mut findings = cdr_findings(cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
+        findings.extend(calibration_findings(cdr, availability));
         findings.sort_by_key(|finding| finding.refusal().is_none());
-        Ok(CdrArrival {
+        CdrArrival {
             session: cdr.session_id,
             ended_unix_ms: u64::try_from(cdr.session_end.unix_ms()).unwrap_or(0),
-            evse: cdr.evse_id,
+            evse: cdr.evse_id.clone(),
             findings,
-        })
+        }
     }
 }
 
@@ -263,7 +250,14 @@ impl Roaming {
                 self.take_our_cdr(wish, known, now, fx);
             }
             CdrWaiter::Theirs { asker, cdr, signed, signer } => {
-                self.take_their_cdr(id, asker, super::cdr_serve::Brought { cdr, signed, signer }, known, now, fx);
+                self.take_their_cdr(
+                    id,
+                    asker,
+                    super::cdr_serve::Brought { cdr, signed, signer },
+                    known,
+                    now,
+                    fx,
+                );
             }
             CdrWaiter::Receipts { asker, receipts } => {
                 self.take_receipts(id, asker, receipts, known, now, fx);

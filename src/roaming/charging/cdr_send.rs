@@ -93,7 +93,8 @@ impl Roaming {
         let record = self.our_session(id, wish.party.as_ref()).ok_or_else(|| invalid(no_session))?;
         let partner = record.partner.clone().ok_or_else(|| invalid(no_session))?;
         let hash = cdr_hash(&wish.body);
-        let ours: Vec<&StoredCdr> = known.iter().filter(|cdr| !cdr.incoming && cdr.ours == record.ours).collect();
+        let ours: Vec<&StoredCdr> =
+            known.iter().filter(|cdr| !cdr.incoming && cdr.ours == record.ours).collect();
         if ours.iter().any(|cdr| cdr.hash == hash) {
             return match self.charging.config.refuse_identical_cdr {
                 true => Err(invalid("the session is closed: this charge detail record was taken before")),
@@ -201,7 +202,8 @@ impl Roaming {
     pub(super) fn send_cdr(&mut self, key: CdrKey, now: Now, fx: &mut Effects) -> bool {
         let Some(open) = self.charging.cdrs.open.get(&key) else { return true };
         let stored = &open.stored;
-        let (Some(signed), Some(chain)) = (stored.signed.clone(), stored.record.chains.first().cloned()) else {
+        let (Some(signed), Some(chain)) = (stored.signed.clone(), stored.record.chains.first().cloned())
+        else {
             // Its content was deleted: there is nothing to send.
             self.put_off(&key, ASK_AGAIN_MS, now);
             return true;
@@ -220,9 +222,8 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> bool {
-        let of_cdrs = |other: &&OurMessage| {
-            other.to == to && matches!(other.about, About::Cdr(_) | About::Receipts(_))
-        };
+        let of_cdrs =
+            |other: &&OurMessage| other.to == to && matches!(other.about, About::Cdr(_) | About::Receipts(_));
         let under_way = self.charging.messages.values().filter(of_cdrs);
         if under_way.clone().any(|other| other.session == key.session && other.about == about) {
             self.again(&key, now);
@@ -241,7 +242,8 @@ impl Roaming {
             timeout_ms: ANSWER_MS,
         };
         let id = MessageId(self.random_16());
-        let received = self.charging.cdrs.open.get(&key).is_some_and(|o| o.stored.state == CdrState::Received);
+        let received =
+            self.charging.cdrs.open.get(&key).is_some_and(|o| o.stored.state == CdrState::Received);
         let later_ms = if received && !key.incoming { ASK_AGAIN_MS } else { ANSWER_MS };
         match self.send(id, message, word, now, fx) {
             true => {
@@ -257,7 +259,13 @@ impl Roaming {
     }
 
     /// The partner's node answered a record.
-    pub(super) fn cdr_answered(&mut self, ours: &OurMessage, answer: SessionMessage, now: Now, fx: &mut Effects) {
+    pub(super) fn cdr_answered(
+        &mut self,
+        ours: &OurMessage,
+        answer: SessionMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let About::Cdr(hash) = ours.about else { return };
         let key = CdrKey { session: ours.session, hash, incoming: false };
         let why = match answer {
@@ -307,7 +315,13 @@ impl Roaming {
     }
 
     /// Takes note of receipts for a record that is open.
-    pub(super) fn add_receipts(&mut self, key: CdrKey, receipts: Vec<ReadReceipt>, now: Now, fx: &mut Effects) {
+    pub(super) fn add_receipts(
+        &mut self,
+        key: CdrKey,
+        receipts: Vec<ReadReceipt>,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let Some(open) = self.charging.cdrs.open.get_mut(&key) else { return };
         if note_receipts(&mut open.stored, receipts, key.hash) {
             let received = open.stored.state == CdrState::Received;
@@ -372,7 +386,9 @@ fn note_receipts(stored: &mut StoredCdr, receipts: Vec<ReadReceipt>, hash: Diges
         note_signer(stored, signer, None);
         let state = state_of(&receipt.verdict);
         // A last word stays, but what was kept may be given to the backend later.
-        if !stored.state.is_final() && stored.state < state || stored.state == CdrState::Kept && state.is_final() {
+        if !stored.state.is_final() && stored.state < state
+            || stored.state == CdrState::Kept && state.is_final()
+        {
             stored.state = state;
         }
     }

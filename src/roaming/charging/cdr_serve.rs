@@ -17,7 +17,7 @@ use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, SessionMessage, SessionOperation, SessionPhase,
 };
 use crate::roaming::Roaming;
-use crate::roaming::change::{LedgerChange, StoredCdr};
+use crate::roaming::change::StoredCdr;
 use crate::roaming::effect::{Action, Effects, Report};
 use crate::roaming::input::{BackendCallId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -99,7 +99,12 @@ impl Roaming {
     /// What cannot be receipted: the other side tries again.
     fn refuse_cdr_message(&mut self, asker: Asker, id: SessionId, code: Code, now: Now, fx: &mut Effects) {
         let outcome = AskOutcome::Refused(code.as_str().to_owned());
-        self.answer_message(asker, SessionMessage::Outcome { session: id.as_str().to_owned(), outcome }, now, fx);
+        self.answer_message(
+            asker,
+            SessionMessage::Outcome { session: id.as_str().to_owned(), outcome },
+            now,
+            fx,
+        );
     }
 
     /// Storage could not say what it knows of the session: nothing was done.
@@ -246,7 +251,15 @@ impl Roaming {
     }
 
     /// Our node's own no, signed.
-    fn refuse_cdr(&mut self, id: SessionId, asker: Asker, hash: Digest, code: Code, now: Now, fx: &mut Effects) {
+    fn refuse_cdr(
+        &mut self,
+        id: SessionId,
+        asker: Asker,
+        hash: Digest,
+        code: Code,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let (session, partner) = (id.as_str().to_owned(), asker.partner.clone());
         let why = format!("refused with {}", code.as_str());
         fx.actions.push(Action::Report(Report::CdrNotTaken { session: session.clone(), partner, why }));
@@ -313,7 +326,8 @@ impl Roaming {
         if self.charging.cdrs.calls.values().filter(of_party).count() >= FORWARDS_MAX {
             return false;
         }
-        let Some(cdr) = stored.signed.as_deref().and_then(|signed| SignedCdr::read_stored(signed).ok()) else {
+        let Some(cdr) = stored.signed.as_deref().and_then(|signed| SignedCdr::read_stored(signed).ok())
+        else {
             // Its content was deleted: nobody can be given it.
             self.cdr_settled(key, ReceiptVerdict::Kept, now, fx);
             return true;
@@ -361,7 +375,8 @@ impl Roaming {
         if !self.may_sign() {
             return self.again(&key, now);
         }
-        let Some(open) = self.charging.cdrs.open.get(&key).filter(|open| !open.stored.state.is_final()) else {
+        let Some(open) = self.charging.cdrs.open.get(&key).filter(|open| !open.stored.state.is_final())
+        else {
             return;
         };
         let mut stored = open.stored.clone();

@@ -37,10 +37,9 @@ pub(super) fn next(phase: SessionPhase, event: Event) -> Option<SessionPhase> {
         (P::Requested | P::Calling | P::InDoubt, Unclear) => Some(P::Unconfirmed),
         (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active, Released) => Some(P::Refused),
         (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active, Expired) => Some(P::Expired),
-        (
-            P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active | P::Expired,
-            CdrTaken,
-        ) => Some(P::Closed),
+        (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active | P::Expired, CdrTaken) => {
+            Some(P::Closed)
+        }
         _ => None,
     }
 }
