@@ -297,6 +297,8 @@ pub struct NodeView {
     pub status_lists: Vec<StatusListView>,
     /// How many sessions there are in each phase.
     pub session_counts: BTreeMap<&'static str, u64>,
+    /// How many EMPs were told of cards.
+    pub cards: CardsView,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,
@@ -396,6 +398,19 @@ pub struct PartyView {
     pub rotations: u64,
     /// `live`, `replaced`, `expired`, `revoked`, `delegation-dead`, `frozen` or `one-attester`.
     pub standing: &'static str,
+}
+
+/// How many EMPs were told of cards at our CPOs' stations, since the start.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct CardsView {
+    /// Questions about a card or a contract.
+    pub questions: u64,
+    /// EMPs that were told, over all questions.
+    pub emps_told: u64,
+    /// EMPs under contract that were not told, because they have said that they cannot know the card.
+    pub emps_spared: u64,
+    /// How many questions were told to how many EMPs.
+    pub by_emps_told: BTreeMap<usize, u64>,
 }
 
 /// One feed.

@@ -24,8 +24,8 @@ pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
+    AppliedChange, CardsView, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView,
+    OwnPartyView, PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};

@@ -7,6 +7,7 @@
 mod agreement;
 mod announcement;
 mod audience;
+mod card_filter;
 mod codec;
 mod exchange;
 mod feed;
@@ -22,6 +23,7 @@ mod wire;
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
+pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,

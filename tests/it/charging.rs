@@ -5,6 +5,8 @@ mod cards;
 mod crash;
 mod faults;
 mod late;
+mod link;
 mod load;
 mod operations;
+mod privacy;
 mod stage;

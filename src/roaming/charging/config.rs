@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::card_filters::PartyList;
+
 /// What is done with a remote start that succeeded after its deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +47,9 @@ pub struct ChargingConfig {
     pub offline_fallback: bool,
     /// Cards of which the EMP is remembered.
     pub learned_max: usize,
+    /// The CPOs that are shown which cards the EMPs of this node uploaded, so that they do not ask for others; only
+    /// for EMPs that upload all their cards. What it gives away: [`crate::protocol::CardFilter`].
+    pub card_filter_for: PartyList,
 }
 
 impl Default for ChargingConfig {
@@ -62,6 +67,7 @@ impl Default for ChargingConfig {
             progress_every_s: 300,
             offline_fallback: true,
             learned_max: 100_000,
+            card_filter_for: PartyList::default(),
         }
     }
 }

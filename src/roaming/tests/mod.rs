@@ -4,6 +4,7 @@
 
 mod agreements;
 mod audience;
+mod card_filters;
 mod charging;
 mod claims;
 mod freshness;
