@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::sessions::SessionView;
+use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
@@ -398,19 +398,6 @@ pub struct PartyView {
     pub rotations: u64,
     /// `live`, `replaced`, `expired`, `revoked`, `delegation-dead`, `frozen` or `one-attester`.
     pub standing: &'static str,
-}
-
-/// How many EMPs were told of cards at our CPOs' stations, since the start.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct CardsView {
-    /// Questions about a card or a contract.
-    pub questions: u64,
-    /// EMPs that were told, over all questions.
-    pub emps_told: u64,
-    /// EMPs under contract that were not told, because they have said that they cannot know the card.
-    pub emps_spared: u64,
-    /// How many questions were told to how many EMPs.
-    pub by_emps_told: BTreeMap<usize, u64>,
 }
 
 /// One feed.

@@ -24,12 +24,12 @@ pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
-    AppliedChange, CardsView, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView,
-    OwnPartyView, PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
+    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
+    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
-pub use sessions::{SESSIONS_SHOWN_MAX, SessionView};
+pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Standing, Standings};
 pub(crate) use store::Store;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::agreements::agreement_view;
 use super::handle::{
-    CardsView, ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView,
-    PeerView, StatusListView, TrustListView, TrustSummary,
+    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
+    StatusListView, TrustListView, TrustSummary,
 };
+use super::sessions::CardsView;
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
 use crate::roaming::{

@@ -4,7 +4,6 @@
 
 mod agreements;
 mod audience;
-mod card_filters;
 mod charging;
 mod claims;
 mod freshness;

@@ -1,7 +1,7 @@
 //! Which EMPs hear of a card: with and without the pictures that EMPs give of the cards they know.
 
-use super::agreements::cpo;
-use super::*;
+use super::super::agreements::cpo;
+use super::super::*;
 use crate::oicp::charging::PushAuthenticationData;
 use crate::protocol::SessionOperation;
 use crate::roaming::{AuthenticationPush, CardQuestions, ChargingConfig, PartyList};
