@@ -290,7 +290,7 @@ impl Roaming {
         let info = if sent {
             "the partner did not answer in time; what became of it is being asked"
         } else {
-            "no node of the partner can be reached"
+            "no node of the partner can be reached, or too much is under way to it"
         };
         if operation.begins() {
             let event = if sent { Event::Silence } else { Event::NotSent };
