@@ -156,7 +156,8 @@ impl Roaming {
     /// A peer asks.
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
-            Ok(Question::Heads(_) | Question::HeadsOf(_)) if !self.pace.admits(from, now.mono_ms) => {
+            Ok(Question::Heads(_) | Question::HeadsOf(_) | Question::Time { .. })
+                if !self.pace.admits(from, now.mono_ms) => {
                 fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
                 Answer::NotFound
             }
@@ -168,6 +169,7 @@ impl Roaming {
             Ok(Question::Registry(root)) => self.names_for(&root),
             Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
+            Ok(Question::Time { id, asker }) => self.tell_time(from, id, asker, now),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
@@ -267,6 +269,7 @@ impl Roaming {
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
             (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
         }
     }
@@ -296,7 +299,11 @@ impl Roaming {
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
-            Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
+            Pending::Heads
+            | Pending::Notice
+            | Pending::Introduction
+            | Pending::Time(_)
+            | Pending::Announcement => {}
         }
     }
 
@@ -321,6 +328,7 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
+            | Pending::Time(_)
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))

@@ -9,6 +9,7 @@ mod audience;
 pub mod change;
 mod charging;
 mod claims;
+mod clock_ask;
 mod clock_check;
 mod compare;
 mod config;
@@ -136,6 +137,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Time(MessageId),
     Announcement,
 }
 

@@ -30,21 +30,27 @@ impl Roaming {
         if self.charging.messages.values().filter(|other| other.to == about.to).count() >= per_partner {
             return false;
         }
+        let is_local = self.parties.contains_key(&about.to);
+        let node = match is_local {
+            true => None,
+            false => self.nodes_of(&about.to, now).into_iter().next(),
+        };
         let envelope = Envelope {
             id,
             to: about.to.clone(),
+            node: node.as_ref().map(|node| node.as_bytes().to_vec()).unwrap_or_default(),
             reply_to: None,
             created_unix_ms: now.unix_ms,
             expires_unix_ms: now.unix_ms + (about.timeout_ms + WAY_MS).min(ENVELOPE_VALIDITY_MS_MAX),
             body: message.encode(),
         };
-        if self.parties.contains_key(&about.to) {
+        if is_local {
             let ours = about.ours.clone();
             self.charging.messages.insert(id, about);
             self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
             return true;
         }
-        let Some(node) = self.nodes_of(&about.to, now).into_iter().next() else { return false };
+        let Some(node) = node else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
         about.again = Some((node.clone(), bytes.clone()));
         let timeout_ms = about.timeout_ms;
@@ -54,7 +60,7 @@ impl Roaming {
     }
 
     fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
-        let ours = self.parties.get(ours)?;
+        let ours = self.parties.get(ours).filter(|_| self.may_sign())?;
         let network = self.speakers.network();
         envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
     }
@@ -70,10 +76,11 @@ impl Roaming {
         let Asker { back, partner, ours, message: reply_to } = asker;
         match back {
             Back::Local => self.message_answered(reply_to, message, now, fx),
-            Back::Peer(ask) => {
+            Back::Peer(node, ask) => {
                 let envelope = Envelope {
                     id: MessageId(self.random_16()),
                     to: partner,
+                    node: node.as_bytes().to_vec(),
                     reply_to: Some(reply_to),
                     created_unix_ms: now.unix_ms,
                     expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
@@ -112,11 +119,18 @@ impl Roaming {
             return Some(Answer::NotFound);
         }
         if let SessionMessage::Ask { operation, .. } = &message
+            && operation.begins()
+            && !self.may_sign()
+        {
+            // The answer could not be signed: nothing is begun.
+            return Some(self.refuse_message(from, Refusal::Time, fx));
+        }
+        if let SessionMessage::Ask { operation, .. } = &message
             && let Err(error) = speaker.may_do(delegated(*operation))
         {
             return Some(self.refuse_message(from, Refusal::Scope(error.to_string()), fx));
         }
-        self.serve(Back::Peer(ask), speaker.party(), &envelope, message, now, fx);
+        self.serve(Back::Peer(from.clone(), ask), speaker.party(), &envelope, message, now, fx);
         None
     }
 
@@ -129,13 +143,16 @@ impl Roaming {
     ) -> Result<Envelope, Refusal> {
         let opened = Envelope::open(bytes, self.speakers.network(), speaker);
         let envelope = opened.map_err(|error| Refusal::Malformed(error.to_string()))?.into_content();
-        let ours = from.as_bytes() == speaker.peer_id();
+        let theirs = from.as_bytes() == speaker.peer_id();
+        // Another node of the party would not know that this one has seen it.
+        let here = self.parties.get(&envelope.to).is_none_or(|ours| ours.speaker.peer_id() == envelope.node);
         let in_time = envelope.created_unix_ms <= now.unix_ms + FUTURE_MS_MAX
             && now.unix_ms < envelope.expires_unix_ms + FUTURE_MS_MAX;
-        match (ours, in_time && speaker.may_at(now.unix_s()).is_ok()) {
-            (false, _) => Err(Refusal::Scope("an envelope of another node's party".to_owned())),
-            (_, false) => Err(Refusal::Time),
-            _ => Ok(envelope),
+        match in_time && speaker.may_at(now.unix_s()).is_ok() {
+            _ if !theirs => Err(Refusal::Scope("an envelope of another node's party".to_owned())),
+            _ if !here => Err(Refusal::Scope("an envelope for another node of our party".to_owned())),
+            false => Err(Refusal::Time),
+            true => Ok(envelope),
         }
     }
 

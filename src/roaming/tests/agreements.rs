@@ -61,7 +61,7 @@ impl World {
         self.asked(node, from, &Question::Agreement(Box::new(papers)));
     }
 
-    fn asked(&mut self, node: usize, from: usize, question: &Question) {
+    pub(super) fn asked(&mut self, node: usize, from: usize, question: &Question) {
         self.count += 1;
         let ask = AskId(1_000_000 + self.count);
         self.nodes[node].asks.insert(ask, (from, RequestId(0)));

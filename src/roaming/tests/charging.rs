@@ -40,6 +40,11 @@ impl Told {
         }
     }
 
+    /// The process that asked is gone.
+    pub(super) fn calls_gone(&mut self) {
+        self.calls.clear();
+    }
+
     pub(super) fn settings(&self, core: Roaming, people: &[Person]) -> Roaming {
         let online = people.iter().filter(|_| !self.no_backend);
         let backends = online.map(|person| (person.party(), BackendTraits { notifications: true })).collect();
@@ -47,7 +52,7 @@ impl Told {
     }
 }
 
-const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
+pub(super) const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
 const NO: &str = r#"{"Result":false,"StatusCode":{"Code":"602"}}"#;
 
 /// A node of the CPO, one of an EMP, connected and in agreement; the CPO publishes one EVSE.
@@ -74,17 +79,17 @@ pub(super) fn agreed() -> (World, usize, usize) {
     agreed_with([ChargingConfig::default(), ChargingConfig::default()])
 }
 
-fn remote_start(evse: &str) -> String {
+pub(super) fn remote_start(evse: &str) -> String {
     format!(
         r#"{{"ProviderID":"CH*EMP","EvseID":"{evse}","EMPPartnerSessionID":"mine","Identification":{{"RemoteIdentification":{{"EvcoID":"CH-EMP-C12345678-X"}}}}}}"#
     )
 }
 
-fn remote_stop(session: &str) -> String {
+pub(super) fn remote_stop(session: &str) -> String {
     format!(r#"{{"SessionID":"{session}","ProviderID":"CH*EMP","EvseID":"CH*ABC*E1"}}"#)
 }
 
-const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
+pub(super) const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
 
 impl World {
     /// A backend of a node's first party asks.
@@ -98,7 +103,7 @@ impl World {
         call
     }
 
-    fn start_charging(&mut self, node: usize) -> CallId {
+    pub(super) fn start_charging(&mut self, node: usize) -> CallId {
         self.charge(node, SessionOperation::RemoteStart, &remote_start("CH*ABC*E1"))
     }
 

@@ -6,6 +6,7 @@ mod agreements;
 mod audience;
 mod charging;
 mod claims;
+mod envelopes;
 mod freshness;
 mod gossip;
 mod liars;
@@ -251,6 +252,10 @@ impl World {
             Event::Input(input) => self.handle(to, input),
             Event::Gossip { from, topic, bytes } => {
                 let id: Digest = Sha256::digest(&bytes).into();
+                let hears = node.core.as_ref().is_some_and(Roaming::replicates_all);
+                if !hears && topic != Topic::Identity {
+                    return;
+                }
                 if node.seen.insert(id) {
                     let gossip = GossipId(count);
                     node.gossip.insert(gossip, (from, topic, bytes.clone()));
