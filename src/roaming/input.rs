@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::OurParty;
 use super::agreements::AgreementAct;
 use super::charging::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen};
+use super::policy::Policy;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{Digest, NodeId, Topic};
@@ -185,7 +186,7 @@ pub enum Input {
         /// Which repair.
         sync: SyncId,
     },
-    /// Trust list, delegations and keys were loaded anew. All are taken, or none.
+    /// Trust list, delegations, keys and policy were loaded anew. All are taken, or none.
     Reloaded {
         /// Who waits.
         call: CallId,
@@ -193,6 +194,8 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+        /// Who may do what with them.
+        policy: Policy,
     },
     /// A card that was looked for; whether it holds is for the core to say.
     CardFound {

@@ -335,7 +335,10 @@ impl Roaming {
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
-            Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::Reloaded { call, trust, parties, policy } => {
+                let outcome = self.reloaded(trust, parties, policy, now, &mut fx);
+                fx.actions.push(Action::Reloaded { call, outcome });
+            }
             Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
             Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),

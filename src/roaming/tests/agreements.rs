@@ -84,6 +84,24 @@ pub(super) fn offer_to(partner: &Person, now: Now, days: u64) -> AgreementAct {
 }
 
 #[test]
+fn two_operators_cannot_agree_and_are_told_why() {
+    let (mut world, cpo_node, emp_node) = two();
+    for (node, partner, role) in
+        [(cpo_node, Person::new("CH*OTH", 3), "CPO"), (emp_node, Person::new("CH*OTH", 3).emp(), "EMP")]
+    {
+        for by_name in [false, true] {
+            let mut act = offer_to(&partner, world.now(), 30);
+            if let AgreementAct::Offer { ours, .. } = &mut act {
+                *ours = by_name.then(|| world.nodes[node].people[0].party());
+            }
+            let refused = world.settle(node, act).unwrap_err();
+            assert!(matches!(refused, AgreementRefusal::SameRole { .. }), "{refused}");
+            assert!(refused.to_string().contains(&format!("{role}:CH*OTH")), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn an_offer_is_accepted_and_both_hold_the_same_until_one_ends_it() {
     let (mut world, cpo_node, emp_node) = two();
     for (node, partner) in [(cpo_node, emp()), (emp_node, cpo())] {

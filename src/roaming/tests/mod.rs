@@ -64,6 +64,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    policy: Policy,
     visibility: Visibility,
     store: Store,
     life: u64,
@@ -159,7 +160,7 @@ impl World {
         let trust = node.trust.clone().unwrap();
         let misplaced = node.store.misplaced(&node.visibility);
         let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
-        let core = core.with_visibility(node.visibility.clone(), misplaced);
+        let core = core.with_policy(node.policy.clone()).with_visibility(node.visibility.clone(), misplaced);
         node.core = Some(node.charging.settings(core, &node.people));
     }
 
@@ -194,8 +195,8 @@ impl World {
         let call = CallId(self.calls);
         let node = &self.nodes[index];
         let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
-        let trust = node.trust.clone().unwrap();
-        self.handle(index, Input::Reloaded { call, trust, parties });
+        let (trust, policy) = (node.trust.clone().unwrap(), node.policy.clone());
+        self.handle(index, Input::Reloaded { call, trust, parties, policy });
         self.nodes[index].reloads.remove(&call).expect("an answer")
     }
 

@@ -270,3 +270,25 @@ fn a_time_that_was_told_to_somebody_else_or_before_says_nothing() {
     core.time_told(&node_id(teller), asked, &right, now);
     assert_eq!(heard(core), 1);
 }
+
+#[test]
+fn another_policy_decides_from_then_on_and_after_a_restart() {
+    let (mut world, cpo_node, emp_node) = super::agreements::two();
+    let partner = super::agreements::emp();
+    let decided = |world: &World| world.decision(cpo_node, &partner, crate::identity::Service::Cdr);
+    assert_eq!(decided(&world), Decision::NoContract);
+    let whom = Whom { party: Some(partner.party()), ..Whom::default() };
+    for (allow, expected) in [(true, Decision::Allowed), (false, Decision::Denied)] {
+        let rule = Rule { whom: whom.clone(), services: BTreeSet::new(), allow };
+        world.nodes[cpo_node].policy = Policy { rules: vec![rule] };
+        assert_ne!(decided(&world), expected, "not yet");
+        assert_eq!(world.reload(cpo_node), Ok(()));
+        assert_eq!(decided(&world), expected);
+        world.run(3_000);
+        let kept = world.nodes[cpo_node].partners.kept.last().cloned().unwrap_or_default();
+        assert_eq!(kept.contains(&emp_node), allow, "whoever may do something is kept");
+        world.recover(cpo_node);
+        assert_eq!(decided(&world), expected);
+        world.run(3_000);
+    }
+}
