@@ -11,7 +11,7 @@ use chargemesh::mesh::{self, RequestId};
 use chargemesh::node::Node;
 use chargemesh::outbound::BackendTarget;
 use chargemesh::protocol::{Answer, Question, SessionMessage, SessionOperation};
-use chargemesh::roaming::{Policy, Rule, Whom};
+use chargemesh::roaming::{Policy, Replicate, Rule, Whom};
 
 use crate::attacker::Attacker;
 use crate::support::{NETWORK, Plan, World, message_key, runtime, unix_s};
@@ -24,6 +24,8 @@ fn operator(dir: &std::path::Path, backend: &Backend) -> Plan {
     let mut plan = Plan::new("cpo", Some(CPO), dir);
     let whom = Whom { party: Some(PartyId::parse(EMP).unwrap()), ..Whom::default() };
     plan.settings.policy = Policy { rules: vec![Rule { whom, services: Default::default(), allow: true }] };
+    // So that it listens to every topic: the attacker waits for that.
+    plan.settings.replication.replicate = Replicate::All;
     plan.settings.outbound.backends = vec![BackendTarget {
         party: CPO.to_owned(),
         url: backend.url(),

@@ -117,6 +117,11 @@ impl Roaming {
         if self.may_still(&asker.partner, what_it_is(demand.operation), now).refused().is_some() {
             return Err(Code::ServiceNotAvailable);
         }
+        // One who asks without end takes the places of nobody else.
+        let of_partner = self.charging.calls.values().filter(|call| call.partner == asker.partner).count();
+        if of_partner >= self.charging.config.in_flight_per_partner_max {
+            return Err(Code::ServiceNotAvailable);
+        }
         match request.evse() {
             Some(evse) if demand.operation != SessionOperation::AuthorizeStart => {
                 self.is_ours(&asker.ours, evse.key())?;

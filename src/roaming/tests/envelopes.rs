@@ -140,6 +140,7 @@ fn signed(world: &World, emp_node: usize, cpo_node: usize, number: u8) -> Bytes 
     let ours = world.nodes[emp_node].people[0].ours(&node_id(emp_node));
     let session = format!("7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e{number:02}");
     let body = remote_start("CH*ABC*E1").replacen('{', &format!("{{\"SessionID\":\"{session}\","), 1);
+    let body = body.replace(r#""ProviderID":"CH*EMP""#, &format!(r#""ProviderID":"{}""#, world.nodes[emp_node].people[0].id));
     let operation = SessionOperation::RemoteStart;
     let message = SessionMessage::Ask { session, operation, budget_ms: 60_000, oicp: body.into() };
     let created_unix_ms = world.now().unix_ms;
@@ -223,4 +224,33 @@ fn no_signature_another_purpose_and_another_version_are_refused() {
     }
     world.resent(a, b, &good);
     assert_eq!(world.called(a), 1, "the bytes are good");
+}
+
+#[test]
+fn who_floods_has_its_own_places_and_nobody_elses() {
+    let config = ChargingConfig { in_flight_per_partner_max: 3, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([config, ChargingConfig::default()]);
+    let other = Person::new("CH*OTH", 3).emp();
+    let c = world.add(std::slice::from_ref(&other));
+    world.connect_all();
+    world.run(5_000);
+    let id = world.offer(a, &other, 365);
+    world.run(3_000);
+    world.settle(c, AgreementAct::Accept(id)).unwrap();
+    world.run(3_000);
+    // All of them are good: each would be carried out if it came alone.
+    for number in 10..60 {
+        let start = signed(&world, b, a, number);
+        world.asked(a, b, &Question::Message(start));
+    }
+    world.run(1_000);
+    assert_eq!(world.called(a), 3);
+    let start = signed(&world, c, a, 60);
+    world.resent(a, c, &start);
+    assert_eq!(world.called(a), 4, "the other one is served as before");
+    // When its own are answered, it has places again.
+    (0..4).for_each(|_| world.backend_says(a, YES));
+    let start = signed(&world, b, a, 61);
+    world.resent(a, b, &start);
+    assert_eq!(world.called(a), 5);
 }
