@@ -27,7 +27,7 @@ fn said() -> Envelope {
 pub(super) fn envelope(cast: &Cast) -> Sample {
     Sample {
         name: "envelope",
-        what: "The operator tells the first node of the provider that a session is not the provider's.",
+        what: "The operator tells a node of the provider that a session is not the provider's.",
         signed: Some(("message", cast.kid_of_delegation())),
         keys: &["message"],
         bytes: said().issue(NETWORK, &cast.speaker(), &secret("message")).unwrap(),
