@@ -16,7 +16,7 @@ use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
 use crate::roaming::{
-    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError,
+    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, Policy, ReloadError,
 };
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
@@ -205,13 +205,18 @@ impl Engine {
         self.ask(|reply| Command::Confirm { held, reply }).await?
     }
 
-    /// Replaces the trust list, delegations and message keys of the node's parties while it runs. Returns
-    /// when they are in use and what is signed under them is committed.
+    /// Replaces the trust list, delegations and message keys of the node's parties, and who may do what with them,
+    /// while it runs. Returns when they are in use and what is signed under them is committed.
     ///
     /// # Errors
     /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
-    pub async fn reload(&self, trust: TrustList, parties: Vec<OurParty>) -> Result<(), EngineError> {
-        let standing = Arc::new(Standing { trust, parties });
+    pub async fn reload(
+        &self,
+        trust: TrustList,
+        parties: Vec<OurParty>,
+        policy: Policy,
+    ) -> Result<(), EngineError> {
+        let standing = Arc::new(Standing { trust, parties, policy });
         self.ask(|reply| Command::Reload { standing, reply }).await?
     }
 
@@ -388,6 +393,8 @@ pub struct IssuerView {
     pub key: String,
     /// `registrar` or `attester`.
     pub class: &'static str,
+    /// Number of its newest status list.
+    pub status_list_seq: Option<u64>,
     /// Until when its newest status list holds, unix time.
     pub status_list_until_unix_s: Option<u64>,
 }

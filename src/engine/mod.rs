@@ -34,5 +34,5 @@ pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
 pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
-pub(crate) use standing::{Standing, Standings};
+pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;

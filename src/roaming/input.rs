@@ -6,6 +6,7 @@ use super::OurParty;
 use super::agreements::AgreementAct;
 use super::change::CdrsOfSession;
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
+use super::policy::Policy;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
@@ -206,7 +207,7 @@ pub enum Input {
         /// Which repair.
         sync: SyncId,
     },
-    /// Trust list, delegations and keys were loaded anew. All are taken, or none.
+    /// Trust list, delegations, keys and policy were loaded anew. All are taken, or none.
     Reloaded {
         /// Who waits.
         call: CallId,
@@ -214,6 +215,8 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+        /// Who may do what with them.
+        policy: Policy,
     },
     /// A card that was looked for; whether it holds is for the core to say.
     CardFound {

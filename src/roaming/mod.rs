@@ -9,6 +9,7 @@ mod audience;
 pub mod change;
 mod charging;
 mod claims;
+mod clock_ask;
 mod clock_check;
 mod compare;
 mod config;
@@ -139,6 +140,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Time(MessageId),
     Announcement,
     /// Of this EMP of ours.
     CardFilter(PartyId),
@@ -342,7 +344,10 @@ impl Roaming {
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
-            Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::Reloaded { call, trust, parties, policy } => {
+                let outcome = self.reloaded(trust, parties, policy, now, &mut fx);
+                fx.actions.push(Action::Reloaded { call, outcome });
+            }
             Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
             Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),

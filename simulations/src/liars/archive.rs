@@ -106,7 +106,8 @@ impl Archive {
             Question::Agreement(_)
             | Question::Message(_)
             | Question::Announce(_)
-            | Question::CardFilter(_) => Answer::NotFound,
+            | Question::CardFilter(_)
+            | Question::Time { .. } => Answer::NotFound,
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::answer::{HttpAnswer, acknowledgement, refusal};
-use super::request::{ChargeRequest, service};
+use super::request::{ChargeRequest, service, what_it_is};
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
@@ -15,6 +15,7 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
+use crate::roaming::Stale;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
 
@@ -41,7 +42,17 @@ pub(super) struct Wish {
 impl Roaming {
     /// A backend of ours asks. It is answered now, or when the partner has, or at the deadline.
     pub(in crate::roaming) fn charge(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) {
-        let refused = match asked.request.operation() {
+        let operation = asked.request.operation();
+        if let Err(status) = self.refuse_unless_signing() {
+            let answer = refusal(
+                operation,
+                Code::ServiceNotAvailable,
+                &status.additional_info.unwrap_or_default(),
+                None,
+            );
+            return reply(asked.call, answer, fx);
+        }
+        let refused = match operation {
             SessionOperation::AuthorizeStart => self.authorize_start(asked, now, fx),
             SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
                 self.remote_start(asked, now, fx)
@@ -69,6 +80,9 @@ impl Roaming {
         if let Some(code) = self.decide(asked.party, &cpo, service(operation), now).code() {
             let info = format!("no agreement with {cpo} for this service: see `chargemesh agreement offer`");
             return Err(refuse(code, &info));
+        }
+        if let Some(why) = self.may_still(&cpo, what_it_is(operation), now).refused() {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&cpo, why)));
         }
         match asked.evse {
             None if self.publishes_any(&cpo) => {
@@ -425,6 +439,11 @@ impl Roaming {
     fn publishes_any(&self, cpo: &PartyId) -> bool {
         self.feeds_of(cpo, Kind::Data).any(|(_, feed)| feed.tree.count() > 0)
     }
+}
+
+/// What a backend is told if nothing may be begun with a partner.
+pub(super) fn refused_as_stale(partner: &PartyId, why: Stale) -> String {
+    format!("it is not known whether {partner} was revoked: {why}, or pin the partner")
 }
 
 /// Whether a session is of the kind that the operation is about.

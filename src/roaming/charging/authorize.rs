@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::answer::{HttpAnswer, partners, refusal};
-use super::ask::{Asked, Wish, reply, with_session};
+use super::ask::{Asked, Wish, refused_as_stale, reply, with_session};
+use super::request::what_it_is;
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
@@ -15,9 +16,9 @@ use crate::oicp::charging::{
 };
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase};
-use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::{CallId, Now};
+use crate::roaming::{Roaming, Stale};
 
 const OPERATION: SessionOperation = SessionOperation::AuthorizeStart;
 
@@ -110,6 +111,10 @@ impl Roaming {
             self.charging.card_questions.note(0);
             return Err(refuse(refused_medium(identification), "no EMP under contract knows it"));
         }
+        let (targets, stale) = self.known_to_be_alive(targets, now);
+        if let (true, Some((emp, why))) = (targets.is_empty(), stale) {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&emp, why)));
+        }
         let id = self.begin(asked, None, now).map_err(|code| refuse(code, "too many open sessions"))?;
         let medium = identification.medium_key();
         let known = self.who_knows(&medium).filter(|emp| targets.contains(emp)).cloned();
@@ -164,6 +169,18 @@ impl Roaming {
     fn who_knows(&self, medium: &MediumKey) -> Option<&PartyId> {
         let uploaded = self.charging.media.iter().find(|(_, media)| media.contains_key(medium));
         uploaded.map(|(emp, _)| emp).or_else(|| self.charging.learned.by_medium.get(medium))
+    }
+
+    /// Those of which it is known lately enough that they were not revoked, and one of which it is not.
+    fn known_to_be_alive(&self, emps: Vec<PartyId>, now: Now) -> (Vec<PartyId>, Option<(PartyId, Stale)>) {
+        let (mut alive, mut stale) = (Vec::new(), None);
+        for emp in emps {
+            match self.may_still(&emp, what_it_is(OPERATION), now).refused() {
+                None => alive.push(emp),
+                Some(why) => stale = Some((emp, why)),
+            }
+        }
+        (alive, stale)
     }
 
     fn ask_emps(&mut self, id: SessionId, emps: Vec<PartyId>, now: Now, fx: &mut Effects) {

@@ -38,7 +38,7 @@ pub struct ChargingConfig {
     pub session_expiry_days: u64,
     /// Sessions that are open at once; more are refused.
     pub sessions_max: usize,
-    /// Messages under way to one partner at once; more are refused.
+    /// Messages under way to one partner at once, and calls of our backend for one; more are refused.
     pub in_flight_per_partner_max: usize,
     /// Shortest time between two Progress notifications of one session, in seconds (OICP: five minutes).
     pub progress_every_s: u64,

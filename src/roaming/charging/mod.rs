@@ -34,6 +34,7 @@ pub use request::ChargeRequest;
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
+use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
@@ -46,8 +47,8 @@ use table::Event;
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
 const NEVER_CAME_MAX: usize = 10_000;
 
-/// ... for so long, in milliseconds: no envelope lives longer.
-const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
+/// ... for so long, in milliseconds: no envelope is taken for longer, by whichever clock.
+const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX + 2 * FUTURE_MS_MAX;
 
 /// A session that is over is looked up for so long, in milliseconds; later it is unknown.
 pub const SESSION_OVER_FOR_MS: u64 = 24 * 3_600_000;
@@ -154,7 +155,7 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Back {
     /// To a peer that asked.
-    Peer(AskId),
+    Peer(NodeId, AskId),
     /// To a party of this very node.
     Local,
 }
@@ -209,8 +210,10 @@ struct OurMessage {
 struct Way {
     /// The envelope; `None` if it did not leave this node.
     sealed: Option<Bytes>,
-    /// Where it is under way; `None`: its connection broke, and it waits for the next.
+    /// The node that it is for, and no other.
     node: Option<NodeId>,
+    /// Whether its connection broke, so that it waits for the next.
+    is_lost: bool,
     /// Whether it was sent once more to a peer that did not know us.
     introduced: bool,
     /// Until when the answer counts, on the monotonic clock.
@@ -370,7 +373,7 @@ impl Roaming {
         SessionId::from_random(self.random_16())
     }
 
-    fn random_16(&mut self) -> [u8; 16] {
+    pub(in crate::roaming) fn random_16(&mut self) -> [u8; 16] {
         let (high, low) = (self.random(), self.random());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     }
