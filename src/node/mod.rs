@@ -25,10 +25,11 @@ pub use identity::Identity;
 pub use load::{LoadError, load};
 
 use crate::engine::{
-    Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing, Standings, Store, Watchers,
+    Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing, Standings,
+    Store, Watchers,
 };
-use crate::identity::Registry;
 use crate::facade::{self, Facade, FacadeDeps};
+use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
 use crate::protocol::Topic;

@@ -86,7 +86,9 @@ pub enum AgreementRefusal {
         why: Stale,
     },
     /// Two of one role.
-    #[error("an agreement is made between an operator (CPO) and a provider (EMP), and {partner} has the role of {ours}")]
+    #[error(
+        "an agreement is made between an operator (CPO) and a provider (EMP), and {partner} has the role of {ours}"
+    )]
     SameRole {
         /// The party of this node.
         ours: PartyId,

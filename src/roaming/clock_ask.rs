@@ -83,7 +83,9 @@ impl Roaming {
         let speakers = self.introduced_speakers(now);
         let Some(speaker) = signer.and_then(|signer| {
             let mut theirs = speakers.filter(|(node, _)| *node == from);
-            theirs.find(|(_, speaker)| *speaker.delegation_hash() == signer).map(|(_, speaker)| speaker.clone())
+            theirs
+                .find(|(_, speaker)| *speaker.delegation_hash() == signer)
+                .map(|(_, speaker)| speaker.clone())
         }) else {
             return;
         };

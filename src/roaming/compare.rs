@@ -157,7 +157,8 @@ impl Roaming {
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
             Ok(Question::Heads(_) | Question::HeadsOf(_) | Question::Time { .. })
-                if !self.pace.admits(from, now.mono_ms) => {
+                if !self.pace.admits(from, now.mono_ms) =>
+            {
                 fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
                 Answer::NotFound
             }

@@ -61,7 +61,10 @@ impl Loaded<'_> {
         }
         let waiting = need_a_restart(&self.running, &settings);
         if !waiting.is_empty() {
-            tracing::warn!(sections = waiting.join(", "), "these settings changed and need a restart of the node");
+            tracing::warn!(
+                sections = waiting.join(", "),
+                "these settings changed and need a restart of the node"
+            );
         }
         self.files = files;
         self.ends.replace(&identity);
@@ -103,5 +106,4 @@ mod tests {
         now.mesh.peers_target += 1;
         assert_eq!(need_a_restart(&running, &now), ["[mesh]", "[charging]"]);
     }
-
 }

@@ -41,7 +41,12 @@ impl Roaming {
     pub(in crate::roaming) fn charge(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) {
         let operation = asked.request.operation();
         if let Err(status) = self.refuse_unless_signing() {
-            let answer = refusal(operation, Code::ServiceNotAvailable, &status.additional_info.unwrap_or_default(), None);
+            let answer = refusal(
+                operation,
+                Code::ServiceNotAvailable,
+                &status.additional_info.unwrap_or_default(),
+                None,
+            );
             return reply(asked.call, answer, fx);
         }
         let refused = match operation {

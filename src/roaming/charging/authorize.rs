@@ -16,9 +16,9 @@ use crate::oicp::charging::{
 };
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase};
-use crate::roaming::{Roaming, Stale};
 use crate::roaming::effect::Effects;
 use crate::roaming::input::{CallId, Now};
+use crate::roaming::{Roaming, Stale};
 
 const OPERATION: SessionOperation = SessionOperation::AuthorizeStart;
 
@@ -131,11 +131,7 @@ impl Roaming {
     }
 
     /// Those of which it is known lately enough that they were not revoked, and one of which it is not.
-    fn known_to_be_alive(
-        &self,
-        emps: Vec<PartyId>,
-        now: Now,
-    ) -> (Vec<PartyId>, Option<(PartyId, Stale)>) {
+    fn known_to_be_alive(&self, emps: Vec<PartyId>, now: Now) -> (Vec<PartyId>, Option<(PartyId, Stale)>) {
         let (mut alive, mut stale) = (Vec::new(), None);
         for emp in emps {
             match self.may_still(&emp, what_it_is(OPERATION), now).refused() {

@@ -25,8 +25,8 @@ pub use request::ChargeRequest;
 
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};
-use super::judge::FUTURE_MS_MAX;
 use super::input::{AskId, BackendCallId, CallId, Now};
+use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};

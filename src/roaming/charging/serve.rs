@@ -357,14 +357,7 @@ impl Roaming {
 
     /// It must not begin any more, whatever was held back on the way. What a partner could begin is remembered as a
     /// session that was refused, also over a restart. Bounded: the oldest is forgotten.
-    fn note_never_came(
-        &mut self,
-        asker: &Asker,
-        id: SessionId,
-        ask: MessageId,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn note_never_came(&mut self, asker: &Asker, id: SessionId, ask: MessageId, now: Now, fx: &mut Effects) {
         let operation = match asker.partner.role {
             Role::Emp => SessionOperation::RemoteStart,
             Role::Cpo | Role::Hub => SessionOperation::AuthorizeStart,
@@ -373,11 +366,8 @@ impl Roaming {
         let could_begin = may(Service::Authorization) || may(Service::Reservation);
         let has_room = self.charging.never_came.len() < NEVER_CAME_MAX && self.has_room_for_session();
         if could_begin && has_room {
-            let record = SessionRecord {
-                phase: SessionPhase::Refused,
-                ask,
-                ..asked_of_us(asker, id, operation, now)
-            };
+            let record =
+                SessionRecord { phase: SessionPhase::Refused, ask, ..asked_of_us(asker, id, operation, now) };
             self.charging.sessions.insert(id, Session::new(record, now));
             self.remember(id, fx);
         }

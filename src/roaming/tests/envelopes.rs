@@ -140,7 +140,10 @@ fn signed(world: &World, emp_node: usize, cpo_node: usize, number: u8) -> Bytes 
     let ours = world.nodes[emp_node].people[0].ours(&node_id(emp_node));
     let session = format!("7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e{number:02}");
     let body = remote_start("CH*ABC*E1").replacen('{', &format!("{{\"SessionID\":\"{session}\","), 1);
-    let body = body.replace(r#""ProviderID":"CH*EMP""#, &format!(r#""ProviderID":"{}""#, world.nodes[emp_node].people[0].id));
+    let body = body.replace(
+        r#""ProviderID":"CH*EMP""#,
+        &format!(r#""ProviderID":"{}""#, world.nodes[emp_node].people[0].id),
+    );
     let operation = SessionOperation::RemoteStart;
     let message = SessionMessage::Ask { session, operation, budget_ms: 60_000, oicp: body.into() };
     let created_unix_ms = world.now().unix_ms;
