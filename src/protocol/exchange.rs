@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agreement::AgreementPapers;
 use super::announcement::Announcement;
+use super::card_filter::CardFilter;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
@@ -68,6 +69,9 @@ pub enum Question {
     },
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
+    /// Which cards an EMP that the asker speaks for knows: it is not to be asked for others. Answered
+    /// [`Answer::Noted`], or [`Answer::NotFound`] if it is of no use there.
+    CardFilter(Box<CardFilter>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -207,6 +211,8 @@ enum QuestionWire {
     Announce(Buf),
     #[serde(rename = "t")]
     Time(Buf, String),
+    #[serde(rename = "f")]
+    CardFilter(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -257,6 +263,7 @@ impl Question {
                 QuestionWire::Time(Buf(Bytes::copy_from_slice(&id.0)), asker.to_text())
             }
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
+            Question::CardFilter(filter) => QuestionWire::CardFilter(Buf(filter.encode())),
         };
         encode(&wire).into()
     }
@@ -294,6 +301,9 @@ impl Question {
             }
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
+            }
+            QuestionWire::CardFilter(Buf(bytes)) => {
+                Ok(Question::CardFilter(Box::new(CardFilter::decode(&bytes)?)))
             }
         }
     }

@@ -148,7 +148,8 @@ impl World {
             // Nobody has partners in the model.
             Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
             // And nobody charges.
-            Action::ReplyOicp { .. } | Action::CallBackend { .. } => {}
+            Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
+            Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }
