@@ -9,15 +9,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
-use crate::identity::{PartyId, TrustList};
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{
-    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, Policy, ReloadError,
-};
+use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -203,21 +201,6 @@ impl Engine {
     /// Confirms a push that the guard rail held.
     pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::Confirm { held, reply }).await?
-    }
-
-    /// Replaces the trust list, delegations and message keys of the node's parties, and who may do what with them,
-    /// while it runs. Returns when they are in use and what is signed under them is committed.
-    ///
-    /// # Errors
-    /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
-    pub async fn reload(
-        &self,
-        trust: TrustList,
-        parties: Vec<OurParty>,
-        policy: Policy,
-    ) -> Result<(), EngineError> {
-        let standing = Arc::new(Standing { trust, parties, policy });
-        self.ask(|reply| Command::Reload { standing, reply }).await?
     }
 
     /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept

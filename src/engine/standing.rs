@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::handle::{Command, Engine, EngineError};
 use crate::identity::{Registry, TrustList};
 use crate::roaming::{Now, OurParty, Policy, Roaming};
 
@@ -52,5 +53,22 @@ impl ShownIdentities {
             self.next_ms = now.mono_ms + COPY_EVERY_MS;
             self.identities.send_replace(Arc::new(registry.clone()));
         }
+    }
+}
+
+impl Engine {
+    /// Replaces the trust list, delegations and message keys of the node's parties, and who may do what with them,
+    /// while it runs. Returns when they are in use and what is signed under them is committed.
+    ///
+    /// # Errors
+    /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
+    pub async fn reload(
+        &self,
+        trust: TrustList,
+        parties: Vec<OurParty>,
+        policy: Policy,
+    ) -> Result<(), EngineError> {
+        let standing = Arc::new(Standing { trust, parties, policy });
+        self.ask(|reply| Command::Reload { standing, reply }).await?
     }
 }

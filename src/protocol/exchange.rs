@@ -209,10 +209,10 @@ enum QuestionWire {
     Message(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
-    #[serde(rename = "f")]
-    CardFilter(Buf),
     #[serde(rename = "t")]
     Time(Buf, String),
+    #[serde(rename = "f")]
+    CardFilter(Buf),
 }
 
 #[derive(Serialize, Deserialize)]

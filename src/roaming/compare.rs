@@ -272,10 +272,10 @@ impl Roaming {
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
             (Pending::CardFilter(party), answer) => {
                 self.card_filter_answered(from, &party, Some(&answer), now)
             }
-            (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
             (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
         }
     }
@@ -335,8 +335,8 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
-            | Pending::CardFilter(_)
             | Pending::Time(_)
+            | Pending::CardFilter(_)
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))

@@ -106,8 +106,8 @@ impl Archive {
             Question::Agreement(_)
             | Question::Message(_)
             | Question::Announce(_)
-            | Question::CardFilter(_)
-            | Question::Time { .. } => Answer::NotFound,
+            | Question::Time { .. }
+            | Question::CardFilter(_) => Answer::NotFound,
         }
     }
 

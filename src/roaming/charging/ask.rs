@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, acknowledgement, refusal};
+use super::answer::{HttpAnswer, acknowledgement, refusal, refused_as_stale};
 use super::request::{ChargeRequest, service, what_it_is};
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
@@ -15,7 +15,6 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
-use crate::roaming::Stale;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
 
@@ -439,11 +438,6 @@ impl Roaming {
     fn publishes_any(&self, cpo: &PartyId) -> bool {
         self.feeds_of(cpo, Kind::Data).any(|(_, feed)| feed.tree.count() > 0)
     }
-}
-
-/// What a backend is told if nothing may be begun with a partner.
-pub(super) fn refused_as_stale(partner: &PartyId, why: Stale) -> String {
-    format!("it is not known whether {partner} was revoked: {why}, or pin the partner")
 }
 
 /// Whether a session is of the kind that the operation is about.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, partners, refusal};
-use super::ask::{Asked, Wish, refused_as_stale, reply, with_session};
+use super::answer::{HttpAnswer, partners, refusal, refused_as_stale};
+use super::ask::{Asked, Wish, reply, with_session};
 use super::request::what_it_is;
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
@@ -99,10 +99,14 @@ impl Roaming {
         let Some(identification) = asked.request.identification() else {
             return Err(refuse(Code::DataError, "Identification is needed"));
         };
-        let mut targets = self.whom_to_ask(asked.party, identification, now);
+        let targets = self.whom_to_ask(asked.party, identification, now);
         if targets.is_empty() {
             let info = "no EMP that could know it has an agreement with you";
             return Err(refuse(Code::NoValidContract, info));
+        }
+        let (mut targets, stale) = self.known_to_be_alive(targets, now);
+        if let (true, Some((emp, why))) = (targets.is_empty(), stale) {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&emp, why)));
         }
         let contracted = targets.len();
         targets.retain(|emp| !self.cannot_know(emp, identification, now));
@@ -110,10 +114,6 @@ impl Roaming {
         if targets.is_empty() {
             self.charging.card_questions.note(0);
             return Err(refuse(refused_medium(identification), "no EMP under contract knows it"));
-        }
-        let (targets, stale) = self.known_to_be_alive(targets, now);
-        if let (true, Some((emp, why))) = (targets.is_empty(), stale) {
-            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&emp, why)));
         }
         let id = self.begin(asked, None, now).map_err(|code| refuse(code, "too many open sessions"))?;
         let medium = identification.medium_key();
@@ -165,12 +165,6 @@ impl Roaming {
         }
     }
 
-    /// The EMP of this node that uploaded a medium, else the one that said yes to it last.
-    fn who_knows(&self, medium: &MediumKey) -> Option<&PartyId> {
-        let uploaded = self.charging.media.iter().find(|(_, media)| media.contains_key(medium));
-        uploaded.map(|(emp, _)| emp).or_else(|| self.charging.learned.by_medium.get(medium))
-    }
-
     /// Those of which it is known lately enough that they were not revoked, and one of which it is not.
     fn known_to_be_alive(&self, emps: Vec<PartyId>, now: Now) -> (Vec<PartyId>, Option<(PartyId, Stale)>) {
         let (mut alive, mut stale) = (Vec::new(), None);
@@ -181,6 +175,12 @@ impl Roaming {
             }
         }
         (alive, stale)
+    }
+
+    /// The EMP of this node that uploaded a medium, else the one that said yes to it last.
+    fn who_knows(&self, medium: &MediumKey) -> Option<&PartyId> {
+        let uploaded = self.charging.media.iter().find(|(_, media)| media.contains_key(medium));
+        uploaded.map(|(emp, _)| emp).or_else(|| self.charging.learned.by_medium.get(medium))
     }
 
     fn ask_emps(&mut self, id: SessionId, emps: Vec<PartyId>, now: Now, fx: &mut Effects) {

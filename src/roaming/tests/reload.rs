@@ -36,6 +36,19 @@ fn rotate_under_load(seed: u64, loss_percent: u64) -> World {
     world
 }
 
+impl World {
+    /// Loads the node's people and trust list anew while it runs.
+    pub(super) fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let node = &self.nodes[index];
+        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
+        let (trust, policy) = (node.trust.clone().unwrap(), node.policy.clone());
+        self.handle(index, Input::Reloaded { call, trust, parties, policy });
+        self.nodes[index].reloads.remove(&call).expect("an answer")
+    }
+}
+
 #[test]
 fn keys_rotate_under_load_and_nothing_is_lost() {
     for loss_percent in [0, 30] {
