@@ -211,8 +211,6 @@ struct Way {
     /// The envelope; `None` if it did not leave this node.
     sealed: Option<Bytes>,
     /// The node that it is for: another one of the party does not take it.
-    sealed_for: Option<NodeId>,
-    /// Where it is under way; `None`: its connection broke, and it waits for the next.
     node: Option<NodeId>,
     /// Whether its connection broke, so that it waits for the next.
     is_lost: bool,

@@ -55,7 +55,6 @@ impl Roaming {
         let timeout_ms = about.timeout_ms;
         about.way = Way {
             sealed: Some(bytes.clone()),
-            sealed_for: Some(node.clone()),
             node: Some(node.clone()),
             is_lost: false,
             introduced: false,
@@ -274,14 +273,12 @@ impl Roaming {
         for id in waiting {
             let Some(message) = self.charging.messages.get(&id) else { continue };
             let (to, until_ms) = (message.to.clone(), message.way.until_ms);
-            let sealed_for = message.way.sealed_for.clone();
             let Some(bytes) = message.way.sealed.clone() else { continue };
             let its_node = message.way.node.clone();
-            let message_is_for = |node: &NodeId| Some(node) == its_node.as_ref();
             if until_ms <= now.mono_ms {
                 self.message_failed(id, true, now, fx);
             } else if let Some(node) =
-                self.nodes_of(&to, now).into_iter().find(|n| Some(n) == sealed_for.as_ref())
+                self.nodes_of(&to, now).into_iter().find(|node| Some(node) == its_node.as_ref())
             {
                 if let Some(message) = self.charging.messages.get_mut(&id) {
                     message.way.is_lost = false;
