@@ -70,6 +70,7 @@ async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineErr
         agreements: reader.agreements().await.map_err(refused)?,
         sessions: sessions(reader, now_unix_ms).await?,
         media: reader.media().await.map_err(refused)?,
+        log: reader.log_tail().await.map_err(refused)?,
     })
 }
 

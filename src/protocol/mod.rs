@@ -8,6 +8,7 @@ mod agreement;
 mod announcement;
 mod audience;
 mod codec;
+pub mod evidence;
 mod exchange;
 mod feed;
 mod node_id;
@@ -23,6 +24,7 @@ pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
 pub use codec::{ProtocolError, compress, decompress};
+pub use evidence::{Direction, EvidenceFault, EvidenceReport, verify_evidence};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
+use super::change::PersonalData;
 use super::charging::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen};
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
@@ -130,6 +131,13 @@ pub enum Input {
         call: BackendCallId,
         /// Whether it is the right one.
         matches: bool,
+    },
+    /// The operator has personal data deleted.
+    Erase {
+        /// Who waits.
+        call: CallId,
+        /// Which.
+        what: PersonalData,
     },
     /// A peer is connected.
     PeerUp(NodeId),

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBe
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
+use super::evidence;
 use super::media;
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
@@ -139,6 +140,9 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             )?
             .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
             .map(drop),
+        LedgerChange::Evidence(new) => evidence::append(tx, new),
+        LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
+        LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)

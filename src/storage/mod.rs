@@ -15,6 +15,7 @@
 mod config;
 mod directory;
 mod error;
+mod evidence;
 mod ledger;
 mod media;
 mod place;
@@ -33,6 +34,7 @@ pub use directory::{
     FeedAnswer, FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
+pub use evidence::LogLine;
 pub use ledger::{Ledger, LedgerState};
 pub use place::{DataDir, MemoryDisk, Place};
 pub use reader::Reader;

@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod authorize;
 mod config;
+mod evidence;
 mod offline;
 mod request;
 mod send;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
 pub use config::{ChargingConfig, LateStart};
+pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
@@ -31,6 +33,7 @@ use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
 use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
+use evidence::Log;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
@@ -217,6 +220,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    log: Log,
 }
 
 impl Charging {
@@ -346,6 +350,7 @@ impl Roaming {
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);
+            self.erase_old(now, fx);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::evidence::Letter;
 use super::request::asker_role;
 use super::{About, Asker, Back, OurMessage};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
-use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
+use crate::protocol::{Answer, Direction, NodeId, Question, SessionMessage, SessionOperation};
 use crate::roaming::effect::{Action, Effects, Refusal, Report};
 use crate::roaming::input::{AskId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -40,12 +41,16 @@ impl Roaming {
         };
         if self.parties.contains_key(&about.to) {
             let ours = about.ours.clone();
+            self.log_within(&ours, &envelope, message, now, fx);
             self.charging.messages.insert(id, about);
             self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
             return true;
         }
         let Some(node) = self.nodes_of(&about.to, now).into_iter().next() else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
+        let (ours, partner) = (&about.ours, &about.to);
+        let letter = Letter { direction: Direction::Sent, ours, partner, message, bytes: &bytes };
+        self.log_ours(&letter, now, fx);
         about.again = Some((node.clone(), bytes.clone()));
         let timeout_ms = about.timeout_ms;
         self.charging.messages.insert(id, about);
@@ -53,7 +58,7 @@ impl Roaming {
         true
     }
 
-    fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
+    pub(super) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
         let ours = self.parties.get(ours)?;
         let network = self.speakers.network();
         envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
@@ -68,18 +73,26 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let Asker { back, partner, ours, message: reply_to } = asker;
+        let envelope = Envelope {
+            id: MessageId(self.random_16()),
+            to: partner,
+            reply_to: Some(reply_to),
+            created_unix_ms: now.unix_ms,
+            expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
+            body: message.encode(),
+        };
         match back {
-            Back::Local => self.message_answered(reply_to, message, now, fx),
+            Back::Local => {
+                self.log_within(&ours, &envelope, &message, now, fx);
+                self.message_answered(reply_to, message, now, fx);
+            }
             Back::Peer(ask) => {
-                let envelope = Envelope {
-                    id: MessageId(self.random_16()),
-                    to: partner,
-                    reply_to: Some(reply_to),
-                    created_unix_ms: now.unix_ms,
-                    expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
-                    body: message.encode(),
-                };
-                let answer = self.sealed(&ours, &envelope).map_or(Answer::NotFound, Answer::Message);
+                let sealed = self.sealed(&ours, &envelope);
+                if let Some(bytes) = &sealed {
+                    let (ours, partner, message) = (&ours, &envelope.to, &message);
+                    self.log_ours(&Letter { direction: Direction::Sent, ours, partner, message, bytes }, now, fx);
+                }
+                let answer = sealed.map_or(Answer::NotFound, Answer::Message);
                 fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
             }
         }
@@ -116,6 +129,10 @@ impl Roaming {
         {
             return Some(self.refuse_message(from, Refusal::Scope(error.to_string()), fx));
         }
+        let (ours, partner) = (&envelope.to, speaker.party());
+        let bytes = &Bytes::copy_from_slice(bytes);
+        let letter = Letter { direction: Direction::Received, ours, partner, message: &message, bytes };
+        self.log_received(&letter, speaker.delegation_hash(), now, fx);
         self.serve(Back::Peer(ask), speaker.party(), &envelope, message, now, fx);
         None
     }
@@ -171,10 +188,19 @@ impl Roaming {
             let ours = core.charging.messages.get(&id)?;
             let fits =
                 *speaker.party() == ours.to && envelope.to == ours.ours && envelope.reply_to == Some(id);
-            fits.then(|| SessionMessage::decode(&envelope.body).ok()).flatten()
+            let message = SessionMessage::decode(&envelope.body).ok().filter(|_| fits)?;
+            Some((message, envelope.to, speaker, bytes.clone()))
         };
         match read(self) {
-            Some(message) => self.message_answered(id, message, now, fx),
+            Some((message, ours, speaker, bytes)) => {
+                if self.charging.messages.get(&id).is_some_and(|ours| ours.session.as_str() == message.session())
+                {
+                    let (ours, partner, message, bytes) = (&ours, speaker.party(), &message, &bytes);
+                    let letter = Letter { direction: Direction::Received, ours, partner, message, bytes };
+                    self.log_received(&letter, speaker.delegation_hash(), now, fx);
+                }
+                self.message_answered(id, message, now, fx);
+            }
             None => self.message_failed(id, true, now, fx),
         }
     }
