@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::evidence::EvidenceCommand;
 use super::sessions::SessionView;
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
@@ -97,6 +98,8 @@ pub(crate) enum Command {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
     },
+    /// About the log of messages.
+    Evidence(EvidenceCommand),
     View {
         reply: oneshot::Sender<NodeView>,
     },
@@ -119,6 +122,7 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Evidence(command) => command.refuse(error),
             Command::Trust { .. }
             | Command::Permissions { .. }
             | Command::Sessions { .. }

@@ -113,7 +113,11 @@ impl Content for EvidenceSeal {
     fn decode(payload: &[u8]) -> Result<EvidenceSeal, FieldError> {
         let mut fields = Fields::read(payload)?;
         let party = PartyId::parse(&fields.text(PARTY, "party", PARTY_LENGTH_MAX)?).map_err(|_| {
-            FieldError::Wrong { key: PARTY, name: "party", expected: "role and canonical id, as in CPO:CHSCH" }
+            FieldError::Wrong {
+                key: PARTY,
+                name: "party",
+                expected: "role and canonical id, as in CPO:CHSCH",
+            }
         })?;
         let numbers = fields.bytes(ENTRIES, "entries", EVIDENCE_ENTRIES_MAX * NUMBER_LENGTH)?;
         let (numbers, rest) = numbers.as_chunks::<NUMBER_LENGTH>();
@@ -124,7 +128,8 @@ impl Content for EvidenceSeal {
         }
         let sections = fields.bytes(SECTIONS, "sections", EVIDENCE_SECTIONS * size_of::<Hash>())?;
         let (hashes, _) = sections.as_chunks::<32>();
-        let wrong = FieldError::Wrong { key: SECTIONS, name: "sections", expected: "four hashes of 32 bytes" };
+        let wrong =
+            FieldError::Wrong { key: SECTIONS, name: "sections", expected: "four hashes of 32 bytes" };
         let sections = <[Hash; EVIDENCE_SECTIONS]>::try_from(hashes).map_err(|_| wrong)?;
         let head_hash = fields.hash_maybe(HEAD_HASH, "hash of the last entry")?;
         Ok(EvidenceSeal {

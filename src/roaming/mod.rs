@@ -50,8 +50,8 @@ pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use change::PersonalData;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer,
-    LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvidenceRefusal,
+    EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;

@@ -17,6 +17,19 @@ use crate::roaming::change::{NewEvidence, PersonalData};
 /// milliseconds, so that nobody who charges waits for it.
 const ERASED_AT_ONCE_MAX: u32 = 2_000;
 
+/// Messages from before a time; what is said in a session that goes on is still needed.
+const OLD_MESSAGES: &str =
+    "SELECT number FROM evidence WHERE message IS NOT NULL AND at_unix_ms < ? AND NOT EXISTS (
+    SELECT 1 FROM sessions WHERE sessions.session = evidence.session AND is_over = 0)";
+
+/// Charge detail records from before a time that are done with.
+const OLD_RECORDS: &str =
+    "SELECT number FROM cdrs WHERE signed IS NOT NULL AND is_open = 0 AND stored_unix_ms < ?";
+
+/// Sessions that were over before a time and whose driver is not forgotten yet.
+const OLD_SESSIONS: &str =
+    "SELECT session, record FROM sessions WHERE is_over = 1 AND is_forgotten = 0 AND changed_unix_ms < ?";
+
 /// One entry of the log, for people: nothing in it names a driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
@@ -65,9 +78,11 @@ pub(super) fn append(tx: &Transaction<'_>, new: &NewEvidence) -> Result<()> {
 
 /// Keeps a credential chain, once.
 pub(super) fn keep_chain(tx: &Transaction<'_>, delegation: &Digest, chain: &Chain) -> Result<()> {
-    tx.prepare_cached("INSERT OR IGNORE INTO evidence_chains(delegation, credential, signed) VALUES (?, ?, ?)")?
-        .execute(params![delegation, chain.credential, chain.delegation])
-        .map(drop)
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO evidence_chains(delegation, credential, signed) VALUES (?, ?, ?)",
+    )?
+    .execute(params![delegation, chain.credential, chain.delegation])
+    .map(drop)
 }
 
 /// Deletes personal data. What is before a time goes in parts.
@@ -77,24 +92,20 @@ pub(super) fn erase(tx: &Transaction<'_>, what: &PersonalData) -> Result<()> {
             tx.execute("UPDATE evidence SET salt = NULL, message = NULL WHERE session = ?", [session])?;
             tx.execute("UPDATE cdrs SET signed = NULL WHERE session = ? AND is_open = 0", [session])?;
             let stored = "SELECT session, record FROM sessions WHERE session = ? AND is_over = 1";
-            forget_drivers(tx, tx.prepare_cached(stored)?.query_map([session], session_row)?.collect::<Result<_>>()?)
+            forget_drivers(
+                tx,
+                tx.prepare_cached(stored)?.query_map([session], session_row)?.collect::<Result<_>>()?,
+            )
         }
         PersonalData::Before(unix_ms) => {
             let (before, most) = (Number(*unix_ms), ERASED_AT_ONCE_MAX);
-            tx.prepare_cached(
-                "UPDATE evidence SET salt = NULL, message = NULL WHERE number IN (
-                    SELECT number FROM evidence WHERE message IS NOT NULL AND at_unix_ms < ? LIMIT ?)",
-            )?
-            .execute(params![before, most])?;
-            tx.prepare_cached(
-                "UPDATE cdrs SET signed = NULL WHERE number IN (
-                    SELECT number FROM cdrs WHERE signed IS NOT NULL AND is_open = 0 AND stored_unix_ms < ? LIMIT ?)",
-            )?
-            .execute(params![before, most])?;
-            let mut stored = tx.prepare_cached(
-                "SELECT session, record FROM sessions
-                 WHERE is_over = 1 AND is_forgotten = 0 AND changed_unix_ms < ? LIMIT ?",
-            )?;
+            let delete = |table, what, which| -> Result<()> {
+                let sql = format!("UPDATE {table} SET {what} WHERE number IN ({which} LIMIT ?)");
+                tx.prepare_cached(&sql)?.execute(params![before, most]).map(drop)
+            };
+            delete("evidence", "salt = NULL, message = NULL", OLD_MESSAGES)?;
+            delete("cdrs", "signed = NULL", OLD_RECORDS)?;
+            let mut stored = tx.prepare_cached(&format!("{OLD_SESSIONS} LIMIT ?"))?;
             let old = stored.query_map(params![before, most], session_row)?.collect::<Result<_>>()?;
             forget_drivers(tx, old)
         }
@@ -106,12 +117,23 @@ fn session_row(row: &Row<'_>) -> Result<SessionRecord> {
 }
 
 fn forget_drivers(tx: &Transaction<'_>, sessions: Vec<SessionRecord>) -> Result<()> {
-    let mut update = tx.prepare_cached("UPDATE sessions SET record = ?, is_forgotten = 1 WHERE session = ?")?;
+    let mut update =
+        tx.prepare_cached("UPDATE sessions SET record = ?, is_forgotten = 1 WHERE session = ?")?;
     for mut record in sessions {
         record.forget_driver();
         update.execute(params![record.encode().as_ref(), record.session])?;
     }
     Ok(())
+}
+
+/// Whether anything is left that [`erase`] would delete.
+pub(super) fn has_personal_data(
+    connection: &Connection,
+    before_unix_ms: u64,
+) -> std::result::Result<bool, StorageError> {
+    let is_there = |sql: &str| connection.prepare_cached(sql)?.exists([Number(before_unix_ms)]);
+    let read = || Ok(is_there(OLD_MESSAGES)? || is_there(OLD_RECORDS)? || is_there(OLD_SESSIONS)?);
+    read().map_err(failed)
 }
 
 /// The end of the log.

@@ -141,6 +141,11 @@ impl Reader {
         self.of_ledger(move |connection| evidence::lines(connection, session.as_deref(), before, most)).await
     }
 
+    /// Whether personal data from before a time is left in the ledger, of sessions that are over.
+    pub async fn has_personal_data(&self, before_unix_ms: u64) -> Result<bool, StorageError> {
+        self.of_ledger(move |connection| evidence::has_personal_data(connection, before_unix_ms)).await
+    }
+
     /// The highest version of a signer's trust list that was ever in use, from the ledger; 0: none.
     pub async fn trust_list_seen(&self, signer: Digest) -> Result<u64, StorageError> {
         self.run(move |connections| {

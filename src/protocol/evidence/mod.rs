@@ -241,7 +241,10 @@ pub fn open_evidence(bytes: &[u8]) -> Result<OpenedEvidence, EvidenceFault> {
     }
     // One encoding only: no byte of the frame is without a meaning.
     if encode(&file) != bytes {
-        return Err(EvidenceFault::new("file", "its frame is not in the one form that is written".to_owned()));
+        return Err(EvidenceFault::new(
+            "file",
+            "its frame is not in the one form that is written".to_owned(),
+        ));
     }
     let (_, _, Buf(log), Buf(path), Buf(chains), Buf(registry), Buf(seal)) = file;
     let in_section = |name: &'static str| {
@@ -257,8 +260,10 @@ pub fn open_evidence(bytes: &[u8]) -> Result<OpenedEvidence, EvidenceFault> {
         decode("list of chains", &chains, max).map_err(in_section(chains_name))?;
     let Limited(objects): Limited<Buf, EVIDENCE_OBJECTS_MAX> =
         decode("list of objects", &registry, max).map_err(in_section(registry_name))?;
-    let chain =
-        |wire: ChainWire| Chain { credential: wire.credential.0.into(), delegation: wire.delegation.0.into() };
+    let chain = |wire: ChainWire| Chain {
+        credential: wire.credential.0.into(),
+        delegation: wire.delegation.0.into(),
+    };
     Ok(OpenedEvidence {
         parts: EvidenceParts {
             entries: entries.into_iter().map(entry_of_wire).collect::<Result<_, _>>()?,
@@ -287,7 +292,8 @@ fn entry_to_wire(entry: &EvidenceEntry) -> EntryWire {
 
 fn entry_of_wire(wire: EntryWire) -> Result<EvidenceEntry, EvidenceFault> {
     let number = wire.number;
-    let fault = |field: &str, why: &str| EvidenceFault::new(format!("entry {number}, {field}"), why.to_owned());
+    let fault =
+        |field: &str, why: &str| EvidenceFault::new(format!("entry {number}, {field}"), why.to_owned());
     let content = match (wire.salt, wire.message) {
         (Some(Buf(salt)), Some(Buf(message))) => {
             let salt = salt.as_ref().try_into().map_err(|_| fault("salt", "a salt has 16 bytes"))?;

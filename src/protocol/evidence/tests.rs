@@ -194,7 +194,10 @@ fn a_file_says_who_said_what_to_whom_and_who_vouches_for_it() {
         let said: Vec<&Said> = report.told.iter().map(|told| told.said.as_ref().unwrap()).collect();
         assert_eq!(said[0].what, "asks AuthorizeRemoteStart, EvseID CH*ABC*E1");
         assert_eq!(said[1].what, "answers Result true, code 000");
-        assert_eq!((said[0].from.to_text(), said[0].from_name.as_str()), ("EMP:DEEMP".into(), "EMP:DEEMP AG"));
+        assert_eq!(
+            (said[0].from.to_text(), said[0].from_name.as_str()),
+            ("EMP:DEEMP".into(), "EMP:DEEMP AG")
+        );
         assert_eq!((said[1].from.to_text(), said[1].to.to_text()), ("CPO:CHABC".into(), "EMP:DEEMP".into()));
         assert_eq!(said[0].vouched.contains("whom nobody checked"), trust.is_none());
         assert_eq!(report.notes.is_empty(), trust.is_some());

@@ -164,7 +164,10 @@ fn check_log(file: &OpenedEvidence, seal: &EvidenceSeal) -> Result<(), EvidenceF
         }
         before = step.number;
         if nodes.insert(step.number, ("step", step.clone())).is_some() {
-            return Err(EvidenceFault::new(format!("step {}", step.number), "there is an entry of this number"));
+            return Err(EvidenceFault::new(
+                format!("step {}", step.number),
+                "there is an entry of this number",
+            ));
         }
     }
     let mut named: BTreeMap<u64, (Digest, u64)> = BTreeMap::new();
@@ -175,7 +178,8 @@ fn check_log(file: &OpenedEvidence, seal: &EvidenceSeal) -> Result<(), EvidenceF
             return Err(EvidenceFault::new(place(), "no later entry of the log leads to it"));
         };
         if step.hash() != *expected {
-            let who = if *by == seal.head_number && number == *by { "the seal".to_owned() } else { by.to_string() };
+            let who =
+                if *by == seal.head_number && number == *by { "the seal".to_owned() } else { by.to_string() };
             let what = "its time, direction, session, content hash, previous or skipped hash was changed";
             let why = format!("{what}: its own hash is not the one that {who} names");
             return Err(EvidenceFault::new(place(), why));
@@ -209,7 +213,8 @@ impl<'a> Judge<'a> {
         let mut issuers: BTreeMap<PublicKey, Issuer> = BTreeMap::new();
         let mut registry = Vec::with_capacity(file.parts.registry.len());
         for (place, object) in file.parts.registry.iter().enumerate() {
-            let fault = |error: &dyn fmt::Display| EvidenceFault::new(format!("registry object {place}"), error);
+            let fault =
+                |error: &dyn fmt::Display| EvidenceFault::new(format!("registry object {place}"), error);
             registry.push((since_unix_s(object, network).map_err(|error| fault(&error))?, object.as_ref()));
             if let Ok(credential) = Credential::open(object, network) {
                 add_issuer(&mut issuers, &credential);
@@ -242,8 +247,7 @@ impl<'a> Judge<'a> {
             EvidenceSeal::claimed_time(&file.seal, self.network).map_err(|error| fault(&error))?;
         let chain = self.chains.get(&signer).ok_or_else(|| fault(&"the chain of who made it is missing"))?;
         let speaker = self.speaker(chain, made_unix_ms / 1_000).map_err(|error| fault(&error))?;
-        let seal =
-            EvidenceSeal::open(&file.seal, self.network, &speaker).map_err(|error| fault(&error))?;
+        let seal = EvidenceSeal::open(&file.seal, self.network, &speaker).map_err(|error| fault(&error))?;
         Ok((seal, speaker))
     }
 
@@ -258,7 +262,9 @@ impl<'a> Judge<'a> {
         let read = self.message(&content.message);
         if content_hash(&content.salt, &content.message) != entry.content_hash {
             return Err(match read {
-                Ok(_) => fault("salt or content hash", &"they do not fit the message, which is as it was signed"),
+                Ok(_) => {
+                    fault("salt or content hash", &"they do not fit the message, which is as it was signed")
+                }
                 Err(why) => fault("message", &why),
             });
         }
@@ -287,7 +293,9 @@ impl<'a> Judge<'a> {
         let what = message.as_ref().map(what_is_said);
         let oicp = match message {
             Some(SessionMessage::Ask { oicp, .. }) => Some(oicp),
-            Some(SessionMessage::Outcome { outcome: crate::protocol::AskOutcome::Answered(oicp), .. }) => Some(oicp),
+            Some(SessionMessage::Outcome {
+                outcome: crate::protocol::AskOutcome::Answered(oicp), ..
+            }) => Some(oicp),
             _ => None,
         };
         Said {
@@ -386,7 +394,8 @@ impl<'a> Judge<'a> {
         for (delegation, said) in last {
             let Some(chain) = self.chains.get(delegation) else { continue };
             if let Err(later) = self.speaker_by(chain, said.created_unix_ms / 1_000, |_| true) {
-                notes.insert(format!("what {} said counted when it was said; since then: {later}", said.from));
+                notes
+                    .insert(format!("what {} said counted when it was said; since then: {later}", said.from));
             }
         }
         notes.into_iter().collect()

@@ -47,6 +47,9 @@ pub(super) struct Letter<'a> {
 /// Why there is no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceRefusal {
+    /// Nothing is logged about the session.
+    #[error("nothing is logged about this session")]
+    Nothing,
     /// The party of the log is none of this node any more.
     #[error("the party whose messages these are is none of this node: nobody here can sign the file")]
     OtherParty,
@@ -179,9 +182,9 @@ impl Roaming {
 
     /// What the registry holds about the parties of these chains, and whom their issuers declared dead.
     fn facts_about(&self, chains: &[Chain]) -> Vec<Bytes> {
-        let opened = chains.iter().filter_map(|chain| {
-            Credential::open(&chain.credential, self.speakers.network()).ok()
-        });
+        let opened = chains
+            .iter()
+            .filter_map(|chain| Credential::open(&chain.credential, self.speakers.network()).ok());
         let (mut parties, mut issuers) = (BTreeSet::new(), BTreeSet::new());
         for credential in opened {
             issuers.insert(*credential.signer());

@@ -90,7 +90,11 @@ impl Roaming {
                 let sealed = self.sealed(&ours, &envelope);
                 if let Some(bytes) = &sealed {
                     let (ours, partner, message) = (&ours, &envelope.to, &message);
-                    self.log_ours(&Letter { direction: Direction::Sent, ours, partner, message, bytes }, now, fx);
+                    self.log_ours(
+                        &Letter { direction: Direction::Sent, ours, partner, message, bytes },
+                        now,
+                        fx,
+                    );
                 }
                 let answer = sealed.map_or(Answer::NotFound, Answer::Message);
                 fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
@@ -193,7 +197,11 @@ impl Roaming {
         };
         match read(self) {
             Some((message, ours, speaker, bytes)) => {
-                if self.charging.messages.get(&id).is_some_and(|ours| ours.session.as_str() == message.session())
+                if self
+                    .charging
+                    .messages
+                    .get(&id)
+                    .is_some_and(|ours| ours.session.as_str() == message.session())
                 {
                     let (ours, partner, message, bytes) = (&ours, speaker.party(), &message, &bytes);
                     let letter = Letter { direction: Direction::Received, ours, partner, message, bytes };
