@@ -85,8 +85,7 @@ enum Command {
     /// Ask a running node for its sessions: how far each has come, and with whom.
     Sessions(ask::sessions::Args),
     /// Prove a session: list, export, check and delete the signed messages that were said in it.
-    #[command(subcommand)]
-    Evidence(ask::evidence::Command),
+    Evidence(ask::evidence::Args),
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
@@ -109,7 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
         Command::Sessions(args) => block_on(ask::sessions::run(args)),
-        Command::Evidence(command) => block_on(ask::evidence::run(command)),
+        Command::Evidence(args) => block_on(ask::evidence::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };

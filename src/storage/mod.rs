@@ -24,6 +24,8 @@ mod value;
 mod writer;
 
 #[cfg(test)]
+mod evidence_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

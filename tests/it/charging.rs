@@ -3,6 +3,7 @@
 
 mod cards;
 mod crash;
+mod evidence;
 mod faults;
 mod late;
 mod load;

@@ -211,6 +211,7 @@ impl Store {
             agreements: Vec::new(),
             sessions: Vec::new(),
             media: Vec::new(),
+            log: chargemesh::protocol::evidence::LogTail::default(),
         }
     }
 

@@ -22,9 +22,15 @@ use crate::cli::files;
 use crate::cli::text::{print, shell};
 use crate::cli::trust::list;
 
-/// The commands of `chargemesh evidence`.
+/// Prove a session: list, export, check and delete the signed messages that were said in it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+enum Command {
     /// Show the log of a running node: who said what to whom, the newest first.
     List {
         /// Only this session.
@@ -104,8 +110,8 @@ fn past(text: &str) -> Result<u64, String> {
 }
 
 /// Does what the command says.
-pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
         Command::List { session, limit, before, target } => {
             show_log(&target, session.as_deref(), limit, before).await
         }
@@ -193,6 +199,7 @@ async fn export(target: &Target, session: &str, out: Option<PathBuf>) -> anyhow:
     let Some(file) = fetched(target, session).await? else { return Ok(ExitCode::from(EXIT_FOUND)) };
     let report = verify_evidence(&file, None).context("the node made a file that does not hold")?;
     let out = out.unwrap_or_else(|| PathBuf::from(format!("{session}.evidence")));
+    ensure!(!out.exists(), "{} is there already: nothing is ever overwritten", out.display());
     files::write_secret(&out, &file)?;
     print(&format!(
         "{}: {} of the log of {}. It may name the driver: give it only to who may know.\n\

@@ -2,7 +2,7 @@
 //!
 //! The log is append-only; each entry holds the hash of the entry before it and of one far before it ([`LogTail`]), so
 //! that a file can show the place of its entries in a log of millions by a few dozen hashes, without a word about
-//! other sessions. `EVIDENCE.md` beside this file describes the file field by field.
+//! other sessions. `src/protocol/EVIDENCE.md` describes the file field by field.
 
 mod log;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use log::{LogHead, LogTail, SALT_BYTES, content_hash, leaf_hash, log_path, skips_to};
 pub use verify::{EvidenceFault, EvidenceReport, Said, Told, verify_evidence};
-pub use words::{is_evidence, what_is_said};
+pub use words::{carries_pin, is_evidence, what_is_said};
 
 use super::Digest;
 use super::codec::{ProtocolError, decode, encode};
@@ -99,7 +99,7 @@ pub struct EvidenceEntry {
     pub direction: Direction,
     /// SHA-256 of salt and message.
     pub content_hash: Digest,
-    /// Salt and message; `None` once they were deleted.
+    /// Salt and message; `None` once they were deleted, and of a message that carries a PIN.
     pub content: Option<SaltedMessage>,
     /// Hash of the entry before it.
     pub previous: Digest,

@@ -65,7 +65,7 @@ pub struct Told {
     pub at_unix_ms: u64,
     /// Which way the message went.
     pub direction: Direction,
-    /// The message; `None` once it was deleted.
+    /// The message; `None` if only its hash is left.
     pub said: Option<Said>,
 }
 
@@ -386,7 +386,7 @@ impl<'a> Judge<'a> {
             notes.insert(text.to_owned());
         }
         if told.iter().any(|told| told.said.is_none()) {
-            let text = "messages were deleted; their hashes still stand in the log";
+            let text = "some messages were deleted, or never kept because they carry a PIN; their hashes stand in the log";
             notes.insert(text.to_owned());
         }
         let said = told.iter().filter_map(|told| told.said.as_ref());

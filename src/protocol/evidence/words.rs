@@ -17,6 +17,23 @@ pub fn is_evidence(message: &SessionMessage) -> bool {
     )
 }
 
+/// Whether a message carries a PIN: such a message is never kept, only its hash.
+pub fn carries_pin(message: &SessionMessage) -> bool {
+    let SessionMessage::Ask { oicp, .. } = message else { return false };
+    match json::parse(oicp, Reading::Tolerant) {
+        Ok(root) => holds_pin(&root),
+        // What cannot be read may hold anything.
+        Err(_) => oicp.windows(3).any(|letters| letters.eq_ignore_ascii_case(b"PIN")),
+    }
+}
+
+/// The reader bounds how deep a message is nested.
+fn holds_pin(node: &Node<'_>) -> bool {
+    let names_pin = |name: &str| ["pin", "hashedpin"].iter().any(|pin| name.eq_ignore_ascii_case(pin));
+    node.members().iter().any(|(name, value)| names_pin(name) || holds_pin(value))
+        || node.items().iter().any(holds_pin)
+}
+
 /// What a message says, in one line.
 pub fn what_is_said(message: &SessionMessage) -> String {
     match message {

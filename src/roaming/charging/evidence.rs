@@ -12,7 +12,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::evidence::{
     Direction, EVIDENCE_CHAINS_MAX, EVIDENCE_OBJECTS_MAX, EvidenceEntry, LogTail, LoggedSession,
-    SaltedMessage, content_hash, is_evidence, leaf_hash, what_is_said,
+    SaltedMessage, carries_pin, content_hash, is_evidence, leaf_hash, what_is_said,
 };
 use crate::protocol::{Digest, SessionMessage};
 use crate::roaming::Roaming;
@@ -122,7 +122,7 @@ impl Roaming {
             at_unix_ms,
             direction,
             content_hash,
-            content: Some(SaltedMessage { salt, message: bytes.clone() }),
+            content: (!carries_pin(message)).then(|| SaltedMessage { salt, message: bytes.clone() }),
             previous: place.previous,
             skipped: place.skipped,
         };

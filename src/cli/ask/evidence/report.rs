@@ -42,7 +42,9 @@ pub(super) fn text_of(report: &EvidenceReport, full: bool) -> String {
 fn message(told: &Told, full: bool) -> String {
     let (number, way, at) = (told.number, told.direction.as_str(), time(told.at_unix_ms));
     let Some(said) = &told.said else {
-        return format!("{number:>6}  {at}  {way}\n        deleted: only its hash is left\n\n");
+        return format!(
+            "{number:>6}  {at}  {way}\n        only its hash is left: it was deleted, or carried a PIN\n\n"
+        );
     };
     let Said { from, to, slot, epoch, .. } = said;
     let mut text = format!(
