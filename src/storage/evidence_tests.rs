@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::testing::{memory, wait};
+use super::testing::{memory, open, wait};
 use super::*;
 use crate::identity::{Chain, MessageId, PartyId};
 use crate::protocol::evidence::{
@@ -84,7 +84,7 @@ fn media(reader: &Reader) -> Vec<bool> {
 
 #[test]
 fn the_log_goes_on_where_it_was_and_answers_for_one_session() {
-    let mut opened = memory();
+    let mut opened = open(&memory());
     assert_eq!(wait(opened.reader.log_tail()).unwrap().head().number, 0);
     let sessions: Vec<u32> = (0..2_000).map(|number| number % 500).collect();
     let mut changes = logged(&sessions);
@@ -115,7 +115,7 @@ fn the_log_goes_on_where_it_was_and_answers_for_one_session() {
 
 #[test]
 fn personal_data_of_one_session_is_deleted_and_its_hashes_stay() {
-    let mut opened = memory();
+    let mut opened = open(&memory());
     opened.ledger.commit(&logged(&[1, 2, 1])).unwrap();
     let sessions = [session("session-1", true, 5), session("session-2", true, 5)];
     opened.ledger.commit(&sessions).unwrap();
@@ -133,7 +133,7 @@ fn personal_data_of_one_session_is_deleted_and_its_hashes_stay() {
 
 #[test]
 fn what_is_old_goes_in_parts_and_sessions_that_go_on_keep_what_they_need() {
-    let mut opened = memory();
+    let mut opened = open(&memory());
     let sessions: Vec<u32> = (0..5_000).map(|number| number % 3).collect();
     opened.ledger.commit(&logged(&sessions)).unwrap();
     let known = [
