@@ -86,6 +86,8 @@ enum Command {
     Sessions(ask::sessions::Args),
     /// Prove a session: list, export, check and delete the signed messages that were said in it.
     Evidence(ask::evidence::Args),
+    /// See how far charge detail records have come, and correct one.
+    Cdr(ask::cdr::Args),
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
@@ -109,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Peers(args) => block_on(ask::peers(args)),
         Command::Sessions(args) => block_on(ask::sessions::run(args)),
         Command::Evidence(args) => block_on(ask::evidence::run(args)),
+        Command::Cdr(args) => block_on(ask::cdr::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };

@@ -3,6 +3,7 @@
 
 mod agreements;
 mod backends;
+mod cdrs;
 mod clock;
 mod evidence;
 mod gathered;
@@ -20,9 +21,11 @@ mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::{AgreementRefusal, EvidenceRefusal, PersonalData};
-pub use crate::roaming::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
+pub use crate::roaming::{
+    AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
+};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
-pub use backends::{BackendQuestion, Backends, NoBackends};
+pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use evidence::LOG_LINES_MAX;
 pub use handle::{
@@ -31,7 +34,7 @@ pub use handle::{
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
-pub use sessions::{SESSIONS_SHOWN_MAX, SessionView};
+pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Standing, Standings};
 pub(crate) use store::Store;

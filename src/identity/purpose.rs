@@ -21,7 +21,7 @@ pub enum Purpose {
     ConflictNotice,
     /// A message between two parties.
     Envelope,
-    /// The receiver's word that it got an envelope.
+    /// What became of a charge detail record at the other side.
     Receipt,
     /// Something is dead before its time.
     Tombstone,
@@ -37,11 +37,13 @@ pub enum Purpose {
     SubGrant,
     /// A node's word about what its log holds of a session.
     EvidenceSeal,
+    /// A charge detail record, as the CPO's node vouches for it.
+    SignedCdr,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 17] = [
+    pub const ALL: [Purpose; 18] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -59,6 +61,7 @@ impl Purpose {
         Purpose::Agreement,
         Purpose::SubGrant,
         Purpose::EvidenceSeal,
+        Purpose::SignedCdr,
     ];
 
     /// The text in the protected header.
@@ -81,6 +84,7 @@ impl Purpose {
             Purpose::Agreement => "agreement",
             Purpose::SubGrant => "sub-grant",
             Purpose::EvidenceSeal => "evidence-seal",
+            Purpose::SignedCdr => "charge-detail-record",
         }
     }
 
@@ -101,6 +105,8 @@ impl Purpose {
             // 10,000 hashes.
             Purpose::StatusList => 324 * 1024,
             Purpose::Heartbeat | Purpose::ConflictNotice => 64 * 1024,
+            // The OICP message at its limit (`signed_cdr`), and who sends it to whom.
+            Purpose::SignedCdr => 201 * 1024,
             // Batches of records and OICP messages; the transport has the tighter limit.
             Purpose::FeedAnnouncement | Purpose::Envelope => 1024 * 1024,
         }

@@ -50,8 +50,9 @@ pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use change::PersonalData;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvidenceRefusal,
-    EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
+    ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
+    SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -133,11 +134,16 @@ enum Pending {
     Chain(Digest),
     Notice,
     Registry,
-    Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
+    Objects {
+        asked: Vec<ObjectName>,
+        later: Vec<ObjectName>,
+    },
     Introduction,
     Agreement(Digest),
     Message(MessageId),
     Announcement,
+    /// Of this EMP of ours.
+    CardFilter(PartyId),
 }
 
 /// A question of ours that waits for its answer.
@@ -327,6 +333,10 @@ impl Roaming {
                 let asked = Asked { call, party: &party, request: &request, body, evse };
                 self.charge(&asked, now, &mut fx);
             }
+            Input::Cdr { call, party, arrival, body, replaces } => {
+                self.cdr_of_backend((call, party), arrival, body, replaces, now, &mut fx)
+            }
+            Input::CdrsFound { session, found } => self.cdrs_found(session, found, now, &mut fx),
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)

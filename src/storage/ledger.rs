@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 
+use super::cdrs;
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
@@ -144,6 +145,7 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
         LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
         LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
+        LedgerChange::Cdr { cdr } => cdrs::write(tx, cdr),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)
         }

@@ -2,10 +2,14 @@
 //! what becomes of it when something on the way fails.
 
 mod cards;
+mod cdr;
+mod cdr_crash;
 mod crash;
 mod evidence;
 mod faults;
 mod late;
+mod link;
 mod load;
 mod operations;
+mod privacy;
 mod stage;

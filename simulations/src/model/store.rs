@@ -157,6 +157,7 @@ impl Store {
                 LedgerChange::Evidence(_) | LedgerChange::EvidenceChain { .. } | LedgerChange::PersonalDataErased(_) => {
                     return Err("a message about a session, and nobody charges".to_owned());
                 }
+                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
             }
         }
@@ -210,6 +211,7 @@ impl Store {
             identity: self.identity.clone(),
             agreements: Vec::new(),
             sessions: Vec::new(),
+            cdrs: Vec::new(),
             media: Vec::new(),
             log: chargemesh::protocol::evidence::LogTail::default(),
         }

@@ -162,7 +162,7 @@ mod tests {
                 assert_eq!(at, target);
             }
         }
-        assert_eq!(log_path(10, &[4, 7, 10]), [5, 6, 8]);
+        assert_eq!(log_path(10, &[4, 7, 10]), [6, 8]);
         assert!(log_path(0, &[]).is_empty());
     }
 }

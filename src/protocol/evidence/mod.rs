@@ -4,6 +4,7 @@
 //! that a file can show the place of its entries in a log of millions by a few dozen hashes, without a word about
 //! other sessions. `src/protocol/EVIDENCE.md` describes the file field by field.
 
+mod inner;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use log::{LogHead, LogTail, SALT_BYTES, content_hash, leaf_hash, log_path, skips_to};
 pub use verify::{EvidenceFault, EvidenceReport, Said, Told, verify_evidence};
-pub use words::{carries_pin, is_evidence, what_is_said};
+pub use words::{carries_pin, is_evidence, oicp_of, what_is_said};
 
 use super::Digest;
 use super::codec::{ProtocolError, decode, encode};

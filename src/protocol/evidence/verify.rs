@@ -1,13 +1,15 @@
 //! Checks an evidence file and says what happened, or where the file is wrong.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::{
-    Direction, EvidenceEntry, EvidenceStep, OpenedEvidence, SECTIONS, content_hash, leaf_hash, open_evidence,
-    skips_to, what_is_said,
+    Direction, EvidenceEntry, EvidenceStep, OpenedEvidence, SECTIONS, content_hash, leaf_hash, oicp_of,
+    open_evidence, skips_to, what_is_said,
 };
 use crate::identity::{
     Chain, ChainError, Credential, Envelope, EvidenceSeal, Issuer, IssuerClass, IssuerGrant, PartyId, Pin,
@@ -195,13 +197,15 @@ fn check_log(file: &OpenedEvidence, seal: &EvidenceSeal) -> Result<(), EvidenceF
 }
 
 /// Who could sign what, when.
-struct Judge<'a> {
-    network: &'a str,
+pub(super) struct Judge<'a> {
+    pub(super) network: &'a str,
     trust: Option<&'a TrustList>,
     chains: BTreeMap<Digest, &'a Chain>,
     /// Objects of the registry, each with the time from which on it says something, Unix time in seconds.
     registry: Vec<(u64, &'a [u8])>,
     issuers: Vec<Issuer>,
+    /// Registries by credential and number of objects that said something then: these are in the order of their times.
+    held: RefCell<BTreeMap<(Digest, usize), Rc<Registry>>>,
 }
 
 impl<'a> Judge<'a> {
@@ -227,7 +231,10 @@ impl<'a> Judge<'a> {
             add_issuer(&mut issuers, &credential);
             chains.insert(chain.delegation_hash(), chain);
         }
-        let judge = Judge { network, trust, chains, registry, issuers: issuers.into_values().collect() };
+        // What says something from the beginning on keeps its order: who was known first is told by it.
+        registry.sort_by_key(|(since, _)| *since);
+        let issuers = issuers.into_values().collect();
+        let judge = Judge { network, trust, chains, registry, issuers, held: RefCell::default() };
         for (place, chain) in file.parts.chains.iter().enumerate() {
             // Its form is judged here, its validity with each message.
             if let Err(error) = judge.speaker(chain, 0)
@@ -273,6 +280,9 @@ impl<'a> Judge<'a> {
         if message.as_ref().is_some_and(|message| message.session() != seal.session) {
             return Err(fault("message", &"it is about another session"));
         }
+        if let Some(message) = &message {
+            self.check_inner(message).map_err(|why| fault("what the message carries", &why))?;
+        }
         let in_time = at_unix_ms.saturating_add(CLOCKS_MS) >= envelope.created_unix_ms
             && at_unix_ms < envelope.expires_unix_ms.saturating_add(CLOCKS_MS);
         if !in_time {
@@ -291,13 +301,7 @@ impl<'a> Judge<'a> {
 
     fn said(&self, envelope: &Envelope, speaker: &Speaker, message: Option<SessionMessage>) -> Said {
         let what = message.as_ref().map(what_is_said);
-        let oicp = match message {
-            Some(SessionMessage::Ask { oicp, .. }) => Some(oicp),
-            Some(SessionMessage::Outcome {
-                outcome: crate::protocol::AskOutcome::Answered(oicp), ..
-            }) => Some(oicp),
-            _ => None,
-        };
+        let oicp = message.as_ref().and_then(oicp_of);
         Said {
             from: speaker.party().clone(),
             from_name: speaker.legal_name().to_owned(),
@@ -324,7 +328,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges a chain with what was known at a time.
-    fn speaker(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
+    pub(super) fn speaker(&self, chain: &Chain, at_unix_s: u64) -> Result<Speaker, ChainError> {
         self.speaker_by(chain, at_unix_s, |since_unix_s| since_unix_s <= at_unix_s)
     }
 
@@ -336,13 +340,7 @@ impl<'a> Judge<'a> {
     ) -> Result<Speaker, ChainError> {
         let credential = Credential::open(&chain.credential, self.network).map_err(ChainError::Credential)?;
         let mut trust = self.trust.cloned().unwrap_or_else(|| self.word_of(&credential));
-        let mut registry = Registry::empty();
-        // Whoever signed is the one who is known; objects that nobody vouches for are left out.
-        let own: &[u8] = &chain.credential;
-        let objects = self.registry.iter().filter(|(since, _)| known(*since)).map(|(_, object)| *object);
-        for object in std::iter::once(own).chain(objects) {
-            let _held = registry.add(object, self.network, &trust);
-        }
+        let registry = self.known_with(chain, &trust, known);
         let verified = verify_in(chain, self.network, &trust, &registry, at_unix_s);
         let Err(ChainError::PinnedOtherwise { party }) = &verified else { return verified };
         // Signed under a key that rotations led away from since: judged as it was while it was the pinned one.
@@ -355,13 +353,35 @@ impl<'a> Judge<'a> {
         verify_in(chain, self.network, &trust, &registry, at_unix_s)
     }
 
+    /// The registry as it was. It is the same for many messages, and each of its objects has a signature to check.
+    fn known_with(&self, chain: &Chain, trust: &TrustList, known: impl Fn(u64) -> bool) -> Rc<Registry> {
+        let objects: Vec<&[u8]> =
+            self.registry.iter().filter(|(since, _)| known(*since)).map(|(_, object)| *object).collect();
+        let key = (hash_of(&chain.credential), objects.len());
+        if let Some(held) = self.held.borrow().get(&key) {
+            return held.clone();
+        }
+        let mut registry = Registry::empty();
+        // Whoever signed is the one who is known; objects that nobody vouches for are left out.
+        let own: &[u8] = &chain.credential;
+        for object in std::iter::once(own).chain(objects) {
+            let _held = registry.add(object, self.network, trust);
+        }
+        let registry = Rc::new(registry);
+        self.held.borrow_mut().insert(key, registry.clone());
+        registry
+    }
+
     /// Without a trust list: whoever issued credentials in the file is believed, and who vouches for itself too.
     fn word_of(&self, credential: &Verified<Credential>) -> TrustList {
         let terms = &credential.terms;
         let own = credential.signer() == terms.org_key.as_bytes();
         let pin = Pin { party: terms.party.clone(), org_key: terms.org_key, sub_ids: BTreeSet::new() };
+        let mut issuers: BTreeMap<PublicKey, Issuer> =
+            self.issuers.iter().map(|issuer| (issuer.key, issuer.clone())).collect();
+        add_issuer(&mut issuers, credential);
         TrustList {
-            issuers: self.issuers.clone(),
+            issuers: issuers.into_values().collect(),
             pins: own.then_some(pin).into_iter().collect(),
             seq: 0,
             valid_until_unix_s: u64::MAX,

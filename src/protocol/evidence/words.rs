@@ -1,5 +1,8 @@
 //! Which messages are evidence, and what they say, for people. Whom a message is about is left out.
 
+use bytes::Bytes;
+
+use crate::identity::{Hash, Receipt, SignedCdr};
 use crate::oicp::json::{self, Node};
 use crate::oicp::reading::Reading;
 use crate::protocol::{AskOutcome, SessionMessage, SessionOperation};
@@ -13,6 +16,7 @@ pub fn is_evidence(message: &SessionMessage) -> bool {
         message,
         SessionMessage::Query { .. }
             | SessionMessage::Released { .. }
+            | SessionMessage::Noted { .. }
             | SessionMessage::Outcome { outcome: AskOutcome::Pending, .. }
     )
 }
@@ -50,7 +54,56 @@ pub fn what_is_said(message: &SessionMessage) -> String {
         SessionMessage::Query { .. } => "asks what became of it".to_owned(),
         SessionMessage::Release { .. } => "says that the session is not the other's".to_owned(),
         SessionMessage::Released { .. } => "says that it has forgotten the session".to_owned(),
+        SessionMessage::Cdr { signed, .. } => match SignedCdr::read_stored(signed) {
+            Ok(cdr) => record(&cdr),
+            Err(_) => "sends what is no charge detail record".to_owned(),
+        },
+        SessionMessage::Receipts { receipts, .. } => receipts_said(receipts),
+        SessionMessage::Noted { .. } => "has taken note".to_owned(),
     }
+}
+
+/// The OICP message that a message carries.
+pub fn oicp_of(message: &SessionMessage) -> Option<Bytes> {
+    match message {
+        SessionMessage::Ask { oicp, .. } => Some(oicp.clone()),
+        SessionMessage::Outcome { outcome: AskOutcome::Answered(oicp), .. } => Some(oicp.clone()),
+        SessionMessage::Cdr { signed, .. } => SignedCdr::read_stored(signed).ok().map(|cdr| cdr.oicp.into()),
+        _ => None,
+    }
+}
+
+fn record(cdr: &SignedCdr) -> String {
+    let name = short(&cdr.cdr_hash());
+    let mut said = match &cdr.replaces {
+        Some(replaced) => format!("sends charge detail record {name}, which corrects {}", short(replaced)),
+        None => format!("sends charge detail record {name}"),
+    };
+    let root = json::parse(&cdr.oicp, Reading::Tolerant).ok();
+    for name in ["EvseID", "SessionStart", "SessionEnd", "ConsumedEnergy"] {
+        if let Some(value) = root.as_ref().and_then(|root| text(root, name)) {
+            said.push_str(&format!(", {name} {value}"));
+        }
+    }
+    said
+}
+
+fn receipts_said(receipts: &[Bytes]) -> String {
+    let read: Vec<Receipt> = receipts.iter().filter_map(|bytes| Receipt::read_stored(bytes).ok()).collect();
+    let verdict = |receipt: &Receipt| match receipt.verdict.code() {
+        Some(code) => format!("{} with code {code}", receipt.verdict.as_str()),
+        None => receipt.verdict.as_str().to_owned(),
+    };
+    let said: Vec<String> = read.iter().map(verdict).collect();
+    match read.last() {
+        Some(last) => format!("says of charge detail record {}: {}", short(&last.cdr), said.join(", ")),
+        None => "has no receipt for a charge detail record".to_owned(),
+    }
+}
+
+/// The first bytes of a hash, for people.
+fn short(hash: &Hash) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn asks(operation: SessionOperation, oicp: &[u8]) -> String {
@@ -76,7 +129,11 @@ fn verdict(oicp: &[u8]) -> String {
 }
 
 fn text(node: &Node<'_>, name: &str) -> Option<String> {
-    node.field(name).and_then(Node::as_str).filter(|text| !text.is_empty()).map(quoted)
+    let value = node.field(name);
+    value
+        .and_then(|value| value.as_str().or_else(|| value.number_text()))
+        .filter(|text| !text.is_empty())
+        .map(quoted)
 }
 
 /// Foreign text, short and without control characters.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session};
+use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Way};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
     AuthorizeRemoteStop, ChargingNotification, NotificationKind, PartnerSessions, SessionId,
@@ -202,6 +202,7 @@ impl Roaming {
 
     /// A partner is back: what is in doubt is asked at once.
     pub(in crate::roaming) fn settle_soon(&mut self, now: Now) {
+        self.cdrs_soon(now);
         for id in &self.charging.unsettled {
             if let Some(session) = self.charging.sessions.get_mut(id) {
                 session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
@@ -214,7 +215,7 @@ impl Roaming {
 /// A word of our own in a session, for which no backend waits.
 fn word(session: SessionId, about: About, ours: &PartyId, to: &PartyId) -> OurMessage {
     let (ours, to) = (ours.clone(), to.clone());
-    OurMessage { session, about, ours, to, call: None, again: None, timeout_ms: QUERY_TIMEOUT_MS }
+    OurMessage { session, about, ours, to, call: None, timeout_ms: QUERY_TIMEOUT_MS, way: Way::default() }
 }
 
 fn partners_of(session: &Session) -> PartnerSessions {

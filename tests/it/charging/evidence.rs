@@ -173,7 +173,11 @@ fn the_log_survives_a_restart_and_loses_only_what_is_deleted() {
         assert_eq!(said(&kept), said(&before));
         let unknown = "b2688855-7f00-4002-6d8e-48d883f6abb6";
         let none = call(stage.dir(), &["evidence", "export", unknown, "--node", stage.url(Kind::Cpo)]);
-        assert!(none.status.code() == Some(1) && told(&none).contains("nothing is logged"), "{}", told(&none));
+        assert!(
+            none.status.code() == Some(1) && told(&none).contains("nothing is logged"),
+            "{}",
+            told(&none)
+        );
         stage.end().await;
     });
 }

@@ -120,6 +120,11 @@ impl Side {
         self.backend().received().into_iter().filter(|received| received.operation == operation).collect()
     }
 
+    /// Others find its node there from now on.
+    pub(super) fn set_mesh(&mut self, address: String) {
+        self.mesh = address;
+    }
+
     /// Nothing listens at the backend's address any more.
     pub(super) async fn stop_backend(&mut self) {
         self.backend.take().unwrap().stop().await;
@@ -181,6 +186,7 @@ fn plan(kind: Kind, dir: &Path, backend: &str) -> Plan {
     plan.settings.charging.authorize_ms = 1_500;
     plan.settings.charging.notification_ms = 1_500;
     plan.settings.charging.backend_patience_ms = 4_000;
+    plan.settings.charging.cdr_backend_ms = 1_500;
     plan.settings.outbound.backends = vec![target(party, backend)];
     plan
 }
@@ -235,7 +241,7 @@ impl Stage {
     }
 
     /// Nothing runs yet but the backends.
-    async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
+    pub(super) async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
         let (cpo, emp) = (backend(Kind::Cpo).await, backend(Kind::Emp).await);
         let side = |kind, backend: Backend| {
@@ -336,7 +342,8 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
-    async fn admin(&self, kind: Kind, what: &str) -> Value {
+    /// What a side's admin API answers.
+    pub(super) async fn admin(&self, kind: Kind, what: &str) -> Value {
         let side = if kind == Kind::Cpo { &self.cpo } else { &self.emp };
         let answer = self.http.get(format!("{}/admin/v1/{what}", side.url)).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()

@@ -17,8 +17,8 @@ impl World {
         self.run(1_000);
         self.backend_says(cpo, YES);
         self.run(1_000);
-        let open = |record: &&crate::protocol::SessionRecord| !record.phase.is_over();
-        let id = self.core(emp).sessions().filter(open).last().unwrap().session.clone();
+        let newest = self.core(emp).sessions().max_by_key(|record| record.opened_unix_ms);
+        let id = newest.unwrap().session.clone();
         let stop = format!(r#"{{"SessionID":"{id}","ProviderID":"CH*EMP","EvseID":"CH*ABC*E1"}}"#);
         self.charge(emp, SessionOperation::RemoteStop, &stop);
         self.run(1_000);
