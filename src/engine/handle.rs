@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::evidence::EvidenceCommand;
 use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use crate::identity::PartyId;
@@ -104,6 +105,8 @@ pub(crate) enum Command {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
     },
+    /// About the log of messages.
+    Evidence(EvidenceCommand),
     View {
         reply: oneshot::Sender<NodeView>,
     },
@@ -126,6 +129,7 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Evidence(command) => command.refuse(error),
             Command::Trust { .. }
             | Command::Permissions { .. }
             | Command::Sessions { .. }

@@ -1,6 +1,7 @@
 //! The loop: take what is there, let the core handle all of it, commit once, then act.
 
 mod act;
+mod evidence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -314,6 +315,7 @@ impl Runner {
             Command::Sessions { phase, reply } => {
                 let _gone = reply.send(sessions(&self.parts.core, phase));
             }
+            Command::Evidence(command) => self.evidence(command, call, inputs),
             Command::View { reply } => self.view(reply),
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::change::CdrsOfSession;
+use super::change::{CdrsOfSession, PersonalData};
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
 use super::policy::Policy;
 use crate::identity::{PartyId, TrustList};
@@ -152,6 +152,13 @@ pub enum Input {
         call: BackendCallId,
         /// Whether it is the right one.
         matches: bool,
+    },
+    /// The operator has personal data deleted.
+    Erase {
+        /// Who waits.
+        call: CallId,
+        /// Which.
+        what: PersonalData,
     },
     /// A peer is connected.
     PeerUp(NodeId),

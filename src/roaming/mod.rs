@@ -49,9 +49,11 @@ use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
+pub use change::PersonalData;
 pub use charging::{
     AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
-    ChargingConfig, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList, SESSION_OVER_FOR_MS,
+    ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
+    SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -341,6 +343,7 @@ impl Roaming {
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)
             }
+            Input::Erase { call, what } => self.erase(call, what, &mut fx),
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),

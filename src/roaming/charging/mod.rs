@@ -11,6 +11,7 @@ mod cdr;
 mod cdr_send;
 mod cdr_serve;
 mod config;
+mod evidence;
 mod offline;
 mod request;
 mod send;
@@ -28,6 +29,7 @@ pub use authorize::CardQuestions;
 pub use card_filters::PartyList;
 pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
+pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
@@ -42,6 +44,7 @@ use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
 use cdr::Cdrs;
+use evidence::Log;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
@@ -259,6 +262,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    log: Log,
     cdrs: Cdrs,
 }
 
@@ -395,6 +399,7 @@ impl Roaming {
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);
+            self.erase_old(now, fx);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::evidence::Letter;
 use super::request::asker_role;
 use super::{About, Asker, Back, Charging, OurMessage, Way};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
-use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
+use crate::protocol::{Answer, Direction, NodeId, Question, SessionMessage, SessionOperation};
 use crate::roaming::effect::{Action, Effects, Refusal, Report};
 use crate::roaming::input::{AskId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -46,12 +47,16 @@ impl Roaming {
         };
         if is_local {
             let ours = about.ours.clone();
+            self.log_within(&ours, &envelope, message, now, fx);
             self.charging.messages.insert(id, about);
             self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
             return true;
         }
         let Some(node) = node else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
+        let (ours, partner) = (&about.ours, &about.to);
+        let letter = Letter { direction: Direction::Sent, ours, partner, message, bytes: &bytes };
+        self.log_ours(&letter, now, fx);
         let timeout_ms = about.timeout_ms;
         about.way = Way {
             sealed: Some(bytes.clone()),
@@ -65,7 +70,7 @@ impl Roaming {
         true
     }
 
-    fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
+    pub(super) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
         let ours = self.parties.get(ours).filter(|_| self.may_sign())?;
         let network = self.speakers.network();
         envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
@@ -80,19 +85,35 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let Asker { back, partner, ours, message: reply_to } = asker;
+        let node = match &back {
+            Back::Peer(node, _) => node.as_bytes().to_vec(),
+            Back::Local => Vec::new(),
+        };
+        let envelope = Envelope {
+            id: MessageId(self.random_16()),
+            to: partner,
+            node,
+            reply_to: Some(reply_to),
+            created_unix_ms: now.unix_ms,
+            expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
+            body: message.encode(),
+        };
         match back {
-            Back::Local => self.message_answered(reply_to, message, now, fx),
-            Back::Peer(node, ask) => {
-                let envelope = Envelope {
-                    id: MessageId(self.random_16()),
-                    to: partner,
-                    node: node.as_bytes().to_vec(),
-                    reply_to: Some(reply_to),
-                    created_unix_ms: now.unix_ms,
-                    expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
-                    body: message.encode(),
-                };
-                let answer = self.sealed(&ours, &envelope).map_or(Answer::NotFound, Answer::Message);
+            Back::Local => {
+                self.log_within(&ours, &envelope, &message, now, fx);
+                self.message_answered(reply_to, message, now, fx);
+            }
+            Back::Peer(_, ask) => {
+                let sealed = self.sealed(&ours, &envelope);
+                if let Some(bytes) = &sealed {
+                    let (ours, partner, message) = (&ours, &envelope.to, &message);
+                    self.log_ours(
+                        &Letter { direction: Direction::Sent, ours, partner, message, bytes },
+                        now,
+                        fx,
+                    );
+                }
+                let answer = sealed.map_or(Answer::NotFound, Answer::Message);
                 fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
             }
         }
@@ -136,6 +157,10 @@ impl Roaming {
         {
             return Some(self.refuse_message(from, Refusal::Scope(error.to_string()), fx));
         }
+        let (ours, partner) = (&envelope.to, speaker.party());
+        let bytes = &Bytes::copy_from_slice(bytes);
+        let letter = Letter { direction: Direction::Received, ours, partner, message: &message, bytes };
+        self.log_received(&letter, speaker.delegation_hash(), now, fx);
         self.serve(Back::Peer(from.clone(), ask), speaker.party(), &envelope, message, now, fx);
         None
     }
@@ -194,10 +219,19 @@ impl Roaming {
             let ours = core.charging.messages.get(&id)?;
             let fits =
                 *speaker.party() == ours.to && envelope.to == ours.ours && envelope.reply_to == Some(id);
-            fits.then(|| SessionMessage::decode(&envelope.body).ok()).flatten()
+            let message = SessionMessage::decode(&envelope.body).ok().filter(|_| fits)?;
+            Some((message, envelope.to, speaker, bytes.clone()))
         };
         match read(self) {
-            Some(message) => self.message_answered(id, message, now, fx),
+            Some((message, ours, speaker, bytes)) => {
+                let asked = self.charging.messages.get(&id);
+                if asked.is_some_and(|asked| asked.session.as_str() == message.session()) {
+                    let (ours, partner, message, bytes) = (&ours, speaker.party(), &message, &bytes);
+                    let letter = Letter { direction: Direction::Received, ours, partner, message, bytes };
+                    self.log_received(&letter, speaker.delegation_hash(), now, fx);
+                }
+                self.message_answered(id, message, now, fx);
+            }
             // An answer, and of no use: asking again would give the same.
             None => {
                 if let Some(ours) = self.charging.messages.remove(&id) {
