@@ -32,6 +32,7 @@ mod repair;
 mod restore;
 mod shown;
 mod speakers;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 mod tree;
