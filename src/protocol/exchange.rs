@@ -57,6 +57,8 @@ pub enum Question {
     /// A signed envelope of a party that the asker speaks for. Answered by [`Answer::Message`], or by
     /// [`Answer::WhoAreYou`] if its sender has not introduced itself.
     Message(Bytes),
+    /// A signed envelope with a [`super::BooksMessage`] in it. Answered as `Message`.
+    Books(Bytes),
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
 }
@@ -194,6 +196,8 @@ enum QuestionWire {
     Agreement(Buf),
     #[serde(rename = "m")]
     Message(Buf),
+    #[serde(rename = "k")]
+    Books(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
 }
@@ -242,6 +246,7 @@ impl Question {
             Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
             Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
+            Question::Books(envelope) => QuestionWire::Books(Buf(envelope.clone())),
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
         };
         encode(&wire).into()
@@ -272,6 +277,7 @@ impl Question {
                 Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
             }
             QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
+            QuestionWire::Books(Buf(envelope)) => Ok(Question::Books(envelope)),
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
             }

@@ -7,6 +7,7 @@
 mod agreement;
 mod announcement;
 mod audience;
+mod books;
 mod codec;
 mod exchange;
 mod feed;
@@ -22,6 +23,10 @@ mod wire;
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
+pub use books::{
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark,
+    MarkState, StatementMark,
+};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,

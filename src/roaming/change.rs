@@ -159,11 +159,39 @@ pub enum LedgerChange {
         /// At most one for each medium.
         changes: Vec<MediumChange>,
     },
+    /// A month-end statement that both sides signed.
+    Statement {
+        /// The statement, in short.
+        statement: Box<SignedStatement>,
+    },
     /// An agreement that was over made room.
     AgreementForgotten {
         /// The hash of its offer.
         id: Digest,
     },
+}
+
+/// A month-end statement that both sides signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedStatement {
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// The month, as in `2026-11`.
+    pub month: String,
+    /// The digest of the statement.
+    pub digest: Digest,
+    /// How many records count.
+    pub records: u64,
+    /// Their energy in kWh.
+    pub energy: String,
+    /// When the second side signed it, by our clock, in unix milliseconds.
+    pub agreed_unix_ms: u64,
+    /// The envelope in which we signed it.
+    pub signed_by_us: Bytes,
+    /// ... and that of the partner.
+    pub signed_by_partner: Bytes,
 }
 
 /// What is known of a medium that an EMP uploaded: no more than is needed to answer for it.

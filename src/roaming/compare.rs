@@ -171,6 +171,10 @@ impl Roaming {
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
+            Ok(Question::Books(envelope)) => match self.books_asked(from, ask, &envelope, now, fx) {
+                Some(answer) => answer,
+                None => return,
+            },
             Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
                 Some(answer) => answer,
                 None => return,
@@ -265,6 +269,7 @@ impl Roaming {
             }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Books(id), answer) => self.books_replied(from, id, answer, now, fx),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
             (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
@@ -295,6 +300,7 @@ impl Roaming {
             Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Books(id) => self.books_failed(id, fx),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
             Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
         }
@@ -321,6 +327,7 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
+            | Pending::Books(_)
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))

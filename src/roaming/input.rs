@@ -5,9 +5,10 @@ use bytes::Bytes;
 use super::OurParty;
 use super::agreements::AgreementAct;
 use super::charging::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen};
+use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{Digest, NodeId, Topic};
+use crate::protocol::{BooksMessage, Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,24 @@ pub enum Input {
         call: BackendCallId,
         /// Whether it is the right one.
         matches: bool,
+    },
+    /// A party of ours asks a partner about their books.
+    AskBooks {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        ours: PartyId,
+        /// Whom.
+        partner: PartyId,
+        /// What.
+        message: Box<BooksMessage>,
+    },
+    /// A partner's question about books was read.
+    BooksServed {
+        /// Which.
+        serve: BooksServeId,
+        /// The answer.
+        message: Box<BooksMessage>,
     },
     /// A peer is connected.
     PeerUp(NodeId),

@@ -25,6 +25,7 @@ mod papers;
 mod partners;
 mod policy;
 mod publish;
+mod reconcile;
 mod records;
 mod registry;
 mod reload;
@@ -62,6 +63,9 @@ pub use freshness::{COMPARED_MS_MAX, FailMode, Freshness, Operation, Stale, fail
 pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
+pub use reconcile::{
+    BooksAnswer, BooksFailure, BooksServeId, DIFFERENCES_MAX, Difference, differences, differing_days,
+};
 pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
@@ -81,6 +85,7 @@ use clock_check::ClockCheck;
 use introductions::Introductions;
 use pace::Pace;
 use partners::Partners;
+use reconcile::Books;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -137,6 +142,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Books(MessageId),
     Announcement,
 }
 
@@ -174,6 +180,8 @@ pub struct Roaming {
     clock_check: ClockCheck,
     agreements: Agreements,
     charging: Charging,
+    /// Questions about books under way.
+    books: Books,
     introductions: Introductions,
     partners: Partners,
     audiences: Audiences,
@@ -255,6 +263,7 @@ impl Roaming {
             clock_check: ClockCheck::default(),
             agreements: Agreements::default(),
             charging: Charging::default(),
+            books: Books::default(),
             introductions: Introductions::default(),
             partners: Partners::default(),
             audiences: Audiences::default(),
@@ -332,6 +341,10 @@ impl Roaming {
                 self.push_authentication(call, &party, push, now, &mut fx)
             }
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
+            Input::AskBooks { call, ours, partner, message } => {
+                self.ask_books(call, (ours, partner), &message, now, &mut fx);
+            }
+            Input::BooksServed { serve, message } => self.books_served(serve, &message, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
             Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),

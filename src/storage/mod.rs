@@ -12,6 +12,7 @@
 //! Nothing here reads a clock: times come with the changes. In simulations everything runs inline and in
 //! memory.
 
+mod accounts;
 mod config;
 mod directory;
 mod error;
@@ -27,6 +28,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
 pub use config::Config;
 pub use directory::{
     Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,

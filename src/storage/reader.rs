@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::accounts::{self, Account, AccountPlace, AccountRow, AttentionRow};
 use super::config::Config;
 use super::directory::{
     self, CommitVersion, Conflict, Counts, DataPage, DataQuery, DataRow, Directory, FeedAnswer, FeedOverview,
@@ -21,8 +22,8 @@ use super::writer::{Runner, start};
 use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
-use crate::roaming::change::KnownMedium;
+use crate::protocol::{CdrMark, Digest, FeedId, SignedHead, SyncRequest};
+use crate::roaming::change::{KnownMedium, SignedStatement};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -114,6 +115,55 @@ impl Reader {
     pub async fn media(&self) -> Result<Vec<(PartyId, MediumKey, KnownMedium)>, StorageError> {
         self.run(move |connections| {
             connections.read(&connections.ledger, Database::Ledger, u64::MAX, media::all)
+        })
+        .await
+    }
+
+    /// A page of the records of an account that count, by SessionEnd, and where the next one begins.
+    pub async fn account_page(
+        &self,
+        account: Account,
+        after: Option<AccountPlace>,
+    ) -> Result<(Vec<AccountRow>, Option<AccountPlace>), StorageError> {
+        self.ask_accounts(move |connection| accounts::page(connection, &account, after)).await
+    }
+
+    /// The marks of all records of an account, in any order; at most so many and one more.
+    pub async fn account_marks(
+        &self,
+        account: Account,
+        records_max: u64,
+    ) -> Result<Vec<CdrMark>, StorageError> {
+        self.ask_accounts(move |connection| accounts::marks(connection, &account, records_max)).await
+    }
+
+    /// Charge detail records that wait for the other side or for our backend since before a time, the oldest first.
+    pub async fn waiting_cdrs(&self, before_unix_ms: u64) -> Result<Vec<AttentionRow>, StorageError> {
+        self.ask_accounts(move |connection| accounts::waiting(connection, before_unix_ms)).await
+    }
+
+    /// Charge detail records since a time that the other side did not take, the newest first, without those that were
+    /// corrected.
+    pub async fn denied_cdrs(&self, since_unix_ms: u64) -> Result<Vec<AttentionRow>, StorageError> {
+        self.ask_accounts(move |connection| accounts::denied(connection, since_unix_ms)).await
+    }
+
+    /// The statements of a month that both sides signed, the newest first.
+    pub async fn signed_statements(
+        &self,
+        ours: PartyId,
+        partner: PartyId,
+        month: String,
+    ) -> Result<Vec<SignedStatement>, StorageError> {
+        self.ask_accounts(move |connection| accounts::statements(connection, &ours, &partner, &month)).await
+    }
+
+    async fn ask_accounts<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, question)
         })
         .await
     }

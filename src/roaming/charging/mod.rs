@@ -327,7 +327,7 @@ impl Roaming {
         SessionId::from_random(self.random_16())
     }
 
-    fn random_16(&mut self) -> [u8; 16] {
+    pub(super) fn random_16(&mut self) -> [u8; 16] {
         let (high, low) = (self.random(), self.random());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     }

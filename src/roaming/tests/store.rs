@@ -163,6 +163,7 @@ impl Store {
                         }
                     }
                 }
+                LedgerChange::Statement { .. } => {}
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
             }
         }
