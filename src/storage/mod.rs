@@ -13,6 +13,7 @@
 //! memory.
 
 mod accounts;
+mod cdrs;
 mod config;
 mod directory;
 mod error;
@@ -29,6 +30,7 @@ mod testing;
 mod tests;
 
 pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
+pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{
     Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,
