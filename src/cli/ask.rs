@@ -1,6 +1,8 @@
 //! `chargemesh evse`, `peers` and `sessions`: what a running node knows, for people or as JSON.
 
+pub(super) mod accounts;
 pub(super) mod agreement;
+pub(super) mod doctor;
 pub(super) mod sessions;
 mod table;
 mod watch;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::sessions::SessionView;
 use super::standing::Standing;
@@ -102,6 +103,7 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
@@ -130,6 +132,7 @@ impl Command {
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Trust { .. }
             | Command::Permissions { .. }
+            | Command::Accounts(_)
             | Command::Sessions { .. }
             | Command::View { .. } => false,
         };

@@ -1,6 +1,7 @@
 //! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod accounts;
 mod agreements;
 mod backends;
 mod cdrs;
@@ -20,9 +21,11 @@ mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::AgreementRefusal;
+pub use crate::roaming::statement::{Month, Statement, StatementError};
 pub use crate::roaming::{
     AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
 };
+pub use accounts::{AccountError, Accounts, Alarm, AlarmKind, Alarms, CoSigned, DifferenceView, Reconciled};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};

@@ -124,7 +124,7 @@ fn read_offer(body: &[u8]) -> Result<NewOffer, String> {
 }
 
 /// `ROLE:ID`, the id in any wire spelling.
-fn party(text: &str) -> Result<PartyId, IdError> {
+pub(super) fn party(text: &str) -> Result<PartyId, IdError> {
     match text.split_once(':') {
         Some((role, id)) => PartyId::new(Role::parse(role)?, id),
         // Has no role: this finds the words for it.

@@ -147,6 +147,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
     let (commands, engine_end) = mpsc::channel(8);
     let deps = FacadeDeps {
         engine: Engine::new(commands, Arc::default()),
+        accounts: None,
         directory: Arc::new(Small),
         parties: parties.iter().map(|party| PartyId::parse(party).unwrap()).collect(),
         threads: Arc::new(|name, body| {

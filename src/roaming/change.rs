@@ -283,7 +283,7 @@ pub struct SignedStatement {
     pub energy: String,
     /// When the second side signed it, by our clock, in unix milliseconds.
     pub agreed_unix_ms: u64,
-    /// The envelope in which we signed it.
+    /// The envelope in which we signed it; empty as long as only the partner asked: it holds ours.
     pub signed_by_us: Bytes,
     /// ... and that of the partner.
     pub signed_by_partner: Bytes,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::change::CdrsOfSession;
+use super::change::{CdrsOfSession, StoredCdr};
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
 use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
@@ -164,6 +164,11 @@ pub enum Input {
         partner: PartyId,
         /// What.
         message: Box<BooksMessage>,
+    },
+    /// Records of our parties that the partner's node lacks.
+    ResendCdrs {
+        /// As they are stored.
+        cdrs: Vec<StoredCdr>,
     },
     /// A partner's question about books was read.
     BooksServed {

@@ -348,6 +348,7 @@ impl Roaming {
             Input::AskBooks { call, ours, partner, message } => {
                 self.ask_books(call, (ours, partner), &message, now, &mut fx);
             }
+            Input::ResendCdrs { cdrs } => self.resend_cdrs(cdrs, now, &mut fx),
             Input::BooksServed { serve, message } => self.books_served(serve, &message, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),

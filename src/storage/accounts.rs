@@ -197,8 +197,10 @@ fn attention(
 
 pub(super) fn write_statement(tx: &Transaction<'_>, statement: &SignedStatement) -> Result<()> {
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO statements(ours, partner, month, digest, records, energy, agreed_unix_ms,
-            signed_by_us, signed_by_partner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO statements(ours, partner, month, digest, records, energy, agreed_unix_ms,
+            signed_by_us, signed_by_partner) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO UPDATE SET agreed_unix_ms = ?7, signed_by_partner = ?9,
+            signed_by_us = CASE WHEN length(?8) > 0 THEN ?8 ELSE signed_by_us END",
     )?
     .execute(params![
         statement.ours.to_text(),

@@ -158,6 +158,9 @@ fn a_signed_statement_is_kept() {
         let change = crate::roaming::change::LedgerChange::Statement { statement: Box::new(one) };
         opened.ledger.commit(&[change]).unwrap();
     }
+    let unsigned = SignedStatement { signed_by_us: Bytes::new(), ..statement(2, 20) };
+    let change = crate::roaming::change::LedgerChange::Statement { statement: Box::new(unsigned) };
+    opened.ledger.commit(&[change]).unwrap();
     let connection = opened.ledger.connection.lock().unwrap();
     let kept = statements(&connection, &cpo(), &emp(), "2026-11").unwrap();
     assert_eq!(kept, [statement(1, 30), statement(2, 20)]);

@@ -1,8 +1,9 @@
 //! What needs somebody's attention: records that nobody takes, and sessions without a record.
 
+use super::super::handle::Command;
 use super::super::sessions::SessionView;
-use super::{AccountError, Accounts};
-use crate::protocol::{CdrState, SessionPhase};
+use super::{AccountError, Accounts, AccountsCommand};
+use crate::protocol::CdrState;
 use crate::storage::AttentionRow;
 
 /// A record that was not taken is told of for so long, in milliseconds: longer, it is history.
@@ -26,12 +27,8 @@ pub enum AlarmKind {
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [AlarmKind; 4] = [
-        AlarmKind::CdrWaits,
-        AlarmKind::CdrRejected,
-        AlarmKind::CdrRefused,
-        AlarmKind::SessionWithoutCdr,
-    ];
+    pub const ALL: [AlarmKind; 4] =
+        [AlarmKind::CdrWaits, AlarmKind::CdrRejected, AlarmKind::CdrRefused, AlarmKind::SessionWithoutCdr];
 
     /// The stable name, for metrics and scripts.
     #[must_use]
@@ -41,6 +38,27 @@ impl AlarmKind {
             AlarmKind::CdrRejected => "cdr-rejected",
             AlarmKind::CdrRefused => "cdr-refused",
             AlarmKind::SessionWithoutCdr => "session-without-cdr",
+        }
+    }
+
+    /// What it means and what to do, for people.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            AlarmKind::CdrWaits => {
+                "a charge detail record waits for the partner's node or for a backend: is it connected \
+                 (`chargemesh peers`), and does the backend answer? It is sent again by itself"
+            }
+            AlarmKind::CdrRejected => {
+                "the EMP's backend rejected a charge detail record: ask the EMP why, and send a correction"
+            }
+            AlarmKind::CdrRefused => {
+                "a charge detail record was refused, for another one of its session was taken or the EMP knows no such \
+                 session: compare both sides with `chargemesh reconcile`"
+            }
+            AlarmKind::SessionWithoutCdr => {
+                "a session has had no charge detail record for long: ask the operator of the station whether it ended"
+            }
         }
     }
 }
@@ -86,25 +104,18 @@ impl Accounts {
         let reader = &self.store.0.reader;
         let waiting = reader.waiting_cdrs(now_unix_ms.saturating_sub(self.cdr_alarm_ms)).await?;
         let denied = reader.denied_cdrs(now_unix_ms.saturating_sub(DENIED_FOR_MS)).await?;
-        let running = self.engine.sessions(Some(SessionPhase::Active)).await?;
-        let unclear = self.engine.sessions(Some(SessionPhase::Unconfirmed)).await?;
-        let overdue = |session: &SessionView| {
-            let age_ms = now_unix_ms.saturating_sub(session.changed_unix_ms);
-            age_ms >= self.cdr_overdue_ms && !session.operation.contains("Reservation")
-        };
+        let before_unix_ms = now_unix_ms.saturating_sub(self.cdr_overdue_ms);
+        let quiet = |reply| Command::Accounts(AccountsCommand::Quiet { before_unix_ms, reply });
+        let late = self.engine.ask(quiet).await?;
         let mut alarms = Alarms::default();
         let of_state = |state: CdrState| {
             let rows = denied.iter().filter(move |row| row.state == state as u8);
             rows.map(move |row| of_row(row, state)).collect::<Vec<_>>()
         };
-        alarms.add(
-            AlarmKind::CdrWaits,
-            waiting.iter().map(|row| of_row(row, CdrState::Waiting)).collect(),
-        );
+        alarms.add(AlarmKind::CdrWaits, waiting.iter().map(|row| of_row(row, CdrState::Waiting)).collect());
         alarms.add(AlarmKind::CdrRejected, of_state(CdrState::Rejected));
         alarms.add(AlarmKind::CdrRefused, of_state(CdrState::Refused));
-        let late = running.iter().chain(&unclear).filter(|session| overdue(session));
-        alarms.add(AlarmKind::SessionWithoutCdr, late.map(of_session).collect());
+        alarms.add(AlarmKind::SessionWithoutCdr, late.iter().map(of_session).collect());
         Ok(alarms)
     }
 }

@@ -1,11 +1,14 @@
 //! A comparison with the partner's node: hashes of days, then the records of days that differ; what one side lacks is
 //! sent again.
 
-use super::serve::{DAY_MS, day_marks, marks_of};
-use super::{AccountError, Accounts};
+use super::super::handle::Command;
+use super::serve::{DAY_MS, day_marks, marks_of, stored};
+use super::{AccountError, Accounts, AccountsCommand};
 use crate::identity::{PartyId, Role};
 use crate::oicp::time::format_ms;
-use crate::protocol::{BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, MarkState};
+use crate::protocol::{
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, MarkState,
+};
 use crate::roaming::{DIFFERENCES_MAX, Difference, differences, differing_days};
 
 /// One difference, for people.
@@ -68,7 +71,8 @@ impl Accounts {
     ) -> Result<Reconciled, AccountError> {
         let days = to.checked_sub(from).map(|days| days.saturating_add(1));
         let days = days.filter(|days| *days as usize <= BOOKS_DAYS_MAX);
-        let days = days.ok_or(AccountError::Period("the days end before they begin, or are more than 400"))?;
+        let days =
+            days.ok_or(AccountError::Period("the days end before they begin, or are more than 400"))?;
         let here = day_marks(&self.store, &ours, &partner, from, days).await?;
         let answer = self.ask(&ours, &partner, BooksMessage::AskDays { from, days }).await?;
         let BooksMessage::Days(there) = answer.message else { return Err(Self::unexpected(&partner)) };
@@ -113,7 +117,9 @@ impl Accounts {
             let is_last = page.len() < BOOKS_MARKS_MAX;
             marks.extend(page);
             if marks.len() > BOOKS_OF_DAY_MAX {
-                return Err(AccountError::TooMany(format!("{partner} lists more records of one day than there can be")));
+                return Err(AccountError::TooMany(format!(
+                    "{partner} lists more records of one day than there can be"
+                )));
             }
             if is_last {
                 return Ok(marks);
@@ -122,7 +128,12 @@ impl Accounts {
     }
 
     /// Has what the EMP lacks sent again. A CPO that lacks a record of its own has lost it: that is only listed.
-    async fn bring(&self, ours: &PartyId, partner: &PartyId, found: &[Difference]) -> Result<u64, AccountError> {
+    async fn bring(
+        &self,
+        ours: &PartyId,
+        partner: &PartyId,
+        found: &[Difference],
+    ) -> Result<u64, AccountError> {
         let missing = |difference: &Difference| match (ours.role, difference) {
             (Role::Cpo, Difference::OnlyHere(mark)) | (Role::Emp, Difference::OnlyThere(mark)) => {
                 Some(mark.clone()).filter(|mark| mark.state != MarkState::Refused)
@@ -133,7 +144,31 @@ impl Accounts {
         if missing.is_empty() {
             return Ok(0);
         }
-        self.send_again(ours, partner, missing).await
+        let mut on_their_way = 0;
+        for missing in missing.chunks(BOOKS_MISSING_MAX) {
+            on_their_way += self.send_again(ours, partner, missing).await?;
+        }
+        Ok(on_their_way)
+    }
+
+    /// As CPO we send them; as EMP we ask the CPO's node to.
+    async fn send_again(
+        &self,
+        ours: &PartyId,
+        partner: &PartyId,
+        missing: &[CdrMark],
+    ) -> Result<u64, AccountError> {
+        if ours.role == Role::Cpo {
+            let cdrs = stored(&self.store, ours, partner, missing).await;
+            let count = cdrs.len() as u64;
+            self.engine.ask(|reply| Command::Accounts(AccountsCommand::Resend { cdrs, reply })).await?;
+            return Ok(count);
+        }
+        let answer = self.ask(ours, partner, BooksMessage::Missing(missing.to_vec())).await?;
+        match answer.message {
+            BooksMessage::Resending(count) => Ok(u64::from(count)),
+            _ => Err(Self::unexpected(partner)),
+        }
     }
 }
 

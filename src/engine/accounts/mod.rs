@@ -17,16 +17,28 @@ pub use sign::CoSigned;
 
 use super::clock::Clock;
 use super::handle::{Command, Engine, EngineError};
+use super::sessions::SessionView;
 use super::store::Store;
 use crate::identity::{PartyId, Role, SignedCdr};
 use crate::oicp::charging::ChargeDetailRecord;
 use crate::oicp::reading::Reading;
 use crate::protocol::BooksMessage;
+use crate::roaming::change::StoredCdr;
 use crate::roaming::statement::{
     Month, STATEMENT_RECORDS_MAX, Standing, Statement, StatementError, StatementLine,
 };
 use crate::roaming::{BooksAnswer, BooksFailure, ChargingConfig};
 use crate::storage::{Account, AccountRow, StorageError};
+
+/// What accounts need of the engine.
+pub(crate) enum AccountsCommand {
+    /// Ask a partner's node.
+    Ask { ours: PartyId, partner: PartyId, message: Box<BooksMessage>, reply: BooksReply },
+    /// Send records again.
+    Resend { cdrs: Vec<StoredCdr>, reply: oneshot::Sender<()> },
+    /// Sessions of which nothing was heard since a time.
+    Quiet { before_unix_ms: u64, reply: oneshot::Sender<Vec<SessionView>> },
+}
 
 /// Where the answer of a partner's node goes.
 pub(crate) type BooksReply = oneshot::Sender<Result<BooksAnswer, BooksFailure>>;
@@ -136,11 +148,12 @@ impl Accounts {
         message: BooksMessage,
     ) -> Result<BooksAnswer, AccountError> {
         let answer = if self.parties.contains(partner) {
-            let message = answer(&self.store, partner, ours, message, None).await;
+            let (message, _) = answer(&self.store, partner, ours, message, None).await;
             BooksAnswer { message, asked: bytes::Bytes::new(), signed: bytes::Bytes::new() }
         } else {
             let (ours, partner, message) = (ours.clone(), partner.clone(), Box::new(message));
-            self.engine.ask(|reply| Command::AskBooks { ours, partner, message, reply }).await??
+            let ask = |reply| Command::Accounts(AccountsCommand::Ask { ours, partner, message, reply });
+            self.engine.ask(ask).await??
         };
         match answer.message {
             BooksMessage::Refused(why) => Err(AccountError::Refused(partner.clone(), why)),

@@ -6,9 +6,10 @@ use super::super::store::Store;
 use super::{AccountError, statement};
 use crate::identity::PartyId;
 use crate::protocol::{
-    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark, StatementMark,
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, CdrState, DayMark,
+    StatementMark,
 };
-use crate::roaming::change::{LedgerChange, SignedStatement};
+use crate::roaming::change::{LedgerChange, SignedStatement, StoredCdr};
 use crate::roaming::statement::{Month, Statement};
 use crate::storage::Account;
 
@@ -18,14 +19,19 @@ pub(super) const DAY_MS: u64 = 86_400_000;
 /// Days since 1970 that can be asked for: up to the year 9998.
 const DAYS_MAX: u32 = 2_932_000;
 
-/// Answers a partner; `signed` is its envelope with the time, kept if it signs a statement that is ours as well.
+/// Answers a partner, and says which of our records it lacks; `signed` is its envelope with the time, kept if it signs a statement that is ours as well.
 pub(in crate::engine) async fn answer(
     store: &Store,
     ours: &PartyId,
     partner: &PartyId,
     message: BooksMessage,
     signed: Option<(Bytes, u64)>,
-) -> BooksMessage {
+) -> (BooksMessage, Vec<StoredCdr>) {
+    if let BooksMessage::Missing(marks) = message {
+        let again = stored(store, ours, partner, &marks).await;
+        let count = u32::try_from(again.len()).unwrap_or(u32::MAX);
+        return (BooksMessage::Resending(count), again);
+    }
     let answered = match message {
         BooksMessage::AskDays { from, days } => days_of(store, ours, partner, from, days).await,
         BooksMessage::AskDay { day, after } => match marks_of(store, ours, partner, day).await {
@@ -50,10 +56,35 @@ pub(in crate::engine) async fn answer(
         }
         _ => Ok(BooksMessage::Refused("an answer is no question".to_owned())),
     };
-    answered.unwrap_or_else(|error| {
+    let answer = answered.unwrap_or_else(|error| {
         tracing::debug!(%partner, %error, "a question of a partner about common books was not answered");
         BooksMessage::Refused(told(&error))
-    })
+    });
+    (answer, Vec::new())
+}
+
+/// Our own records with these names, as far as they are stored and were not refused.
+pub(super) async fn stored(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    marks: &[CdrMark],
+) -> Vec<StoredCdr> {
+    let mut found = Vec::new();
+    for mark in marks {
+        let fits = |cdr: &StoredCdr| {
+            cdr.hash == mark.hash
+                && !cdr.incoming
+                && cdr.ours == *ours
+                && cdr.partner == *partner
+                && cdr.state != CdrState::Refused
+        };
+        match store.0.reader.cdrs_of(mark.session.clone()).await {
+            Ok(of_session) => found.extend(of_session.cdrs.into_iter().filter(fits)),
+            Err(error) => tracing::warn!(%error, "a record that a partner lacks was not read"),
+        }
+    }
+    found
 }
 
 /// What a partner hears of an error: nothing of the inside of this node.

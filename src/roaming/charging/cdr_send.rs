@@ -329,6 +329,10 @@ impl Roaming {
             if received {
                 self.put_off(&key, ASK_AGAIN_MS, now);
             }
+        } else if open.stored.state.is_final() {
+            // Sent again although the partner's node had it all the time.
+            open.stored.is_open = false;
+            self.remember_cdr(key, fx);
         }
     }
 
