@@ -2,6 +2,7 @@
 
 pub(super) mod accounts;
 pub(super) mod agreement;
+pub(super) mod cdr;
 pub(super) mod doctor;
 pub(super) mod sessions;
 mod table;

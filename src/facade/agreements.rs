@@ -150,7 +150,7 @@ fn malformed(why: &str) -> Response {
 }
 
 /// 64 hex digits.
-fn hash(text: &str) -> Option<Hash> {
+pub(super) fn hash(text: &str) -> Option<Hash> {
     let mut hash = Hash::default();
     if text.len() != 2 * hash.len() || !text.is_ascii() {
         return None;

@@ -12,6 +12,8 @@ mod auth;
 mod authdata;
 mod body;
 mod call;
+mod cdr;
+mod cdr_admin;
 mod charging;
 mod config;
 mod directory;
@@ -64,6 +66,8 @@ pub struct FacadeDeps {
     pub threads: ThreadSpawner,
     /// The engine's clock.
     pub now_unix_ms: Clock,
+    /// Whether pulls of charge detail records show corrections.
+    pub pull_corrections: bool,
 }
 
 /// A running facade: where it listens, and how to stop it.
@@ -112,6 +116,7 @@ impl Facade {
             accounts: deps.accounts,
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
+            pull_corrections: deps.pull_corrections,
         };
         let stop = CancellationToken::new();
         let router = routes::router(Arc::new(shared));

@@ -135,7 +135,8 @@ impl Node {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
-                Some(start_facade(config, sources, &identity, &deps, &stopped).await?)
+                let corrections = settings.charging.forward_corrections;
+                Some(start_facade(config, sources, corrections, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
@@ -291,6 +292,7 @@ fn accounts(
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
+    pull_corrections: bool,
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -304,6 +306,7 @@ async fn start_facade(
         parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
+        pull_corrections,
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

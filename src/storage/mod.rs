@@ -29,6 +29,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::protocol::CdrState;
+pub use crate::roaming::change::StoredCdr;
 pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;

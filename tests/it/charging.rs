@@ -7,4 +7,5 @@ mod faults;
 mod late;
 mod load;
 mod operations;
+mod reconcile;
 mod stage;

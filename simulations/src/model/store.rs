@@ -155,6 +155,8 @@ impl Store {
                 }
                 LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
+                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
+                LedgerChange::Statement { .. } => return Err("a statement, and nobody charges".to_owned()),
             }
         }
         let mut applied = Vec::new();
@@ -207,6 +209,7 @@ impl Store {
             identity: self.identity.clone(),
             agreements: Vec::new(),
             sessions: Vec::new(),
+            media: Vec::new(),
         }
     }
 

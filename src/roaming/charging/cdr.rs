@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use super::{Asker, Session};
 use crate::identity::{Chain, Hash, PartyId, Receipt, SignedCdr, hash_of};
-use crate::oicp::charging::{CdrFinding, ChargeDetailRecord, SessionId, calibration_findings, cdr_findings};
-use crate::oicp::finding::Fault;
+use crate::oicp::charging::{
+    CdrFinding, ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings,
+};
 use crate::oicp::id::EvseId;
-use crate::oicp::reading::Reading;
 use crate::protocol::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrState, Digest};
 use crate::roaming::change::{CdrsOfSession, LedgerChange, StoredCdr};
 use crate::roaming::effect::{Action, Effects, Report};
@@ -51,26 +51,18 @@ pub struct CdrArrival {
 }
 
 impl CdrArrival {
-    /// Reads the message. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
-    ///
-    /// # Errors
-    /// [`Fault`]: what the hub answers with HTTP 400.
-    pub fn parse(
-        body: &[u8],
-        reading: Reading,
-        availability: impl Fn(&EvseId) -> Option<String>,
-        now_unix_ms: u64,
-    ) -> Result<CdrArrival, Fault> {
-        let cdr = ChargeDetailRecord::parse(body, reading)?;
-        let mut findings = cdr_findings(&cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
-        findings.extend(calibration_findings(&cdr, availability(&cdr.evse_id).as_deref()));
+    /// Looks at a record. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
+    pub fn new(cdr: &ChargeDetailRecord, availability: Option<&str>, now_unix_ms: u64) -> CdrArrival {
+        let mut findings = cdr_findings(cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
+        let evse = EvseFacts { calibration_law: availability, products: &[] };
+        findings.extend(evse_findings(cdr, &evse));
         findings.sort_by_key(|finding| finding.refusal().is_none());
-        Ok(CdrArrival {
+        CdrArrival {
             session: cdr.session_id,
             ended_unix_ms: u64::try_from(cdr.session_end.unix_ms()).unwrap_or(0),
-            evse: cdr.evse_id,
+            evse: cdr.evse_id.clone(),
             findings,
-        })
+        }
     }
 }
 

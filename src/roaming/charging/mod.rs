@@ -7,6 +7,7 @@ mod answer;
 mod ask;
 mod authorize;
 mod cdr;
+mod cdr_findings;
 mod cdr_resend;
 mod cdr_send;
 mod cdr_serve;
