@@ -130,11 +130,7 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Trust { .. }
-            | Command::Permissions { .. }
-            | Command::Accounts(_)
-            | Command::Sessions { .. }
-            | Command::View { .. } => false,
+            _ => false,
         };
     }
 }

@@ -25,7 +25,9 @@ pub use crate::roaming::statement::{Month, Statement, StatementError};
 pub use crate::roaming::{
     AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
 };
-pub use accounts::{AccountError, Accounts, Alarm, AlarmKind, Alarms, CoSigned, DifferenceView, Reconciled};
+pub use accounts::{
+    AccountError, Accounts, Alarm, AlarmKind, Alarms, CoSigned, DifferenceView, Reconciled, SignedView,
+};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};

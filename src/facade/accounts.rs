@@ -122,6 +122,29 @@ pub(super) async fn sign(
     }
 }
 
+/// `GET /admin/v1/statement/sign?partner=…&month=…[&party=…]`: the statements of the month that both sides signed.
+pub(super) async fn signed(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    query: Result<Query<StatementQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Answer> {
+    check_admin(&shared, peer, &headers)?;
+    let accounts = accounts(&shared)?;
+    let asked = match &query {
+        Ok(Query(query)) => asked(accounts, query),
+        Err(error) => Err(error.body_text()),
+    };
+    let (ours, partner, month) = match asked {
+        Ok(asked) => asked,
+        Err(why) => return Ok(refused(Http::BAD_REQUEST, &why)),
+    };
+    match accounts.signed(ours, partner, month).await {
+        Ok(signed) => Ok(json_answer(Http::OK, &json!({ "signed": signed }))),
+        Err(error) => failed(&error),
+    }
+}
+
 /// `POST /admin/v1/reconcile` with `{"partner":…,"from":"2026-11-01","to":"2026-11-30"}`.
 pub(super) async fn reconcile(
     State(shared): State<Arc<Shared>>,

@@ -76,7 +76,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/admin/v1/held/{id}/confirm", post(admin::confirm))
         .route("/admin/v1/statement", get(accounts::statement))
-        .route("/admin/v1/statement/sign", post(accounts::sign))
+        .route("/admin/v1/statement/sign", get(accounts::signed).post(accounts::sign))
         .route("/admin/v1/reconcile", post(accounts::reconcile))
         .route("/admin/v1/alarms", get(accounts::alarms))
         .route("/admin/v1/agreements", get(agreements::list).post(agreements::offer))

@@ -29,7 +29,7 @@ const WHY_BYTES_MAX: usize = 500;
 /// Longest text of a month (`2026-11`) or of an energy in bytes.
 const SHORT_BYTES_MAX: usize = 64;
 
-/// How a record stands. The numbers are the wire's.
+/// How a record stands. One that the EMP's node refused is in nobody's books. The numbers are the wire's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum MarkState {
@@ -37,8 +37,6 @@ pub enum MarkState {
     Good = 1,
     /// The EMP's backend rejected it.
     Rejected = 2,
-    /// The EMP's node refused it.
-    Refused = 3,
 }
 
 impl MarkState {
@@ -47,12 +45,11 @@ impl MarkState {
         match self {
             MarkState::Good => "good",
             MarkState::Rejected => "rejected",
-            MarkState::Refused => "refused",
         }
     }
 
     fn of_code(code: u8) -> Option<MarkState> {
-        [MarkState::Good, MarkState::Rejected, MarkState::Refused].into_iter().find(|one| *one as u8 == code)
+        [MarkState::Good, MarkState::Rejected].into_iter().find(|one| *one as u8 == code)
     }
 }
 
@@ -256,7 +253,7 @@ mod tests {
             BooksMessage::AskDays { from: 20_000, days: 31 },
             BooksMessage::Days(vec![day(20_000), day(20_002)]),
             BooksMessage::AskDay { day: 20_000, after: 4 },
-            BooksMessage::Day(vec![mark(1, MarkState::Good), mark(2, MarkState::Refused)]),
+            BooksMessage::Day(vec![mark(1, MarkState::Good), mark(2, MarkState::Rejected)]),
             BooksMessage::Missing(vec![mark(1, MarkState::Rejected)]),
             BooksMessage::Resending(1),
             BooksMessage::Statement(statement),

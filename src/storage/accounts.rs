@@ -112,7 +112,7 @@ pub(super) fn page(
     read().map_err(failed)
 }
 
-/// The marks of all records, at most so many and one more.
+/// The marks of all records but refused ones, which the EMP's side does not keep: at most so many and one more.
 pub(super) fn marks(
     connection: &Connection,
     account: &Account,
@@ -121,7 +121,7 @@ pub(super) fn marks(
     let read = || -> Result<Vec<CdrMark>> {
         let mut statement = connection.prepare_cached(
             "SELECT session, hash, state FROM cdrs
-             WHERE ours = ? AND partner = ? AND ended_unix_ms >= ? AND ended_unix_ms < ? LIMIT ?",
+             WHERE ours = ? AND partner = ? AND ended_unix_ms >= ? AND ended_unix_ms < ? AND state != 5 LIMIT ?",
         )?;
         let marks = statement.query_map(
             params![
@@ -134,7 +134,6 @@ pub(super) fn marks(
             |row| {
                 let state = match row.get::<_, u8>(2)? {
                     4 => MarkState::Rejected,
-                    5 => MarkState::Refused,
                     _ => MarkState::Good,
                 };
                 Ok(CdrMark { session: row.get(0)?, hash: digest(row, 1)?, state })

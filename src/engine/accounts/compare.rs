@@ -7,7 +7,7 @@ use super::{AccountError, Accounts, AccountsCommand};
 use crate::identity::{PartyId, Role};
 use crate::oicp::time::format_ms;
 use crate::protocol::{
-    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, MarkState,
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark,
 };
 use crate::roaming::{DIFFERENCES_MAX, Difference, differences, differing_days};
 
@@ -20,7 +20,7 @@ pub struct DifferenceView {
     pub session: String,
     /// SHA-256 of the record in hex.
     pub hash: String,
-    /// How it stands here: `good`, `rejected`, `refused`, or `absent`.
+    /// How it stands here: `good`, `rejected` or `absent`.
     pub here: &'static str,
     /// ... and there.
     pub there: &'static str,
@@ -136,7 +136,7 @@ impl Accounts {
     ) -> Result<u64, AccountError> {
         let missing = |difference: &Difference| match (ours.role, difference) {
             (Role::Cpo, Difference::OnlyHere(mark)) | (Role::Emp, Difference::OnlyThere(mark)) => {
-                Some(mark.clone()).filter(|mark| mark.state != MarkState::Refused)
+                Some(mark.clone())
             }
             _ => None,
         };
@@ -190,6 +190,7 @@ fn view(day: u32, difference: &Difference) -> DifferenceView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::MarkState;
 
     #[test]
     fn days_and_differences_as_people_read_them() {

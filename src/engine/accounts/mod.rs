@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 pub use alarms::{Alarm, AlarmKind, Alarms};
 pub use compare::{DifferenceView, Reconciled};
 pub(super) use serve::answer;
-pub use sign::CoSigned;
+pub use sign::{CoSigned, SignedView};
 
 use super::clock::Clock;
 use super::handle::{Command, Engine, EngineError};

@@ -28,7 +28,50 @@ pub struct CoSigned {
     pub partner_energy_kwh: String,
 }
 
+/// A statement that both sides signed.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SignedView {
+    /// The digest in hex.
+    pub digest: String,
+    /// How many records count.
+    pub records: u64,
+    /// Their energy in kWh.
+    pub energy_kwh: String,
+    /// When the second side signed it, in unix milliseconds.
+    pub agreed_unix_ms: u64,
+    /// The envelope in which we signed it, in hex; empty if only the partner asked.
+    pub signed_by_us: String,
+    /// ... and that of the partner.
+    pub signed_by_partner: String,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Accounts {
+    /// The statements of a month that both sides signed, the newest first.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub async fn signed(
+        &self,
+        ours: PartyId,
+        partner: PartyId,
+        month: Month,
+    ) -> Result<Vec<SignedView>, AccountError> {
+        let view = |signed: SignedStatement| SignedView {
+            digest: hex(&signed.digest),
+            records: signed.records,
+            energy_kwh: signed.energy,
+            agreed_unix_ms: signed.agreed_unix_ms,
+            signed_by_us: hex(&signed.signed_by_us),
+            signed_by_partner: hex(&signed.signed_by_partner),
+        };
+        let kept = self.store.0.reader.signed_statements(ours, partner, month.to_string()).await?;
+        Ok(kept.into_iter().map(view).collect())
+    }
+
     /// Asks the partner's node to sign the statement of a month, and keeps both signatures if it is the same.
     ///
     /// # Errors
@@ -59,7 +102,6 @@ impl Accounts {
             let change = LedgerChange::Statement { statement: Box::new(statement) };
             self.store.commit_ledger(vec![change]).await?;
         }
-        let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(CoSigned {
             agreed,
             month: mark.month,

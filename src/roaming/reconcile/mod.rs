@@ -88,13 +88,13 @@ mod tests {
         let mut other = mark(3, MarkState::Good);
         other.hash = [99; 32];
         let there =
-            [other.clone(), mark(4, MarkState::Refused), mark(1, MarkState::Rejected), here[1].clone()];
+            [other.clone(), mark(4, MarkState::Rejected), mark(1, MarkState::Rejected), here[1].clone()];
         let found = differences(&here, &there);
         let expected = [
             Difference::State { here: here[0].clone(), there: MarkState::Rejected },
             Difference::OnlyHere(here[2].clone()),
             Difference::OnlyThere(other),
-            Difference::OnlyThere(mark(4, MarkState::Refused)),
+            Difference::OnlyThere(mark(4, MarkState::Rejected)),
         ];
         assert_eq!(found, expected);
         assert_eq!(differences(&here, &here), []);

@@ -85,6 +85,12 @@ fn both_sides_make_and_sign_the_same_statement() {
             &["statement", "--partner", "CPO:CH*ABC", "--month", MONTH, "--sign"],
         );
         assert!(code == 0 && told.contains("same statement") && told.contains("10.3 kWh"), "{code}: {told}");
+        for (kind, partner) in [(Kind::Cpo, EMP), (Kind::Emp, CPO)] {
+            let kept = stage.admin(kind, &format!("statement/sign?partner={partner}&month={MONTH}")).await;
+            let signed = &kept["signed"][0];
+            assert_eq!((&signed["records"], &signed["energy_kwh"]), (&2.into(), &"10.3".into()), "{kept:#}");
+            assert!(signed["signed_by_partner"].as_str().unwrap().len() > 100, "{kept:#}");
+        }
         let (code, told) = command(stage.url(Kind::Cpo), &["statement", "--partner", EMP, "--month", MONTH]);
         assert_eq!((code, &told), (0, &files[0]));
         let (code, told) = command(stage.url(Kind::Cpo), &["statement", "--partner", CPO, "--month", MONTH]);

@@ -181,6 +181,7 @@ fn plan(kind: Kind, dir: &Path, backend: &str) -> Plan {
     plan.settings.charging.authorize_ms = 1_500;
     plan.settings.charging.notification_ms = 1_500;
     plan.settings.charging.backend_patience_ms = 4_000;
+    plan.settings.charging.cdr_backend_ms = 1_500;
     plan.settings.outbound.backends = vec![target(party, backend)];
     plan
 }
@@ -331,6 +332,7 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
+    /// The same as JSON.
     pub(super) async fn admin(&self, kind: Kind, what: &str) -> Value {
         serde_json::from_str(&self.admin_text(kind, what).await).unwrap()
     }
