@@ -119,28 +119,3 @@ fn a_text_of_the_other_side_does_no_harm() {
     let empty = Statement::new(cpo(), emp(), november(), Vec::new()).unwrap();
     assert!(empty.to_html().contains("No session ended"));
 }
-
-#[test]
-fn dump_tmp() {
-    let mut lines = Vec::new();
-    for n in 1..70u32 {
-        let day = 1 + (n * 7 % 29);
-        let standing = if n % 17 == 0 { Standing::Rejected } else { Standing::Delivered };
-        let product = ["AC1", "AC3", "DC", ""][(n % 4) as usize];
-        let end = format!("2026-11-{day:02}T{:02}:41:07+01:00", n % 24);
-        let mut l = made(
-            n.wrapping_mul(2_654_435_761),
-            &format!("{}.{:03}", n * 13 % 60, n * 377 % 1000),
-            product,
-            &end,
-            &format!("R-{n}"),
-            standing,
-        );
-        if n % 23 == 0 {
-            l.replaces = Some([7; 32]);
-        }
-        lines.push(l);
-    }
-    std::fs::write("/tmp/statement.html", Statement::new(cpo(), emp(), november(), lines).unwrap().to_html())
-        .unwrap();
-}
