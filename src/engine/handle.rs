@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::sessions::SessionView;
+use super::sessions::{CardsView, ChargeReply, SessionView};
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
@@ -112,9 +112,6 @@ pub(crate) enum Command {
         reply: oneshot::Sender<NodeView>,
     },
 }
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -309,6 +306,8 @@ pub struct NodeView {
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,
+    /// How many EMPs were told of cards.
+    pub cards: CardsView,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,

@@ -3,9 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
+
 use super::handle::{Command, Engine, EngineError};
 use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
-use crate::roaming::Roaming;
+use crate::roaming::{HttpAnswer, Roaming};
+
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 /// Most sessions of one answer: more than anybody reads, and some 300 kB of JSON.
 pub const SESSIONS_SHOWN_MAX: usize = 1_000;
@@ -32,6 +37,19 @@ pub struct SessionView {
     pub opened_unix_ms: u64,
     /// When it changed last, in unix milliseconds.
     pub changed_unix_ms: u64,
+}
+
+/// How many EMPs were told of cards at our CPOs' stations, since the start.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct CardsView {
+    /// Questions about a card or a contract.
+    pub questions: u64,
+    /// EMPs that were told, over all questions.
+    pub emps_told: u64,
+    /// EMPs under contract that were not told, because they have said that they cannot know the card.
+    pub emps_spared: u64,
+    /// How many questions were told to how many EMPs.
+    pub by_emps_told: BTreeMap<usize, u64>,
 }
 
 impl Engine {

@@ -8,6 +8,7 @@ mod agreement;
 mod announcement;
 mod audience;
 mod books;
+mod card_filter;
 mod cdr_record;
 mod codec;
 mod exchange;
@@ -28,6 +29,7 @@ pub use books::{
     BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark,
     MarkState, StatementMark,
 };
+pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{

@@ -52,8 +52,7 @@ pub struct BackendCallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SyncId(pub u64);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. It has no Debug: messages name drivers.
 pub enum Input {
     /// A backend pushed EVSE data.
     PushData {

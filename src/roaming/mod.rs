@@ -25,7 +25,7 @@ mod papers;
 mod partners;
 mod policy;
 mod publish;
-mod reconcile;
+pub mod reconcile;
 mod records;
 mod registry;
 mod reload;
@@ -51,8 +51,8 @@ use rand_core::{Rng, SeedableRng};
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, CdrArrival, ChargeRequest, ChargingConfig, EvseSeen,
-    HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
+    ChargingConfig, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList, SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -63,9 +63,6 @@ pub use freshness::{COMPARED_MS_MAX, FailMode, Freshness, Operation, Stale, fail
 pub use input::{AskId, BackendCallId, CallId, GossipId, Input, Now, RequestId, SyncId};
 pub use partners::{PartnerCardError, PartnerSummary};
 pub use policy::{Decision, Policy, RULES_MAX as POLICY_RULES_MAX, Rule, Whom};
-pub use reconcile::{
-    BooksAnswer, BooksFailure, BooksServeId, DIFFERENCES_MAX, Difference, differences, differing_days,
-};
 pub use reload::{ReloadError, may_replace};
 pub use restore::{RestoredFeed, Snapshot};
 pub use tree::{Entry, Tree};
@@ -138,12 +135,17 @@ enum Pending {
     Chain(Digest),
     Notice,
     Registry,
-    Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
+    Objects {
+        asked: Vec<ObjectName>,
+        later: Vec<ObjectName>,
+    },
     Introduction,
     Agreement(Digest),
     Message(MessageId),
     Books(MessageId),
     Announcement,
+    /// Of this EMP of ours.
+    CardFilter(PartyId),
 }
 
 /// A question of ours that waits for its answer.

@@ -210,6 +210,7 @@ impl Store {
             identity: self.identity.clone(),
             agreements: Vec::new(),
             sessions: Vec::new(),
+            cdrs: Vec::new(),
             media: Vec::new(),
         }
     }

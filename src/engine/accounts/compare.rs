@@ -9,7 +9,7 @@ use crate::oicp::time::format_ms;
 use crate::protocol::{
     BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark,
 };
-use crate::roaming::{DIFFERENCES_MAX, Difference, differences, differing_days};
+use crate::roaming::reconcile::{DIFFERENCES_MAX, Difference, differences, differing_days};
 
 /// One difference, for people.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

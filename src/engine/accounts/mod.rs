@@ -23,11 +23,12 @@ use crate::identity::{PartyId, Role, SignedCdr};
 use crate::oicp::charging::ChargeDetailRecord;
 use crate::oicp::reading::Reading;
 use crate::protocol::BooksMessage;
+use crate::roaming::ChargingConfig;
 use crate::roaming::change::StoredCdr;
+use crate::roaming::reconcile::{BooksAnswer, BooksFailure};
 use crate::roaming::statement::{
     Month, STATEMENT_RECORDS_MAX, Standing, Statement, StatementError, StatementLine,
 };
-use crate::roaming::{BooksAnswer, BooksFailure, ChargingConfig};
 use crate::storage::{Account, AccountRow, StorageError};
 
 /// What accounts need of the engine.

@@ -7,7 +7,8 @@ use super::super::sessions::quiet_sessions;
 use super::Runner;
 use crate::identity::PartyId;
 use crate::protocol::BooksMessage;
-use crate::roaming::{BooksServeId, CallId, Input};
+use crate::roaming::reconcile::BooksServeId;
+use crate::roaming::{CallId, Input};
 
 impl Runner {
     pub(super) fn accounts_command(

@@ -107,13 +107,7 @@ impl World {
     }
 
     /// Gives a node a message of a partner as if it had just come.
-    fn message_to(
-        &mut self,
-        node: usize,
-        from: &Person,
-        sender: usize,
-        body: SessionMessage,
-    ) -> Option<Bytes> {
+    fn message_to(&mut self, node: usize, from: &Person, sender: usize, body: SessionMessage) {
         let ours = from.ours(&node_id(sender));
         let now = self.now().unix_ms;
         self.calls += 1;

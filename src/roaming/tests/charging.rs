@@ -1,5 +1,7 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
+mod under_way;
+
 use super::agreements::{cpo, emp};
 use super::*;
 use crate::identity::Service;
