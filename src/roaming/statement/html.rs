@@ -44,12 +44,12 @@ impl Statement {
     fn write_figures(&self, html: &mut String) {
         let (total, rejected) = (self.total(), self.rejected());
         let corrected = self.lines.iter().filter(|line| line.replaces.is_some()).count() as u64;
-        let _ = write!(
+        let _ = writeln!(
             html,
             "<section class=\"figures\"><div class=\"main\"><span>Energy</span><b>{}</b><em>kWh</em></div>\
              <div><span>Sessions</span><b>{}</b><em>delivered and not rejected</em></div>\
              <div class=\"{}\"><span>Rejected</span><b>{}</b><em>{} kWh, not counted</em></div>\
-             <div><span>Corrected</span><b>{}</b><em>counted as corrected</em></div></section>\n",
+             <div><span>Corrected</span><b>{}</b><em>counted as corrected</em></div></section>",
             grouped(&total.energy_text()),
             grouped(&total.records.to_string()),
             if rejected.records > 0 { "bad" } else { "none" },
@@ -61,9 +61,9 @@ impl Statement {
 
     fn write_products(&self, html: &mut String) {
         let row = |html: &mut String, name: &str, total: &Total| {
-            let _ = write!(
+            let _ = writeln!(
                 html,
-                "<td>{name}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+                "<td>{name}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
                 grouped(&total.records.to_string()),
                 grouped(&total.energy_text())
             );
