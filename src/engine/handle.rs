@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::sessions::{CardsView, SessionView};
+use super::evidence::EvidenceCommand;
+use super::sessions::{CardsView, ChargeReply, SessionView};
 use super::standing::Standing;
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
@@ -100,17 +102,17 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
     },
+    /// About the log of messages.
+    Evidence(EvidenceCommand),
     View {
         reply: oneshot::Sender<NodeView>,
     },
 }
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -126,10 +128,8 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Trust { .. }
-            | Command::Permissions { .. }
-            | Command::Sessions { .. }
-            | Command::View { .. } => false,
+            Command::Evidence(command) => command.refuse(error),
+            _ => false,
         };
     }
 }

@@ -86,6 +86,16 @@ impl Envelope {
         Ok(*open(bytes, Purpose::Envelope, network)?.signer())
     }
 
+    /// When the sender says that it signed it, in unix milliseconds: the time at which it is to be judged in hindsight.
+    /// Nothing is proven yet.
+    ///
+    /// # Errors
+    /// As [`open`], and [`SealError::Content`].
+    pub fn claimed_created(bytes: &[u8], network: &str) -> Result<u64, SealError> {
+        let unsealed = open(bytes, Purpose::Envelope, network)?;
+        Ok(Envelope::decode(unsealed.payload_unproven())?.created_unix_ms)
+    }
+
     /// Reads an envelope that this speaker should have signed. Time and address are the caller's business.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! is trusted has limits of his own, so that one rogue takes no room from others. Every check of a chain asks
 //! it: is this dead, did this key follow that one, is somebody else already known by this id?
 
+mod about;
 mod id_watch;
 mod of_party;
 

@@ -71,6 +71,7 @@ async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineErr
         sessions: sessions(reader, now_unix_ms).await?,
         cdrs: reader.open_cdrs().await.map_err(refused)?,
         media: reader.media().await.map_err(refused)?,
+        log: reader.log_tail().await.map_err(refused)?,
     })
 }
 

@@ -3,7 +3,7 @@
 mod bury;
 mod issue;
 mod issuer;
-mod list;
+pub(super) mod list;
 mod status_list;
 mod submit;
 

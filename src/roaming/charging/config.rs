@@ -36,6 +36,10 @@ pub struct ChargingConfig {
     pub late_start: LateStart,
     /// A session of which nothing is heard ends, with a report, after this time, in days.
     pub session_expiry_days: u64,
+    /// Personal data of sessions is deleted after this time, in days; 0: never. Messages, what sessions know of drivers
+    /// and charge detail records go, the hashes of the log stay. Claims come under limitation after three years in many
+    /// countries; the law of yours may want another time.
+    pub personal_data_days: u64,
     /// Sessions that are open at once; more are refused.
     pub sessions_max: usize,
     /// Messages under way to one partner at once, and calls of our backend for one; more are refused.
@@ -56,6 +60,9 @@ pub struct ChargingConfig {
     pub cdr_backend_days: u64,
     /// A charge detail record that is not settled after this time, in minutes, is reported.
     pub cdr_alarm_minutes: u64,
+    /// A session without a charge detail record of which nothing was heard for so long, in hours, is reported: longer
+    /// than a car stands at a station over a weekend.
+    pub cdr_overdue_hours: u64,
     /// Whether a charge detail record that comes a second time is refused with 400, as the hub does.
     pub refuse_identical_cdr: bool,
     /// Whether corrections of charge detail records are given to the EMP's backend, pushed and pulled. OICP has no
@@ -76,6 +83,7 @@ impl Default for ChargingConfig {
             backend_patience_ms: 120_000,
             late_start: LateStart::Auto,
             session_expiry_days: 30,
+            personal_data_days: 1_095,
             sessions_max: 200_000,
             in_flight_per_partner_max: 2_048,
             progress_every_s: 300,
@@ -85,6 +93,7 @@ impl Default for ChargingConfig {
             cdr_backend_ms: 30_000,
             cdr_backend_days: 14,
             cdr_alarm_minutes: 60,
+            cdr_overdue_hours: 72,
             refuse_identical_cdr: false,
             forward_corrections: false,
             card_filter_for: PartyList::default(),

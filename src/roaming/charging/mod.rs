@@ -8,9 +8,12 @@ mod ask;
 mod authorize;
 mod card_filters;
 mod cdr;
+mod cdr_findings;
+mod cdr_resend;
 mod cdr_send;
 mod cdr_serve;
 mod config;
+mod evidence;
 mod offline;
 mod request;
 mod send;
@@ -28,6 +31,7 @@ pub use authorize::CardQuestions;
 pub use card_filters::PartyList;
 pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
+pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
@@ -42,6 +46,7 @@ use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
 use cdr::Cdrs;
+use evidence::Log;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
@@ -211,9 +216,9 @@ struct Way {
     /// The envelope; `None` if it did not leave this node.
     sealed: Option<Bytes>,
     /// The node that it is for: another one of the party does not take it.
-    sealed_for: Option<NodeId>,
-    /// Where it is under way; `None`: its connection broke, and it waits for the next.
     node: Option<NodeId>,
+    /// Whether its connection broke, so that it waits for the next.
+    is_lost: bool,
     /// Whether it was sent once more to a peer that did not know us.
     introduced: bool,
     /// Until when the answer counts, on the monotonic clock.
@@ -259,6 +264,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    log: Log,
     cdrs: Cdrs,
 }
 
@@ -395,6 +401,7 @@ impl Roaming {
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);
+            self.erase_old(now, fx);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::evidence::Letter;
 use super::request::asker_role;
 use super::{About, Asker, Back, Charging, OurMessage, Way};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
-use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
+use crate::protocol::{Answer, Direction, NodeId, Question, SessionMessage, SessionOperation};
 use crate::roaming::effect::{Action, Effects, Refusal, Report};
 use crate::roaming::input::{AskId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -46,17 +47,21 @@ impl Roaming {
         };
         if is_local {
             let ours = about.ours.clone();
+            self.log_within(&ours, &envelope, message, now, fx);
             self.charging.messages.insert(id, about);
             self.serve(Back::Local, &ours, &envelope, message.clone(), now, fx);
             return true;
         }
         let Some(node) = node else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
+        let (ours, partner) = (&about.ours, &about.to);
+        let letter = Letter { direction: Direction::Sent, ours, partner, message, bytes: &bytes };
+        self.log_ours(&letter, now, fx);
         let timeout_ms = about.timeout_ms;
         about.way = Way {
             sealed: Some(bytes.clone()),
-            sealed_for: Some(node.clone()),
             node: Some(node.clone()),
+            is_lost: false,
             introduced: false,
             until_ms: now.mono_ms + timeout_ms,
         };
@@ -65,7 +70,7 @@ impl Roaming {
         true
     }
 
-    fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
+    pub(in crate::roaming) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
         let ours = self.parties.get(ours).filter(|_| self.may_sign())?;
         let network = self.speakers.network();
         envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
@@ -80,19 +85,35 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let Asker { back, partner, ours, message: reply_to } = asker;
+        let node = match &back {
+            Back::Peer(node, _) => node.as_bytes().to_vec(),
+            Back::Local => Vec::new(),
+        };
+        let envelope = Envelope {
+            id: MessageId(self.random_16()),
+            to: partner,
+            node,
+            reply_to: Some(reply_to),
+            created_unix_ms: now.unix_ms,
+            expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
+            body: message.encode(),
+        };
         match back {
-            Back::Local => self.message_answered(reply_to, message, now, fx),
-            Back::Peer(node, ask) => {
-                let envelope = Envelope {
-                    id: MessageId(self.random_16()),
-                    to: partner,
-                    node: node.as_bytes().to_vec(),
-                    reply_to: Some(reply_to),
-                    created_unix_ms: now.unix_ms,
-                    expires_unix_ms: now.unix_ms + ENVELOPE_VALIDITY_MS_MAX,
-                    body: message.encode(),
-                };
-                let answer = self.sealed(&ours, &envelope).map_or(Answer::NotFound, Answer::Message);
+            Back::Local => {
+                self.log_within(&ours, &envelope, &message, now, fx);
+                self.message_answered(reply_to, message, now, fx);
+            }
+            Back::Peer(_, ask) => {
+                let sealed = self.sealed(&ours, &envelope);
+                if let Some(bytes) = &sealed {
+                    let (ours, partner, message) = (&ours, &envelope.to, &message);
+                    self.log_ours(
+                        &Letter { direction: Direction::Sent, ours, partner, message, bytes },
+                        now,
+                        fx,
+                    );
+                }
+                let answer = sealed.map_or(Answer::NotFound, Answer::Message);
                 fx.actions.push(Action::Answer { ask, bytes: answer.encode() });
             }
         }
@@ -136,11 +157,15 @@ impl Roaming {
         {
             return Some(self.refuse_message(from, Refusal::Scope(error.to_string()), fx));
         }
+        let (ours, partner) = (&envelope.to, speaker.party());
+        let bytes = &Bytes::copy_from_slice(bytes);
+        let letter = Letter { direction: Direction::Received, ours, partner, message: &message, bytes };
+        self.log_received(&letter, speaker.delegation_hash(), now, fx);
         self.serve(Back::Peer(from.clone(), ask), speaker.party(), &envelope, message, now, fx);
         None
     }
 
-    fn open_envelope(
+    pub(in crate::roaming) fn open_envelope(
         &self,
         from: &NodeId,
         bytes: &[u8],
@@ -162,12 +187,21 @@ impl Roaming {
         }
     }
 
-    fn refuse_message(&mut self, from: &NodeId, why: Refusal, fx: &mut Effects) -> Answer {
+    pub(in crate::roaming) fn refuse_message(
+        &mut self,
+        from: &NodeId,
+        why: Refusal,
+        fx: &mut Effects,
+    ) -> Answer {
         fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why }));
         Answer::NotFound
     }
 
-    fn speaker_of(&self, delegation: &[u8; 32], now: Now) -> Option<std::sync::Arc<Speaker>> {
+    pub(in crate::roaming) fn speaker_of(
+        &self,
+        delegation: &[u8; 32],
+        now: Now,
+    ) -> Option<std::sync::Arc<Speaker>> {
         match self.speakers.of(delegation, now) {
             Knowledge::Known(speaker) => Some(speaker),
             _ => self.introduced_speaker(delegation),
@@ -194,10 +228,19 @@ impl Roaming {
             let ours = core.charging.messages.get(&id)?;
             let fits =
                 *speaker.party() == ours.to && envelope.to == ours.ours && envelope.reply_to == Some(id);
-            fits.then(|| SessionMessage::decode(&envelope.body).ok()).flatten()
+            let message = SessionMessage::decode(&envelope.body).ok().filter(|_| fits)?;
+            Some((message, envelope.to, speaker, bytes.clone()))
         };
         match read(self) {
-            Some(message) => self.message_answered(id, message, now, fx),
+            Some((message, ours, speaker, bytes)) => {
+                let asked = self.charging.messages.get(&id);
+                if asked.is_some_and(|asked| asked.session.as_str() == message.session()) {
+                    let (ours, partner, message, bytes) = (&ours, speaker.party(), &message, &bytes);
+                    let letter = Letter { direction: Direction::Received, ours, partner, message, bytes };
+                    self.log_received(&letter, speaker.delegation_hash(), now, fx);
+                }
+                self.message_answered(id, message, now, fx);
+            }
             // An answer, and of no use: asking again would give the same.
             None => {
                 if let Some(ours) = self.charging.messages.remove(&id) {
@@ -258,7 +301,7 @@ impl Roaming {
         // Its connection broke. A start is asked about (`settle`); all else is sent again as it was.
         let again = matches!(ours.about, About::Ask(operation) if !operation.begins());
         if sent && again && ours.way.sealed.is_some() && now.mono_ms < ours.way.until_ms {
-            ours.way.node = None;
+            ours.way.is_lost = true;
             self.charging.messages.insert(id, ours);
             return;
         }
@@ -268,21 +311,20 @@ impl Roaming {
     /// Messages whose connection broke: sent over the next one, and given up at their deadline. The other side
     /// carries out none of them twice.
     pub(super) fn send_lost(&mut self, now: Now, fx: &mut Effects) {
-        let lost = |message: &OurMessage| message.way.is_lost();
-        let waiting = self.charging.messages.iter().filter(|(_, message)| lost(message));
+        let waiting = self.charging.messages.iter().filter(|(_, message)| message.way.is_lost);
         let waiting: Vec<MessageId> = waiting.map(|(id, _)| *id).collect();
         for id in waiting {
             let Some(message) = self.charging.messages.get(&id) else { continue };
             let (to, until_ms) = (message.to.clone(), message.way.until_ms);
-            let sealed_for = message.way.sealed_for.clone();
             let Some(bytes) = message.way.sealed.clone() else { continue };
+            let its_node = message.way.node.clone();
             if until_ms <= now.mono_ms {
                 self.message_failed(id, true, now, fx);
             } else if let Some(node) =
-                self.nodes_of(&to, now).into_iter().find(|n| Some(n) == sealed_for.as_ref())
+                self.nodes_of(&to, now).into_iter().find(|node| Some(node) == its_node.as_ref())
             {
                 if let Some(message) = self.charging.messages.get_mut(&id) {
-                    message.way.node = Some(node.clone());
+                    message.way.is_lost = false;
                 }
                 let left_ms = until_ms - now.mono_ms;
                 let question = Question::Message(bytes);
@@ -299,16 +341,10 @@ impl Roaming {
     }
 }
 
-impl Way {
-    fn is_lost(&self) -> bool {
-        self.sealed.is_some() && self.node.is_none()
-    }
-}
-
 impl Charging {
     /// Whether a message waits for a connection.
     pub(super) fn waits_for_link(&self) -> bool {
-        self.messages.values().any(|message| message.way.is_lost())
+        self.messages.values().any(|message| message.way.is_lost)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
+mod evidence;
 mod under_way;
 
 use super::agreements::{cpo, emp};
