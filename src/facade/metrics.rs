@@ -36,6 +36,8 @@ pub(super) enum Service {
     ReservationStop,
     ChargingNotification,
     PushAuthenticationData,
+    ChargeDetailRecord,
+    GetChargeDetailRecords,
 }
 
 impl Service {
@@ -94,6 +96,11 @@ struct ByPhase {
     phase: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: String,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The facade's counters.
@@ -150,6 +157,7 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     let away = view.partners.iter().filter(|partner| !partner.connected).count();
     number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
+    number("overdue_cdrs", "Charge detail records that wait for too long", view.overdue_cdrs);
     number("card_questions", "Questions about cards since the start", view.cards.questions);
     number("card_emps_told", "EMPs that were told of a card, over all questions", view.cards.emps_told);
     let help = "EMPs that were not, because they have said that they cannot know it";
@@ -159,6 +167,12 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
         sessions.get_or_create(&ByPhase { phase }).set(*count as f64);
     }
     registry.register("sessions", "Sessions of the last day and those that are open, by phase", sessions);
+
+    let cdrs = Family::<ByState, FloatGauge>::default();
+    for (state, count) in &view.open_cdrs {
+        cdrs.get_or_create(&ByState { state: state.clone() }).set(*count as f64);
+    }
+    registry.register("open_cdrs", "Charge detail records that are not settled, by state", cdrs);
 
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());

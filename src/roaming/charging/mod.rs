@@ -1,11 +1,15 @@
 //! Sessions: authorization, remote start and stop, reservation, notifications between a party of ours and its
 //! partners' nodes. `ask` is the side that asks, `serve` the side that is asked, `settle` what both do until they
-//! agree, `authorize` who is asked about a card.
+//! agree, `authorize` who is asked about a card; `cdr` what was charged, sent by the one side (`cdr_send`) and taken
+//! by the other (`cdr_serve`).
 
 mod answer;
 mod ask;
 mod authorize;
 mod card_filters;
+mod cdr;
+mod cdr_send;
+mod cdr_serve;
 mod config;
 mod offline;
 mod request;
@@ -22,6 +26,7 @@ pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
 pub use authorize::CardQuestions;
 pub use card_filters::PartyList;
+pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
@@ -32,9 +37,10 @@ use super::input::{AskId, BackendCallId, CallId, Now};
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
-use crate::protocol::{AskOutcome, NodeId, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
+use cdr::Cdrs;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
@@ -183,6 +189,10 @@ enum About {
     Release,
     /// A stop of our own, for a start that succeeded too late.
     LateStop,
+    /// A charge detail record, by its hash.
+    Cdr(Digest),
+    /// What became of one.
+    Receipts(Digest),
 }
 
 /// A message of ours that waits for its answer.
@@ -250,6 +260,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    cdrs: Cdrs,
 }
 
 impl Charging {
@@ -261,7 +272,10 @@ impl Charging {
                 waits || session.broadcast.is_some() || session.settle_at_ms <= now_ms + TICK_IDLE_MS
             })
         };
-        !self.calls.is_empty() || self.waits_for_link() || self.unsettled.iter().any(soon)
+        !self.calls.is_empty()
+            || self.cdrs.is_busy(now_ms)
+            || self.waits_for_link()
+            || self.unsettled.iter().any(soon)
     }
 }
 
@@ -370,6 +384,7 @@ impl Roaming {
     /// Time passed.
     pub(super) fn tick_charging(&mut self, now: Now, fx: &mut Effects) {
         self.tick_calls(now, fx);
+        self.tick_cdrs(now, fx);
         self.send_lost(now, fx);
         let due: Vec<SessionId> = self.charging.unsettled.iter().copied().collect();
         for id in due {

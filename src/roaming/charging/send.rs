@@ -222,6 +222,8 @@ impl Roaming {
                 self.released_by(ours.session, &ours.to, fx);
             }
             (About::LateStop, SessionMessage::Outcome { .. }) => self.late_start_done(ours.session, now, fx),
+            (About::Cdr(_), answer) => self.cdr_answered(&ours, answer, now, fx),
+            (About::Receipts(_), answer) => self.receipts_answered(&ours, &answer, fx),
             _ => self.unanswered(ours, true, now, fx),
         }
     }
@@ -269,7 +271,7 @@ impl Roaming {
     }
 
     fn unanswered(&mut self, ours: OurMessage, sent: bool, now: Now, fx: &mut Effects) {
-        // A query, a release and a late stop are said again by `settle`.
+        // A query, a release and a late stop are said again by `settle`, records and receipts by `cdr`.
         if let About::Ask(operation) = ours.about {
             self.ask_unanswered(ours, operation, sent, now, fx);
         }
