@@ -188,17 +188,6 @@ impl World {
         }
     }
 
-    /// Loads the node's people and trust list anew while it runs.
-    fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
-        self.calls += 1;
-        let call = CallId(self.calls);
-        let node = &self.nodes[index];
-        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
-        let trust = node.trust.clone().unwrap();
-        self.handle(index, Input::Reloaded { call, trust, parties });
-        self.nodes[index].reloads.remove(&call).expect("an answer")
-    }
-
     fn latency(&mut self) -> u64 {
         1 + self.rng.next_u64() % LATENCY_MS_MAX
     }
