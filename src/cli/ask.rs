@@ -2,6 +2,7 @@
 
 pub(super) mod agreement;
 pub(super) mod cdr;
+pub(super) mod evidence;
 pub(super) mod sessions;
 mod table;
 mod watch;

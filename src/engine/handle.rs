@@ -7,18 +7,17 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::evidence::EvidenceCommand;
 use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
-use crate::identity::{PartyId, TrustList};
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{
-    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError,
-};
+use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -107,6 +106,8 @@ pub(crate) enum Command {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
     },
+    /// About the log of messages.
+    Evidence(EvidenceCommand),
     View {
         reply: oneshot::Sender<NodeView>,
     },
@@ -129,6 +130,7 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Evidence(command) => command.refuse(error),
             Command::Trust { .. }
             | Command::Permissions { .. }
             | Command::Sessions { .. }
@@ -204,16 +206,6 @@ impl Engine {
     /// Confirms a push that the guard rail held.
     pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::Confirm { held, reply }).await?
-    }
-
-    /// Replaces the trust list, delegations and message keys of the node's parties while it runs. Returns
-    /// when they are in use and what is signed under them is committed.
-    ///
-    /// # Errors
-    /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
-    pub async fn reload(&self, trust: TrustList, parties: Vec<OurParty>) -> Result<(), EngineError> {
-        let standing = Arc::new(Standing { trust, parties });
-        self.ask(|reply| Command::Reload { standing, reply }).await?
     }
 
     /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept
@@ -380,6 +372,8 @@ pub struct IssuerView {
     pub key: String,
     /// `registrar` or `attester`.
     pub class: &'static str,
+    /// Number of its newest status list.
+    pub status_list_seq: Option<u64>,
     /// Until when its newest status list holds, unix time.
     pub status_list_until_unix_s: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! The loop: take what is there, let the core handle all of it, commit once, then act.
 
 mod act;
+mod evidence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::partners::PartnerNodes;
 use super::pins::CHECKS_AT_ONCE;
 use super::sessions::{session_counts, sessions};
 use super::spawner::Spawn;
-use super::standing::{Standing, Standings};
+use super::standing::{Identities, ShownIdentities, Standing, Standings};
 use super::store::{DirectoryCommit, Store};
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
@@ -48,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) restore: Restore,
     /// What `restore` makes the core anew with.
     pub(crate) standings: Standings,
+    /// What others check with.
+    pub(crate) identities: Identities,
     pub(crate) store: Store,
     pub(crate) mesh: Mesh,
     pub(crate) events: mpsc::Receiver<MeshEvent>,
@@ -86,6 +89,7 @@ pub(crate) struct Runner {
     returned: Vec<Input>,
     partner_nodes: PartnerNodes,
     pin_checks: Arc<Semaphore>,
+    shown_identities: ShownIdentities,
     next_id: u64,
 }
 
@@ -102,6 +106,7 @@ enum Woken {
 impl Runner {
     pub(crate) fn new(parts: Parts) -> Runner {
         Runner {
+            shown_identities: ShownIdentities::new(parts.identities.clone()),
             parts,
             calls: BTreeMap::new(),
             reloads: BTreeMap::new(),
@@ -220,6 +225,7 @@ impl Runner {
         for action in actions {
             self.act(action);
         }
+        self.shown_identities.show(&self.parts.core, now);
         if let Some(watchers) = self.parts.applied.listening() {
             for change in applied {
                 // The last watcher may have left meanwhile.
@@ -276,9 +282,9 @@ impl Runner {
                 inputs.push(Input::Confirm { call, held });
             }
             Command::Reload { standing, reply } => {
-                let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
+                let Standing { trust, parties, policy } = (*standing).clone();
                 self.reloads.insert(call, (standing, reply));
-                inputs.push(Input::Reloaded { call, trust, parties });
+                inputs.push(Input::Reloaded { call, trust, parties, policy });
             }
             Command::HandIn { object, reply } => {
                 self.calls.insert(call, reply);
@@ -309,6 +315,7 @@ impl Runner {
             Command::Sessions { phase, reply } => {
                 let _gone = reply.send(sessions(&self.parts.core, phase));
             }
+            Command::Evidence(command) => self.evidence(command, call, inputs),
             Command::View { reply } => self.view(reply),
         }
     }

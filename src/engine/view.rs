@@ -105,6 +105,7 @@ pub(crate) fn trust_summary(trust: &TrustView, ours: &[String]) -> TrustSummary 
             IssuerClass::Registrar => "registrar",
             IssuerClass::Attester => "attester",
         },
+        status_list_seq: issuer.status_list_seq,
         status_list_until_unix_s: issuer.status_list_until_unix_s,
     };
     let party = |party: &PartySummary| PartyView {

@@ -17,6 +17,7 @@ mod charging;
 mod config;
 mod directory;
 mod error;
+mod evidence;
 mod evse_pull;
 mod evse_push;
 mod lanes;

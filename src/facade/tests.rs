@@ -129,6 +129,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
                 reply.send(Err(EngineError::Busy)).is_ok()
             }
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
+            Command::Evidence(command) => !command.refuse(EngineError::Busy),
             Command::Sessions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()

@@ -9,7 +9,8 @@ use super::card_filter::CardFilter;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
-use crate::identity::Chain;
+use crate::identity::envelope::MESSAGE_ID_LENGTH;
+use crate::identity::{Chain, MessageId, PartyId};
 
 /// Most marks in one question: every feed that a node may hold, at some 45 bytes each.
 const MARKS_MAX: usize = 20_000;
@@ -58,6 +59,14 @@ pub enum Question {
     /// A signed envelope of a party that the asker speaks for. Answered by [`Answer::Message`], or by
     /// [`Answer::WhoAreYou`] if its sender has not introduced itself.
     Message(Bytes),
+    /// "What time is it?" for a party of the asker's. Answered by [`Answer::Message`]: an envelope without a body
+    /// that answers this number, so that nobody can have kept it.
+    Time {
+        /// A random number.
+        id: MessageId,
+        /// Whom the answer is for.
+        asker: PartyId,
+    },
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
     /// Which cards an EMP that the asker speaks for knows: it is not to be asked for others. Answered
@@ -200,6 +209,8 @@ enum QuestionWire {
     Message(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
+    #[serde(rename = "t")]
+    Time(Buf, String),
     #[serde(rename = "f")]
     CardFilter(Buf),
 }
@@ -248,6 +259,9 @@ impl Question {
             Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
             Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
+            Question::Time { id, asker } => {
+                QuestionWire::Time(Buf(Bytes::copy_from_slice(&id.0)), asker.to_text())
+            }
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
             Question::CardFilter(filter) => QuestionWire::CardFilter(Buf(filter.encode())),
         };
@@ -279,6 +293,12 @@ impl Question {
                 Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
             }
             QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
+            QuestionWire::Time(Buf(id), asker) => {
+                let id: [u8; MESSAGE_ID_LENGTH] =
+                    id.as_ref().try_into().map_err(|_| invalid("the number of a question has 16 bytes"))?;
+                let asker = PartyId::parse(&asker).map_err(|_| invalid("the asker is no party"))?;
+                Ok(Question::Time { id: MessageId(id), asker })
+            }
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
             }

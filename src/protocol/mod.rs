@@ -10,6 +10,7 @@ mod audience;
 mod card_filter;
 mod cdr_record;
 mod codec;
+pub mod evidence;
 mod exchange;
 mod feed;
 mod node_id;
@@ -27,6 +28,7 @@ pub use audience::{Audience, Members};
 pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};
 pub use codec::{ProtocolError, compress, decompress};
+pub use evidence::{Direction, EvidenceFault, EvidenceReport, verify_evidence};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };

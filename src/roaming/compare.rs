@@ -157,7 +157,9 @@ impl Roaming {
     /// A peer asks.
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
-            Ok(Question::Heads(_) | Question::HeadsOf(_)) if !self.pace.admits(from, now.mono_ms) => {
+            Ok(Question::Heads(_) | Question::HeadsOf(_) | Question::Time { .. })
+                if !self.pace.admits(from, now.mono_ms) =>
+            {
                 fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
                 Answer::NotFound
             }
@@ -169,6 +171,7 @@ impl Roaming {
             Ok(Question::Registry(root)) => self.names_for(&root),
             Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
+            Ok(Question::Time { id, asker }) => self.tell_time(from, id, asker, now),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
             Ok(Question::CardFilter(filter)) => self.card_filter_told(from, *filter, now),
@@ -269,6 +272,7 @@ impl Roaming {
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
             (Pending::CardFilter(party), answer) => {
                 self.card_filter_answered(from, &party, Some(&answer), now)
             }
@@ -302,7 +306,11 @@ impl Roaming {
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
             Pending::CardFilter(party) => self.card_filter_answered(&asking.to, &party, None, now),
-            Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
+            Pending::Heads
+            | Pending::Notice
+            | Pending::Introduction
+            | Pending::Time(_)
+            | Pending::Announcement => {}
         }
     }
 
@@ -327,6 +335,7 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
+            | Pending::Time(_)
             | Pending::CardFilter(_)
             | Pending::Message(_) => false,
         };

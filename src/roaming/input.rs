@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::change::CdrsOfSession;
+use super::change::{CdrsOfSession, PersonalData};
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
+use super::policy::Policy;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
@@ -152,6 +153,13 @@ pub enum Input {
         /// Whether it is the right one.
         matches: bool,
     },
+    /// The operator has personal data deleted.
+    Erase {
+        /// Who waits.
+        call: CallId,
+        /// Which.
+        what: PersonalData,
+    },
     /// A peer is connected.
     PeerUp(NodeId),
     /// A peer is gone.
@@ -206,7 +214,7 @@ pub enum Input {
         /// Which repair.
         sync: SyncId,
     },
-    /// Trust list, delegations and keys were loaded anew. All are taken, or none.
+    /// Trust list, delegations, keys and policy were loaded anew. All are taken, or none.
     Reloaded {
         /// Who waits.
         call: CallId,
@@ -214,6 +222,8 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+        /// Who may do what with them.
+        policy: Policy,
     },
     /// A card that was looked for; whether it holds is for the core to say.
     CardFound {

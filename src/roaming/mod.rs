@@ -9,6 +9,7 @@ mod audience;
 pub mod change;
 mod charging;
 mod claims;
+mod clock_ask;
 mod clock_check;
 mod compare;
 mod config;
@@ -48,9 +49,11 @@ use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
+pub use change::PersonalData;
 pub use charging::{
     AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
-    ChargingConfig, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList, SESSION_OVER_FOR_MS,
+    ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
+    SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -139,6 +142,7 @@ enum Pending {
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Time(MessageId),
     Announcement,
     /// Of this EMP of ours.
     CardFilter(PartyId),
@@ -339,10 +343,14 @@ impl Roaming {
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)
             }
+            Input::Erase { call, what } => self.erase(call, what, &mut fx),
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
-            Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::Reloaded { call, trust, parties, policy } => {
+                let outcome = self.reloaded(trust, parties, policy, now, &mut fx);
+                fx.actions.push(Action::Reloaded { call, outcome });
+            }
             Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
             Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),

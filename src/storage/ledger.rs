@@ -7,6 +7,7 @@ use super::cdrs;
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
+use super::evidence;
 use super::media;
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
@@ -140,6 +141,9 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             )?
             .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
             .map(drop),
+        LedgerChange::Evidence(new) => evidence::append(tx, new),
+        LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
+        LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
         LedgerChange::Cdr { cdr } => cdrs::write(tx, cdr),
         LedgerChange::AgreementForgotten { id } => {

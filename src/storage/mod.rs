@@ -16,6 +16,7 @@ mod cdrs;
 mod config;
 mod directory;
 mod error;
+mod evidence;
 mod ledger;
 mod media;
 mod place;
@@ -23,6 +24,8 @@ mod reader;
 mod value;
 mod writer;
 
+#[cfg(test)]
+mod evidence_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -37,6 +40,7 @@ pub use directory::{
     FeedAnswer, FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
+pub use evidence::LogLine;
 pub use ledger::{Ledger, LedgerState};
 pub use place::{DataDir, MemoryDisk, Place};
 pub use reader::Reader;

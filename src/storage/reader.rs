@@ -15,6 +15,7 @@ use super::directory::{
     RestoredFeed, StatusQuery, StatusRow,
 };
 use super::error::{Database, StorageError};
+use super::evidence::{self, LogLine};
 use super::ledger::{self, Ledger, LedgerState};
 use super::media;
 use super::place::{SharedConnection, lock, open_reader};
@@ -22,6 +23,7 @@ use super::writer::{Runner, start};
 use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
+use crate::protocol::evidence::{LogTail, LoggedSession};
 use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
 use crate::roaming::change::{CdrsOfSession, KnownMedium, StoredCdr};
 
@@ -139,6 +141,32 @@ impl Reader {
             connections.read(&connections.ledger, Database::Ledger, u64::MAX, media::all)
         })
         .await
+    }
+
+    /// The end of the log of messages, from the ledger.
+    pub async fn log_tail(&self) -> Result<LogTail, StorageError> {
+        self.of_ledger(evidence::tail).await
+    }
+
+    /// What the log holds about a session; `None` if there is nothing.
+    pub async fn logged(&self, session: String) -> Result<Option<LoggedSession>, StorageError> {
+        self.of_ledger(move |connection| evidence::of_session(connection, &session)).await
+    }
+
+    /// At most `most` entries of the log before a number (`None`: its end), the newest first; of one session only, if
+    /// one is given.
+    pub async fn log_lines(
+        &self,
+        session: Option<String>,
+        before: Option<u64>,
+        most: u32,
+    ) -> Result<Vec<LogLine>, StorageError> {
+        self.of_ledger(move |connection| evidence::lines(connection, session.as_deref(), before, most)).await
+    }
+
+    /// Whether personal data from before a time is left in the ledger, of sessions that are over.
+    pub async fn has_personal_data(&self, before_unix_ms: u64) -> Result<bool, StorageError> {
+        self.of_ledger(move |connection| evidence::has_personal_data(connection, before_unix_ms)).await
     }
 
     /// The highest version of a signer's trust list that was ever in use, from the ledger; 0: none.
@@ -261,6 +289,16 @@ impl Reader {
     /// All feeds of the directory in numbers.
     pub async fn feeds_overview(&self) -> Result<Vec<FeedOverview>, StorageError> {
         self.ask(directory::feeds_overview).await
+    }
+
+    async fn of_ledger<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, question)
+        })
+        .await
     }
 
     async fn ask<R: Send + 'static>(

@@ -106,6 +106,7 @@ impl Archive {
             Question::Agreement(_)
             | Question::Message(_)
             | Question::Announce(_)
+            | Question::Time { .. }
             | Question::CardFilter(_) => Answer::NotFound,
         }
     }

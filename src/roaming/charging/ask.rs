@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, acknowledgement, refusal};
-use super::request::{ChargeRequest, service};
+use super::answer::{HttpAnswer, acknowledgement, refusal, refused_as_stale};
+use super::request::{ChargeRequest, service, what_it_is};
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
@@ -41,7 +41,17 @@ pub(super) struct Wish {
 impl Roaming {
     /// A backend of ours asks. It is answered now, or when the partner has, or at the deadline.
     pub(in crate::roaming) fn charge(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) {
-        let refused = match asked.request.operation() {
+        let operation = asked.request.operation();
+        if let Err(status) = self.refuse_unless_signing() {
+            let answer = refusal(
+                operation,
+                Code::ServiceNotAvailable,
+                &status.additional_info.unwrap_or_default(),
+                None,
+            );
+            return reply(asked.call, answer, fx);
+        }
+        let refused = match operation {
             SessionOperation::AuthorizeStart => self.authorize_start(asked, now, fx),
             SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
                 self.remote_start(asked, now, fx)
@@ -69,6 +79,9 @@ impl Roaming {
         if let Some(code) = self.decide(asked.party, &cpo, service(operation), now).code() {
             let info = format!("no agreement with {cpo} for this service: see `chargemesh agreement offer`");
             return Err(refuse(code, &info));
+        }
+        if let Some(why) = self.may_still(&cpo, what_it_is(operation), now).refused() {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&cpo, why)));
         }
         match asked.evse {
             None if self.publishes_any(&cpo) => {

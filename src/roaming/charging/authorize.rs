@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, partners, refusal};
+use super::answer::{HttpAnswer, partners, refusal, refused_as_stale};
 use super::ask::{Asked, Wish, reply, with_session};
+use super::request::what_it_is;
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
@@ -15,9 +16,9 @@ use crate::oicp::charging::{
 };
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase};
-use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::{CallId, Now};
+use crate::roaming::{Roaming, Stale};
 
 const OPERATION: SessionOperation = SessionOperation::AuthorizeStart;
 
@@ -98,10 +99,14 @@ impl Roaming {
         let Some(identification) = asked.request.identification() else {
             return Err(refuse(Code::DataError, "Identification is needed"));
         };
-        let mut targets = self.whom_to_ask(asked.party, identification, now);
+        let targets = self.whom_to_ask(asked.party, identification, now);
         if targets.is_empty() {
             let info = "no EMP that could know it has an agreement with you";
             return Err(refuse(Code::NoValidContract, info));
+        }
+        let (mut targets, stale) = self.known_to_be_alive(targets, now);
+        if let (true, Some((emp, why))) = (targets.is_empty(), stale) {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&emp, why)));
         }
         let contracted = targets.len();
         targets.retain(|emp| !self.cannot_know(emp, identification, now));
@@ -158,6 +163,18 @@ impl Roaming {
             Some(Err(_)) => Vec::new(),
             None => emps.into_iter().filter(may).take(SESSION_ASKED_MAX).collect(),
         }
+    }
+
+    /// Those of which it is known lately enough that they were not revoked, and one of which it is not.
+    fn known_to_be_alive(&self, emps: Vec<PartyId>, now: Now) -> (Vec<PartyId>, Option<(PartyId, Stale)>) {
+        let (mut alive, mut stale) = (Vec::new(), None);
+        for emp in emps {
+            match self.may_still(&emp, what_it_is(OPERATION), now).refused() {
+                None => alive.push(emp),
+                Some(why) => stale = Some((emp, why)),
+            }
+        }
+        (alive, stale)
     }
 
     /// The EMP of this node that uploaded a medium, else the one that said yes to it last.

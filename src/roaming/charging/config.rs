@@ -36,9 +36,13 @@ pub struct ChargingConfig {
     pub late_start: LateStart,
     /// A session of which nothing is heard ends, with a report, after this time, in days.
     pub session_expiry_days: u64,
+    /// Personal data of sessions is deleted after this time, in days; 0: never. Messages, what sessions know of drivers
+    /// and charge detail records go, the hashes of the log stay. Claims come under limitation after three years in many
+    /// countries; the law of yours may want another time.
+    pub personal_data_days: u64,
     /// Sessions that are open at once; more are refused.
     pub sessions_max: usize,
-    /// Messages under way to one partner at once; more are refused.
+    /// Messages under way to one partner at once, and calls of our backend for one; more are refused.
     pub in_flight_per_partner_max: usize,
     /// Shortest time between two Progress notifications of one session, in seconds (OICP: five minutes).
     pub progress_every_s: u64,
@@ -76,6 +80,7 @@ impl Default for ChargingConfig {
             backend_patience_ms: 120_000,
             late_start: LateStart::Auto,
             session_expiry_days: 30,
+            personal_data_days: 1_095,
             sessions_max: 200_000,
             in_flight_per_partner_max: 2_048,
             progress_every_s: 300,

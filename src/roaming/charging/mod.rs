@@ -11,6 +11,7 @@ mod cdr;
 mod cdr_send;
 mod cdr_serve;
 mod config;
+mod evidence;
 mod offline;
 mod request;
 mod send;
@@ -28,12 +29,14 @@ pub use authorize::CardQuestions;
 pub use card_filters::PartyList;
 pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
+pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
+use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
@@ -41,13 +44,14 @@ use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
 use cdr::Cdrs;
+use evidence::Log;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
 const NEVER_CAME_MAX: usize = 10_000;
 
-/// ... for so long, in milliseconds: no envelope lives longer.
-const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
+/// ... for so long, in milliseconds: no envelope is taken for longer, by whichever clock.
+const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX + 2 * FUTURE_MS_MAX;
 
 /// A session that is over is looked up for so long, in milliseconds; later it is unknown.
 pub const SESSION_OVER_FOR_MS: u64 = 24 * 3_600_000;
@@ -158,7 +162,7 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Back {
     /// To a peer that asked.
-    Peer(AskId),
+    Peer(NodeId, AskId),
     /// To a party of this very node.
     Local,
 }
@@ -213,8 +217,10 @@ struct OurMessage {
 struct Way {
     /// The envelope; `None` if it did not leave this node.
     sealed: Option<Bytes>,
-    /// Where it is under way; `None`: its connection broke, and it waits for the next.
+    /// The node that it is for: another one of the party does not take it.
     node: Option<NodeId>,
+    /// Whether its connection broke, so that it waits for the next.
+    is_lost: bool,
     /// Whether it was sent once more to a peer that did not know us.
     introduced: bool,
     /// Until when the answer counts, on the monotonic clock.
@@ -260,6 +266,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    log: Log,
     cdrs: Cdrs,
 }
 
@@ -376,7 +383,7 @@ impl Roaming {
         SessionId::from_random(self.random_16())
     }
 
-    fn random_16(&mut self) -> [u8; 16] {
+    pub(in crate::roaming) fn random_16(&mut self) -> [u8; 16] {
         let (high, low) = (self.random(), self.random());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     }
@@ -398,6 +405,7 @@ impl Roaming {
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);
+            self.erase_old(now, fx);
         }
     }
 

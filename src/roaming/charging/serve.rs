@@ -4,13 +4,13 @@
 use bytes::Bytes;
 
 use super::ask::said_yes;
-use super::request::{ChargeRequest, asker_role, service};
+use super::request::{ChargeRequest, asker_role, service, what_it_is};
 use super::table::Event;
 use super::{
     Asker, Back, BackendAnswer, BackendCall, Deferred, Demand, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX,
     Session,
 };
-use crate::identity::{Envelope, PartyId};
+use crate::identity::{Envelope, MessageId, PartyId, Role, Service};
 use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
@@ -47,12 +47,15 @@ impl Roaming {
                     false => self.serve_within(asker, demand, now, fx),
                 }
             }
-            SessionMessage::Query { .. } => {
-                let outcome = self.outcome_of(id, partner, now);
+            SessionMessage::Query { ask, .. } => {
+                if !self.charging.sessions.contains_key(&id) {
+                    self.note_never_came(&asker, id, ask, now, fx);
+                }
+                let outcome = self.outcome_of(id, partner);
                 self.say(asker, id.as_str(), outcome, now, fx);
             }
             SessionMessage::Release { session } => {
-                self.serve_release(id, partner, now, fx);
+                self.serve_release(&asker, id, now, fx);
                 self.answer_message(asker, SessionMessage::Released { session }, now, fx);
             }
             SessionMessage::Cdr { signed, chain, .. } => {
@@ -86,7 +89,7 @@ impl Roaming {
             let same = session.is_with(&asker.ours, &asker.partner, &asker.back)
                 && session.record.ask == asker.message;
             let outcome = match same {
-                true => self.outcome_of(id, &asker.partner, now),
+                true => self.outcome_of(id, &asker.partner),
                 false => refused(Code::SessionInvalid),
             };
             return self.say(asker, id.as_str(), outcome, now, fx);
@@ -99,26 +102,12 @@ impl Roaming {
             reference.as_ref().map(|reference| reference.as_str().to_owned())
         };
         let record = SessionRecord {
-            session: id.as_str().to_owned(),
-            operation: demand.operation,
-            asked_by_us: false,
-            ours: asker.ours.clone(),
-            partner: Some(asker.partner.clone()),
-            phase: SessionPhase::Calling,
-            ask: asker.message,
             ask_expires_unix_ms: now.unix_ms + demand.until_ms.saturating_sub(now.mono_ms),
             evse: request.evse().map(|evse| evse.as_str().to_owned()),
             medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
-            stop_media: Vec::new(),
-            answer: None,
             cpo_partner_session: text(&request.partners().cpo),
             emp_partner_session: text(&request.partners().emp),
-            to_release: Vec::new(),
-            seen: Vec::new(),
-            offline: false,
-            to_tell_backend: false,
-            opened_unix_ms: now.unix_ms,
-            changed_unix_ms: now.unix_ms,
+            ..asked_of_us(&asker, id, demand.operation, now)
         };
         self.charging.sessions.insert(id, Session::new(record, now));
         self.remember(id, fx);
@@ -145,6 +134,14 @@ impl Roaming {
         let service = service(demand.operation);
         if let Some(code) = self.decide(&asker.ours, &asker.partner, service, now).code() {
             return Err(code);
+        }
+        if self.may_still(&asker.partner, what_it_is(demand.operation), now).refused().is_some() {
+            return Err(Code::ServiceNotAvailable);
+        }
+        // One who asks without end takes the places of nobody else.
+        let of_partner = self.charging.calls.values().filter(|call| call.partner == asker.partner).count();
+        if of_partner >= self.charging.config.in_flight_per_partner_max {
+            return Err(Code::ServiceNotAvailable);
         }
         match request.evse() {
             Some(evse) if demand.operation != SessionOperation::AuthorizeStart => {
@@ -190,7 +187,7 @@ impl Roaming {
         let (id, operation) = (demand.session, demand.operation);
         let Some(session) = self.charging.sessions.get_mut(&id) else {
             // It speaks of a session that never came here: it must not begin any more.
-            self.note_never_came(id, now);
+            self.note_never_came(&asker, id, asker.message, now, fx);
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
         if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
@@ -380,11 +377,8 @@ impl Roaming {
     }
 
     /// What became of a session's start, for the partner that asked it.
-    fn outcome_of(&mut self, id: SessionId, partner: &PartyId, now: Now) -> AskOutcome {
-        let Some(session) = self.charging.sessions.get(&id) else {
-            self.note_never_came(id, now);
-            return AskOutcome::NeverCame;
-        };
+    fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
+        let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
         let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
         if !theirs && !(record.ours == *partner && self.is_between_own(record)) {
@@ -413,8 +407,22 @@ impl Roaming {
         super::answer::acknowledgement(true, Some(record)).to_json().into()
     }
 
-    /// It must not begin any more. Bounded: the oldest is forgotten.
-    fn note_never_came(&mut self, id: SessionId, now: Now) {
+    /// It must not begin any more, whatever was held back on the way. What a partner could begin is remembered as a
+    /// session that was refused, also over a restart. Bounded: the oldest is forgotten.
+    fn note_never_came(&mut self, asker: &Asker, id: SessionId, ask: MessageId, now: Now, fx: &mut Effects) {
+        let operation = match asker.partner.role {
+            Role::Emp => SessionOperation::RemoteStart,
+            Role::Cpo | Role::Hub => SessionOperation::AuthorizeStart,
+        };
+        let may = |service| self.decide(&asker.ours, &asker.partner, service, now).code().is_none();
+        let could_begin = may(Service::Authorization) || may(Service::Reservation);
+        let has_room = self.charging.never_came.len() < NEVER_CAME_MAX && self.has_room_for_session();
+        if could_begin && has_room {
+            let record =
+                SessionRecord { phase: SessionPhase::Refused, ask, ..asked_of_us(asker, id, operation, now) };
+            self.charging.sessions.insert(id, Session::new(record, now));
+            self.remember(id, fx);
+        }
         let never_came = &mut self.charging.never_came;
         if never_came.len() >= NEVER_CAME_MAX
             && let Some(oldest) = never_came.iter().min_by_key(|(_, until_ms)| **until_ms).map(|(id, _)| *id)
@@ -425,17 +433,43 @@ impl Roaming {
     }
 
     /// The session is another EMP's, or the CPO did not wait.
-    fn serve_release(&mut self, id: SessionId, partner: &PartyId, now: Now, fx: &mut Effects) {
+    fn serve_release(&mut self, asker: &Asker, id: SessionId, now: Now, fx: &mut Effects) {
         match self.charging.sessions.get(&id) {
-            None => self.note_never_came(id, now),
+            None => self.note_never_came(asker, id, asker.message, now, fx),
             Some(session) => {
                 let record = &session.record;
-                let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
+                let theirs = record.partner.as_ref() == Some(&asker.partner) && !record.asked_by_us;
                 if theirs && record.operation == SessionOperation::AuthorizeStart {
                     self.step(id, Event::Released, now, fx);
                 }
             }
         }
+    }
+}
+
+/// A session that a partner asks us for.
+fn asked_of_us(asker: &Asker, id: SessionId, operation: SessionOperation, now: Now) -> SessionRecord {
+    SessionRecord {
+        session: id.as_str().to_owned(),
+        operation,
+        asked_by_us: false,
+        ours: asker.ours.clone(),
+        partner: Some(asker.partner.clone()),
+        phase: SessionPhase::Calling,
+        ask: asker.message,
+        ask_expires_unix_ms: now.unix_ms,
+        evse: None,
+        medium: None,
+        stop_media: Vec::new(),
+        answer: None,
+        cpo_partner_session: None,
+        emp_partner_session: None,
+        to_release: Vec::new(),
+        seen: Vec::new(),
+        offline: false,
+        to_tell_backend: false,
+        opened_unix_ms: now.unix_ms,
+        changed_unix_ms: now.unix_ms,
     }
 }
 

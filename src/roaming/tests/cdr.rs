@@ -114,6 +114,7 @@ impl World {
         let envelope = crate::identity::Envelope {
             id: MessageId(u128::from(self.calls).to_be_bytes()),
             to: self.nodes[node].people[0].party(),
+            node: node_id(node).as_bytes().to_vec(),
             reply_to: None,
             created_unix_ms: now,
             expires_unix_ms: now + 60_000,

@@ -7,6 +7,7 @@ mod audience;
 mod cdr;
 mod charging;
 mod claims;
+mod envelopes;
 mod freshness;
 mod gossip;
 mod liars;
@@ -64,6 +65,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    policy: Policy,
     visibility: Visibility,
     store: Store,
     life: u64,
@@ -159,7 +161,7 @@ impl World {
         let trust = node.trust.clone().unwrap();
         let misplaced = node.store.misplaced(&node.visibility);
         let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
-        let core = core.with_visibility(node.visibility.clone(), misplaced);
+        let core = core.with_policy(node.policy.clone()).with_visibility(node.visibility.clone(), misplaced);
         node.core = Some(node.charging.settings(core, &node.people));
     }
 
@@ -241,6 +243,10 @@ impl World {
             Event::Input(input) => self.handle(to, input),
             Event::Gossip { from, topic, bytes } => {
                 let id: Digest = Sha256::digest(&bytes).into();
+                let hears = node.core.as_ref().is_some_and(Roaming::replicates_all);
+                if !hears && topic != Topic::Identity {
+                    return;
+                }
                 if node.seen.insert(id) {
                     let gossip = GossipId(count);
                     node.gossip.insert(gossip, (from, topic, bytes.clone()));
