@@ -91,6 +91,9 @@ enum Command {
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
+    Statement(ask::accounts::StatementArgs),
+    Reconcile(ask::accounts::ReconcileArgs),
+    Doctor(ask::doctor::Args),
     /// Agree with other parties who may do what.
     Agreement(ask::agreement::Args),
 }
@@ -113,6 +116,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Evidence(args) => block_on(ask::evidence::run(args)),
         Command::Cdr(args) => block_on(ask::cdr::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
+        Command::Statement(args) => block_on(ask::accounts::statement(args)),
+        Command::Reconcile(args) => block_on(ask::accounts::reconcile(args)),
+        Command::Doctor(args) => block_on(ask::doctor::run(args)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };
     done.unwrap_or_else(|error| {

@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::evidence::EvidenceCommand;
-use super::sessions::{CardsView, SessionView};
+use super::sessions::{CardsView, ChargeReply, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
 use crate::identity::PartyId;
@@ -102,6 +103,7 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
@@ -112,9 +114,6 @@ pub(crate) enum Command {
         reply: oneshot::Sender<NodeView>,
     },
 }
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -131,10 +130,7 @@ impl Command {
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Evidence(command) => command.refuse(error),
-            Command::Trust { .. }
-            | Command::Permissions { .. }
-            | Command::Sessions { .. }
-            | Command::View { .. } => false,
+            _ => false,
         };
     }
 }

@@ -1,6 +1,7 @@
 //! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod accounts;
 mod agreements;
 mod backends;
 mod cdrs;
@@ -20,9 +21,13 @@ mod tell;
 mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
+pub use crate::roaming::statement::{Month, Statement, StatementError};
 pub use crate::roaming::{AgreementRefusal, EvidenceRefusal, PersonalData};
 pub use crate::roaming::{
     AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
+};
+pub use accounts::{
+    AccountError, Accounts, Alarm, AlarmKind, Alarms, CoSigned, DifferenceView, Reconciled, SignedView,
 };
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};

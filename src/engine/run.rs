@@ -1,6 +1,7 @@
 //! The loop: take what is there, let the core handle all of it, commit once, then act.
 
 mod act;
+mod books;
 mod evidence;
 
 use std::collections::BTreeMap;
@@ -11,15 +12,16 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::BooksReply;
 use super::agreements::{AgreementReply, permissions};
 use super::backends::Backends;
 use super::cdrs::cdr_counts;
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
 use super::pins::CHECKS_AT_ONCE;
-use super::sessions::{session_counts, sessions};
+use super::sessions::{ChargeReply, session_counts, sessions};
 use super::spawner::Spawn;
 use super::standing::{Identities, ShownIdentities, Standing, Standings};
 use super::store::{DirectoryCommit, Store};
@@ -85,6 +87,7 @@ pub(crate) struct Runner {
     /// What the directory is told with the next commit.
     gathered: Gathered,
     charge_calls: BTreeMap<CallId, ChargeReply>,
+    books_calls: BTreeMap<CallId, BooksReply>,
     /// What found no room and comes back.
     returned: Vec<Input>,
     partner_nodes: PartnerNodes,
@@ -117,6 +120,7 @@ impl Runner {
             commits: FuturesUnordered::new(),
             gathered: Gathered::default(),
             charge_calls: BTreeMap::new(),
+            books_calls: BTreeMap::new(),
             returned: Vec::new(),
             partner_nodes: PartnerNodes::default(),
             pin_checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
@@ -312,6 +316,7 @@ impl Runner {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Cdr { call, party, arrival, body, replaces });
             }
+            Command::Accounts(command) => self.accounts_command(call, command, inputs),
             Command::Sessions { phase, reply } => {
                 let _gone = reply.send(sessions(&self.parts.core, phase));
             }

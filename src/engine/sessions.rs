@@ -3,9 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
+
 use super::handle::{Command, Engine, EngineError};
-use crate::protocol::{SessionPhase, SessionRecord};
-use crate::roaming::Roaming;
+use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
+use crate::roaming::{HttpAnswer, Roaming};
+
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 /// Most sessions of one answer: more than anybody reads, and some 300 kB of JSON.
 pub const SESSIONS_SHOWN_MAX: usize = 1_000;
@@ -58,6 +63,22 @@ impl Engine {
     }
 }
 
+/// Sessions in which energy may have flowed, and which did not change since a time, the oldest first, at most
+/// [`SESSIONS_SHOWN_MAX`].
+pub(super) fn quiet_sessions(core: &Roaming, before_unix_ms: u64) -> Vec<SessionView> {
+    let charges = |operation| {
+        !matches!(operation, SessionOperation::ReservationStart | SessionOperation::ReservationStop)
+    };
+    let quiet = |record: &&SessionRecord| {
+        matches!(record.phase, SessionPhase::Active | SessionPhase::Unconfirmed)
+            && record.changed_unix_ms < before_unix_ms
+            && charges(record.operation)
+    };
+    let mut quiet: Vec<&SessionRecord> = core.sessions().filter(quiet).collect();
+    quiet.sort_unstable_by_key(|record| record.changed_unix_ms);
+    quiet.into_iter().take(SESSIONS_SHOWN_MAX).map(session_view).collect()
+}
+
 /// Answers [`Engine::sessions`].
 pub(super) fn sessions(core: &Roaming, phase: Option<SessionPhase>) -> Vec<SessionView> {
     newest(core.sessions().filter(|record| phase.is_none_or(|phase| record.phase == phase)).collect())
@@ -102,7 +123,6 @@ fn session_view(record: &SessionRecord) -> SessionView {
 mod tests {
     use super::*;
     use crate::identity::{MessageId, PartyId};
-    use crate::protocol::SessionOperation;
 
     fn record(changed_unix_ms: u64) -> SessionRecord {
         SessionRecord {

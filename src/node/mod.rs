@@ -1,5 +1,6 @@
 //! The composition root: opens, builds, joins, shuts down. Nothing is decided here.
 
+mod alarms;
 mod backends;
 mod cards;
 mod deps;
@@ -25,8 +26,8 @@ pub use identity::Identity;
 pub use load::{LoadError, load};
 
 use crate::engine::{
-    Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing, Standings,
-    Store, Watchers,
+    Accounts, Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing,
+    Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
 use crate::identity::Registry;
@@ -140,8 +141,10 @@ impl Node {
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
         let facade = match settings.facade {
             Some(config) => {
-                let reader = (reader.clone(), settings.charging.forward_corrections);
-                Some(start_facade(config, &engine, reader, &identity, &deps, &stopped).await?)
+                let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
+                let sources = (engine.clone(), accounts, reader.clone());
+                let corrections = settings.charging.forward_corrections;
+                Some(start_facade(config, sources, corrections, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
@@ -298,10 +301,25 @@ fn start_mesh(
     mesh::start(start).map_err(NodeError::Mesh)
 }
 
+/// The accounts of the parties, and the task that looks for alarms.
+fn accounts(
+    engine: &Engine,
+    store: &Store,
+    identity: &Identity,
+    config: &roaming::ChargingConfig,
+    deps: &Deps,
+    stop: &CancellationToken,
+) -> Accounts {
+    let parties = identity.parties.iter().map(|party| party.party.clone()).collect();
+    let accounts = Accounts::new(engine.clone(), store.clone(), deps.clock.clone(), parties, config);
+    alarms::start(&accounts, deps, stop);
+    accounts
+}
+
 async fn start_facade(
     config: facade::Config,
-    engine: &Engine,
-    (reader, pull_corrections): (storage::Reader, bool),
+    (engine, accounts, reader): (Engine, Accounts, storage::Reader),
+    pull_corrections: bool,
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -309,7 +327,8 @@ async fn start_facade(
     let spawner: Arc<dyn Spawn> = deps.spawner.clone();
     let clock = deps.clock.clone();
     let facade_deps = FacadeDeps {
-        engine: engine.clone(),
+        engine,
+        accounts: Some(accounts),
         directory: Arc::new(reader),
         parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
         threads: Arc::new(move |name, work| spawner.thread(name, work)),

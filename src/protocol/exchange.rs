@@ -67,6 +67,8 @@ pub enum Question {
         /// Whom the answer is for.
         asker: PartyId,
     },
+    /// A signed envelope with a [`super::BooksMessage`] in it. Answered as `Message`.
+    Books(Bytes),
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
     /// Which cards an EMP that the asker speaks for knows: it is not to be asked for others. Answered
@@ -207,6 +209,8 @@ enum QuestionWire {
     Agreement(Buf),
     #[serde(rename = "m")]
     Message(Buf),
+    #[serde(rename = "k")]
+    Books(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
     #[serde(rename = "t")]
@@ -262,6 +266,7 @@ impl Question {
             Question::Time { id, asker } => {
                 QuestionWire::Time(Buf(Bytes::copy_from_slice(&id.0)), asker.to_text())
             }
+            Question::Books(envelope) => QuestionWire::Books(Buf(envelope.clone())),
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
             Question::CardFilter(filter) => QuestionWire::CardFilter(Buf(filter.encode())),
         };
@@ -299,6 +304,7 @@ impl Question {
                 let asker = PartyId::parse(&asker).map_err(|_| invalid("the asker is no party"))?;
                 Ok(Question::Time { id: MessageId(id), asker })
             }
+            QuestionWire::Books(Buf(envelope)) => Ok(Question::Books(envelope)),
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
             }

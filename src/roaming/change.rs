@@ -176,6 +176,11 @@ pub enum LedgerChange {
     },
     /// Personal data is deleted; the log's hashes stay.
     PersonalDataErased(PersonalData),
+    /// A month-end statement that both sides signed.
+    Statement {
+        /// The statement, in short.
+        statement: Box<SignedStatement>,
+    },
     /// An agreement that was over made room.
     AgreementForgotten {
         /// The hash of its offer.
@@ -300,4 +305,27 @@ pub struct HeldPush {
     pub removes: u64,
     /// How many records the feed has.
     pub of: u64,
+}
+
+/// A month-end statement that both sides signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedStatement {
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// The month, as in `2026-11`.
+    pub month: String,
+    /// The digest of the statement.
+    pub digest: Digest,
+    /// How many records count.
+    pub records: u64,
+    /// Their energy in kWh.
+    pub energy: String,
+    /// When the second side signed it, by our clock, in unix milliseconds.
+    pub agreed_unix_ms: u64,
+    /// The envelope in which we signed it; empty as long as only the partner asked: it holds ours.
+    pub signed_by_us: Bytes,
+    /// ... and that of the partner.
+    pub signed_by_partner: Bytes,
 }

@@ -176,6 +176,10 @@ impl Roaming {
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
             Ok(Question::CardFilter(filter)) => self.card_filter_told(from, *filter, now),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
+            Ok(Question::Books(envelope)) => match self.books_asked(from, ask, &envelope, now, fx) {
+                Some(answer) => answer,
+                None => return,
+            },
             Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
                 Some(answer) => answer,
                 None => return,
@@ -270,6 +274,7 @@ impl Roaming {
             }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Books(id), answer) => self.books_replied(from, id, answer, now, fx),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
             (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
@@ -304,6 +309,7 @@ impl Roaming {
             Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Books(id) => self.books_failed(id, fx),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
             Pending::CardFilter(party) => self.card_filter_answered(&asking.to, &party, None, now),
             Pending::Heads
@@ -336,6 +342,7 @@ impl Roaming {
             | Pending::Agreement(_)
             | Pending::Announcement
             | Pending::Time(_)
+            | Pending::Books(_)
             | Pending::CardFilter(_)
             | Pending::Message(_) => false,
         };

@@ -10,13 +10,14 @@ use super::charging::HttpAnswer;
 use super::clock_check::ClockState;
 use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
+use super::reconcile::{BooksAnswer, BooksFailure, BooksServeId};
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::charging::{HashedPin, Pin, SessionId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{
-    CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
+    BooksMessage, CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
 };
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
@@ -166,6 +167,26 @@ pub enum Action {
         call: CallId,
         /// The hash of its offer.
         done: Result<Digest, AgreementRefusal>,
+    },
+    /// Answer who asked a partner about books.
+    BooksAnswered {
+        /// Which call.
+        call: CallId,
+        /// What it said.
+        answer: Result<BooksAnswer, BooksFailure>,
+    },
+    /// Read what a partner asks of our books; `BooksServed` follows.
+    ServeBooks {
+        /// Our id.
+        serve: BooksServeId,
+        /// Which party of ours is asked.
+        ours: PartyId,
+        /// Who asks.
+        partner: PartyId,
+        /// What.
+        message: BooksMessage,
+        /// The envelope as the partner signed it.
+        signed: Bytes,
     },
     /// Look for a card in Kademlia; `CardFound` or `CardNotFound` should follow.
     FindCard {

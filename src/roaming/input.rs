@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::change::{CdrsOfSession, PersonalData};
+use super::change::{CdrsOfSession, PersonalData, StoredCdr};
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
 use super::policy::Policy;
+use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{Digest, NodeId, Topic};
+use crate::protocol::{BooksMessage, Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,29 @@ pub enum Input {
         call: CallId,
         /// Which.
         what: PersonalData,
+    },
+    /// A party of ours asks a partner about their books.
+    AskBooks {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        ours: PartyId,
+        /// Whom.
+        partner: PartyId,
+        /// What.
+        message: Box<BooksMessage>,
+    },
+    /// Records of our parties that the partner's node lacks.
+    ResendCdrs {
+        /// As they are stored.
+        cdrs: Vec<StoredCdr>,
+    },
+    /// A partner's question about books was read.
+    BooksServed {
+        /// Which.
+        serve: BooksServeId,
+        /// The answer.
+        message: Box<BooksMessage>,
     },
     /// A peer is connected.
     PeerUp(NodeId),

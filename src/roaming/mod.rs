@@ -26,6 +26,7 @@ mod papers;
 mod partners;
 mod policy;
 mod publish;
+pub mod reconcile;
 mod records;
 mod registry;
 mod reload;
@@ -33,6 +34,7 @@ mod repair;
 mod restore;
 mod shown;
 mod speakers;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -83,6 +85,7 @@ use clock_check::ClockCheck;
 use introductions::Introductions;
 use pace::Pace;
 use partners::Partners;
+use reconcile::Books;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -143,6 +146,7 @@ enum Pending {
     Agreement(Digest),
     Message(MessageId),
     Time(MessageId),
+    Books(MessageId),
     Announcement,
     /// Of this EMP of ours.
     CardFilter(PartyId),
@@ -182,6 +186,8 @@ pub struct Roaming {
     clock_check: ClockCheck,
     agreements: Agreements,
     charging: Charging,
+    /// Questions about books under way.
+    books: Books,
     introductions: Introductions,
     partners: Partners,
     audiences: Audiences,
@@ -263,6 +269,7 @@ impl Roaming {
             clock_check: ClockCheck::default(),
             agreements: Agreements::default(),
             charging: Charging::default(),
+            books: Books::default(),
             introductions: Introductions::default(),
             partners: Partners::default(),
             audiences: Audiences::default(),
@@ -345,6 +352,11 @@ impl Roaming {
             }
             Input::Erase { call, what } => self.erase(call, what, &mut fx),
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
+            Input::AskBooks { call, ours, partner, message } => {
+                self.ask_books(call, (ours, partner), &message, now, &mut fx);
+            }
+            Input::ResendCdrs { cdrs } => self.resend_cdrs(cdrs, now, &mut fx),
+            Input::BooksServed { serve, message } => self.books_served(serve, &message, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
             Input::Reloaded { call, trust, parties, policy } => {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 
+use super::accounts;
 use super::cdrs;
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
@@ -145,6 +146,7 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
         LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
         LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
+        LedgerChange::Statement { statement } => accounts::write_statement(tx, statement),
         LedgerChange::Cdr { cdr } => cdrs::write(tx, cdr),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)

@@ -12,6 +12,7 @@
 //! Nothing here reads a clock: times come with the changes. In simulations everything runs inline and in
 //! memory.
 
+mod accounts;
 mod cdrs;
 mod config;
 mod directory;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use crate::protocol::CdrState;
 pub use crate::roaming::change::StoredCdr;
+pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{

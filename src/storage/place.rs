@@ -229,6 +229,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-6.sql")),
             M::up(include_str!("migrations/ledger-7.sql")),
             M::up(include_str!("migrations/ledger-8.sql")),
+            M::up(include_str!("migrations/ledger-9.sql")),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),

@@ -12,4 +12,5 @@ mod link;
 mod load;
 mod operations;
 mod privacy;
+mod reconcile;
 mod stage;

@@ -1,6 +1,7 @@
 //! The benchmarks of the product against bare peers, measured interleaved in one run: A B A B, the median of
 //! the pairs counts. See `../../README.md`.
 
+mod accounts;
 mod bare_exchange;
 mod bare_gossip;
 mod bare_http;
@@ -95,6 +96,12 @@ enum Benchmark {
         #[arg(long, default_value_t = 10_000)]
         parties: usize,
     },
+    /// Questions about charge detail records, with many stored. Without a bare peer.
+    Accounts {
+        /// Records in the ledger.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: usize,
+    },
     /// The peers of cold_sync, started by it.
     #[command(hide = true, name = "cold-sync-sources")]
     ColdSyncSources { dir: PathBuf },
@@ -114,6 +121,7 @@ fn main() -> Result<()> {
         Benchmark::RadiusQuery { notation } => radius_query::run(&options, &notation),
         Benchmark::FacadeThroughput => facade_throughput::run(&options),
         Benchmark::Credentials { parties } => credentials::run(&options, parties),
+        Benchmark::Accounts { records } => accounts::run(&options, records),
         Benchmark::ColdSyncSources { dir } => cold_sync::sources(&options, &dir),
         Benchmark::StatusIngestSender { now_ms, batches } => status_ingest::sender(&options, now_ms, batches),
     }

@@ -159,6 +159,8 @@ impl Store {
                 }
                 LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
+                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
+                LedgerChange::Statement { .. } => return Err("a statement, and nobody charges".to_owned()),
             }
         }
         let mut applied = Vec::new();

@@ -22,7 +22,7 @@ impl Registry {
         };
         let held = parties.iter().filter_map(|party| self.parties.get(party)).flat_map(of_party);
         let lists = issuers.iter().filter_map(|issuer| self.status_lists.get(issuer)).copied();
-        let mut items: Vec<&Item> = held.chain(lists).filter_map(|hash| self.items.get(&hash)).collect();
+        let mut items: Vec<&Arc<Item>> = held.chain(lists).filter_map(|hash| self.items.get(&hash)).collect();
         items.sort_by_key(|item| item.order);
         items.into_iter().take(most).map(|item| item.bytes.clone()).collect()
     }

@@ -60,6 +60,9 @@ pub struct ChargingConfig {
     pub cdr_backend_days: u64,
     /// A charge detail record that is not settled after this time, in minutes, is reported.
     pub cdr_alarm_minutes: u64,
+    /// A session without a charge detail record of which nothing was heard for so long, in hours, is reported: longer
+    /// than a car stands at a station over a weekend.
+    pub cdr_overdue_hours: u64,
     /// Whether a charge detail record that comes a second time is refused with 400, as the hub does.
     pub refuse_identical_cdr: bool,
     /// Whether corrections of charge detail records are given to the EMP's backend, pushed and pulled. OICP has no
@@ -90,6 +93,7 @@ impl Default for ChargingConfig {
             cdr_backend_ms: 30_000,
             cdr_backend_days: 14,
             cdr_alarm_minutes: 60,
+            cdr_overdue_hours: 72,
             refuse_identical_cdr: false,
             forward_corrections: false,
             card_filter_for: PartyList::default(),

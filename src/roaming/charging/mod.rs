@@ -8,6 +8,8 @@ mod ask;
 mod authorize;
 mod card_filters;
 mod cdr;
+mod cdr_findings;
+mod cdr_resend;
 mod cdr_send;
 mod cdr_serve;
 mod config;

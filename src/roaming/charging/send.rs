@@ -70,7 +70,7 @@ impl Roaming {
         true
     }
 
-    pub(super) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
+    pub(in crate::roaming) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {
         let ours = self.parties.get(ours).filter(|_| self.may_sign())?;
         let network = self.speakers.network();
         envelope.issue(network, &ours.speaker, &ours.message_key).ok().map(Bytes::from)
@@ -165,7 +165,7 @@ impl Roaming {
         None
     }
 
-    fn open_envelope(
+    pub(in crate::roaming) fn open_envelope(
         &self,
         from: &NodeId,
         bytes: &[u8],
@@ -187,12 +187,21 @@ impl Roaming {
         }
     }
 
-    fn refuse_message(&mut self, from: &NodeId, why: Refusal, fx: &mut Effects) -> Answer {
+    pub(in crate::roaming) fn refuse_message(
+        &mut self,
+        from: &NodeId,
+        why: Refusal,
+        fx: &mut Effects,
+    ) -> Answer {
         fx.actions.push(Action::Report(Report::Refused { from: from.clone(), why }));
         Answer::NotFound
     }
 
-    fn speaker_of(&self, delegation: &[u8; 32], now: Now) -> Option<std::sync::Arc<Speaker>> {
+    pub(in crate::roaming) fn speaker_of(
+        &self,
+        delegation: &[u8; 32],
+        now: Now,
+    ) -> Option<std::sync::Arc<Speaker>> {
         match self.speakers.of(delegation, now) {
             Knowledge::Known(speaker) => Some(speaker),
             _ => self.introduced_speaker(delegation),

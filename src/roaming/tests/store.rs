@@ -174,6 +174,7 @@ impl Store {
                         }
                     }
                 }
+                LedgerChange::Statement { .. } => {}
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
                 LedgerChange::Evidence(new) => self.log.push(*new),
                 LedgerChange::EvidenceChain { delegation, chain } => {

@@ -342,11 +342,20 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
-    /// What a side's admin API answers.
+    /// The same as JSON.
     pub(super) async fn admin(&self, kind: Kind, what: &str) -> Value {
-        let side = if kind == Kind::Cpo { &self.cpo } else { &self.emp };
-        let answer = self.http.get(format!("{}/admin/v1/{what}", side.url)).send().await.unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+        serde_json::from_str(&self.admin_text(kind, what).await).unwrap()
+    }
+
+    /// What the admin API of a side answers.
+    pub(super) async fn admin_text(&self, kind: Kind, what: &str) -> String {
+        let answer = self.http.get(format!("{}/admin/v1/{what}", self.url(kind))).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
+    /// The base URL of a side's facade.
+    pub(super) fn url(&self, kind: Kind) -> &str {
+        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
     }
 
     /// The sessions of a side: how far each has come.
