@@ -177,7 +177,8 @@ impl Roaming {
         before: &[&StoredCdr],
         now: Now,
     ) -> Result<Box<ReadCdr>, Code> {
-        let session = self.charging.sessions.get(&id).filter(|s| s.is_with(&asker.ours, &asker.partner));
+        let session =
+            self.charging.sessions.get(&id).filter(|s| s.is_with(&asker.ours, &asker.partner, &asker.back));
         let record = &session.ok_or(Code::SessionInvalid)?.record;
         match cdr.replaces {
             None if !before.is_empty() || record.phase == SessionPhase::Closed || !may_have_cdr(record) => {

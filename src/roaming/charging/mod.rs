@@ -151,8 +151,12 @@ impl Session {
         }
     }
 
-    fn is_with(&self, ours: &PartyId, partner: &PartyId) -> bool {
-        self.record.ours == *ours && self.record.partner.as_ref() == Some(partner)
+    /// Whether it is one of ours with a partner. Two parties of this node share one record, of who asked.
+    fn is_with(&self, ours: &PartyId, partner: &PartyId, back: &Back) -> bool {
+        let is = |one: &PartyId, other: &PartyId| {
+            self.record.ours == *one && self.record.partner.as_ref() == Some(other)
+        };
+        is(ours, partner) || *back == Back::Local && is(partner, ours)
     }
 }
 
@@ -310,6 +314,8 @@ impl Roaming {
             let Some(id) = SessionId::parse(&record.session) else { continue };
             let event = match (record.phase, record.operation) {
                 (SessionPhase::Requested, SessionOperation::AuthorizeStart) => Some(Event::Released),
+                // Of a party of this node: what its backend was asked is hidden, too.
+                (SessionPhase::Requested, _) if self.is_between_own(&record) => Some(Event::Unclear),
                 (SessionPhase::Requested, _) => Some(Event::Silence),
                 (SessionPhase::Calling, _) => Some(Event::Unclear),
                 _ => None,
@@ -424,6 +430,11 @@ impl Roaming {
         };
         self.charging.sessions.retain(|_, session| !gone(session));
         self.charging.never_came.retain(|_, until_ms| *until_ms > now.mono_ms);
+    }
+
+    /// Whether both sides are parties of this node.
+    fn is_between_own(&self, record: &SessionRecord) -> bool {
+        record.partner.as_ref().is_some_and(|partner| self.parties.contains_key(partner))
     }
 
     /// Whether there is room for one more session.

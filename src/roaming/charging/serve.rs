@@ -83,7 +83,11 @@ impl Roaming {
         let id = demand.session;
         if let Some(session) = self.charging.sessions.get(&id) {
             // Never a second call: what is known is said again.
-            let same = session.is_with(&asker.ours, &asker.partner) && session.record.ask == asker.message;
+            if asker.back == Back::Local && session.record.phase == SessionPhase::Requested {
+                return self.serve_own(asker, demand, now, fx);
+            }
+            let same = session.is_with(&asker.ours, &asker.partner, &asker.back)
+                && session.record.ask == asker.message;
             let outcome = match same {
                 true => self.outcome_of(id, &asker.partner),
                 false => refused(Code::SessionInvalid),
@@ -108,6 +112,15 @@ impl Roaming {
         self.charging.sessions.insert(id, Session::new(record, now));
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// A party of this node asks another: the record is there already.
+    fn serve_own(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let id = demand.session;
+        match self.may_start(&asker, &demand, now) {
+            Ok(request) => self.call_backend(asker, demand, &request, now, fx),
+            Err(code) => self.say(asker, id.as_str(), refused(code), now, fx),
+        }
     }
 
     fn may_start(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
@@ -177,7 +190,7 @@ impl Roaming {
             self.note_never_came(&asker, id, asker.message, now, fx);
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
-        if !session.is_with(&asker.ours, &asker.partner) || session.record.phase.is_over() {
+        if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
         if session.record.seen.contains(&asker.message) {
@@ -300,6 +313,9 @@ impl Roaming {
                 (&outcome, self.charging.sessions.get_mut(&call.session))
             {
                 session.record.answer = Some(oicp.clone());
+                // Of a party of this node that has been answered already.
+                let late = session.record.asked_by_us && call.back.is_none();
+                session.record.to_tell_backend |= late && event == Event::Confirmed;
             }
             self.step(call.session, event, now, fx);
         } else {
@@ -364,7 +380,8 @@ impl Roaming {
     fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
         let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
-        if record.partner.as_ref() != Some(partner) || record.asked_by_us {
+        let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
+        if !theirs && !(record.ours == *partner && self.is_between_own(record)) {
             return refused(Code::SessionInvalid);
         }
         match (record.phase, &record.answer) {
