@@ -132,6 +132,43 @@ impl Default for Workload {
     }
 }
 
+/// Drivers who charge.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sessions {
+    /// Charges that begin in a second, over all providers. 0: nobody has a contract, and no node a backend.
+    pub(crate) per_s: f64,
+    /// Operators that each provider has a contract with; 0: all.
+    pub(crate) contracts: u32,
+    /// Cards of each provider.
+    pub(crate) cards: u32,
+    /// Whether all charges begin with a card, and only the question about it is of interest.
+    pub(crate) cards_only: bool,
+    /// Share of the questions at which the asked backend is slow, silent, broken or off.
+    pub(crate) faulty: f64,
+    /// The slowest answer of a slow backend.
+    pub(crate) slow: Span,
+    /// Share of the starts that their backend asks for once more.
+    pub(crate) again: f64,
+    /// Share of the cards to which a second provider says yes.
+    pub(crate) doubles: f64,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions {
+            per_s: 0.0,
+            contracts: 0,
+            cards: 20,
+            cards_only: false,
+            faulty: 0.25,
+            slow: Span::from_secs(20),
+            again: 0.2,
+            doubles: 0.2,
+        }
+    }
+}
+
 /// How a node dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -299,6 +336,8 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) workload: Workload,
     #[serde(default)]
+    pub(crate) sessions: Sessions,
+    #[serde(default)]
     pub(crate) faults: Faults,
     #[serde(default)]
     pub(crate) liars: Liars,
@@ -310,6 +349,9 @@ pub(crate) struct Scenario {
     /// Settings of the nodes' replication that differ from the product's own.
     #[serde(default)]
     pub(crate) replication: toml::Table,
+    /// Settings of charging that differ from the product's own.
+    #[serde(default)]
+    pub(crate) charging: toml::Table,
     /// In a regression: the seed, and what happens, instead of what would be drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
@@ -361,6 +403,8 @@ impl Scenario {
         ensure!(self.nodes.bootstrap > 0, "nodes: at least one bootstrap, or nobody finds anybody");
         ensure!(self.evses >= self.nodes.cpo, "evses: at least one for each cpo");
         ensure!(!self.check_every.0.is_zero(), "check_every: must not be 0");
+        ensure!(self.sessions.per_s == 0.0 || self.nodes.emp > 1, "sessions: at least two emp");
+        ensure!(self.sessions.contracts <= self.nodes.cpo, "sessions.contracts: there are fewer cpo");
         ensure!(self.liars.nodes == 0 || !self.liars.acts.is_empty(), "liars.acts: name at least one");
         Ok(())
     }

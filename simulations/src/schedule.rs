@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
+use crate::charging::{self, Notice, Play, Start};
 use crate::network::{NodeNumber, share};
 use crate::scenario::{Death, PartitionKind, Scenario, Span};
 
@@ -34,6 +35,25 @@ pub(crate) enum Act {
     Insert { operator: u32, evses: Vec<u32>, version: u32 },
     /// The issuer revokes the credential of a provider at a node.
     Revoke { provider: u32, node: NodeNumber },
+    /// A driver wants to charge.
+    Start(Start),
+    /// Whoever asked for that start asks for it once more, unless he has heard that it charges.
+    Again { charge: u32 },
+    /// He wants to stop. A `stranger` names a session that is nobody's.
+    Stop {
+        charge: u32,
+        #[serde(default)]
+        stranger: bool,
+        play: Play,
+    },
+    /// The operator's backend tells how charging goes.
+    Notify {
+        charge: u32,
+        kind: Notice,
+        #[serde(default)]
+        stranger: bool,
+        play: Play,
+    },
     /// A node dies, and is started again.
     Crash { node: NodeNumber, kind: Death, down_ms: u64 },
     /// A node's directory is safe on its disk up to here.
@@ -54,6 +74,10 @@ impl Act {
                 | Act::Delete { .. }
                 | Act::Insert { .. }
                 | Act::Revoke { .. }
+                | Act::Start(_)
+                | Act::Again { .. }
+                | Act::Stop { .. }
+                | Act::Notify { .. }
         )
     }
 
@@ -82,6 +106,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     draw.crashes();
     draw.partitions();
     draw.slow_links();
+    draw.entries.extend(charging::draw(scenario, seed, evses_of));
     draw.entries.sort_by_key(|entry| entry.at_ms);
     draw.entries
 }

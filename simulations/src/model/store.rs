@@ -207,6 +207,7 @@ impl Store {
             identity: self.identity.clone(),
             agreements: Vec::new(),
             sessions: Vec::new(),
+            media: Vec::new(),
         }
     }
 

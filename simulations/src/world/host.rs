@@ -16,8 +16,10 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::charging::{self, Charges, Side, SimulatedBackends};
 use crate::determinism::{START_UNIX_S, elapsed};
 use crate::network::{Network, NodeNumber, address};
+use crate::operators::Operator;
 use crate::people::{self, NETWORK, Party};
 use crate::scenario::{Death, Scenario};
 
@@ -115,6 +117,8 @@ pub(crate) struct Host {
     pub(crate) part: Part,
     pub(crate) party: Option<Party>,
     pub(crate) clock: Arc<SkewedClock>,
+    /// Its party among those who charge.
+    pub(crate) side: Option<Side>,
     disk: MemoryDisk,
     settings: Settings,
     /// How often it was started.
@@ -133,14 +137,21 @@ impl Host {
         part: Part,
         party: Option<Party>,
         skew_ms: i64,
+        operators: &[Operator],
     ) -> Result<Host> {
+        let mut settings = settings(scenario, number, part)?;
+        let side = side(scenario, number, part);
+        if let Some(side) = side {
+            charging::settle(&mut settings, scenario, side, operators)?;
+        }
         Ok(Host {
+            side,
             number,
             part,
             party,
             clock: SkewedClock::new(skew_ms),
             disk: MemoryDisk::default(),
-            settings: settings(scenario, number, part)?,
+            settings,
             starts: 0,
             running: None,
         })
@@ -150,7 +161,7 @@ impl Host {
     ///
     /// # Errors
     /// What the node says.
-    pub(crate) async fn start(&mut self, network: &Network) -> Result<()> {
+    pub(crate) async fn start(&mut self, network: &Network, charges: &Charges) -> Result<()> {
         self.starts += 1;
         let tasks = Tasks::new(self.number);
         let seed = people::node_seed(self.number);
@@ -159,6 +170,9 @@ impl Host {
         deps.clock = self.clock.clone();
         deps.place = Some(Place::Memory(self.disk.clone()));
         deps.storage_inline = true;
+        if let Some(side) = self.side {
+            deps.backends = Some(Arc::new(SimulatedBackends { charges: charges.clone(), side }));
+        }
         let deps = deps.with_transport(network.transport(self.number, &seed)?);
         let identity = people::identity(self.number, self.party.as_ref())?;
         let node = Node::start(self.settings.clone(), identity, deps).await;
@@ -198,6 +212,14 @@ impl Host {
     /// The node, if it runs.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.running.as_ref().map(|running| &running.node)
+    }
+}
+
+fn side(scenario: &Scenario, number: NodeNumber, part: Part) -> Option<Side> {
+    match part {
+        Part::Bootstrap => None,
+        Part::Cpo(operator) => Some(Side::Operator(operator)),
+        Part::Emp => number.checked_sub(scenario.nodes.bootstrap + scenario.nodes.cpo).map(Side::Provider),
     }
 }
 

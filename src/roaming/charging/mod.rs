@@ -29,6 +29,7 @@ use super::input::{AskId, BackendCallId, CallId, Now};
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
+use crate::planted::{Bug, planted};
 use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
 use table::Event;
@@ -256,6 +257,9 @@ impl Roaming {
         let mut fx = Effects::default();
         for record in records {
             let Some(id) = SessionId::parse(&record.session) else { continue };
+            if planted(Bug::SessionForgotten) && record.phase == SessionPhase::Calling {
+                continue;
+            }
             let event = match (record.phase, record.operation) {
                 (SessionPhase::Requested, SessionOperation::AuthorizeStart) => Some(Event::Released),
                 (SessionPhase::Requested, _) => Some(Event::Silence),

@@ -210,7 +210,9 @@ impl Roaming {
             (About::Release, SessionMessage::Released { .. }) => {
                 self.released_by(ours.session, &ours.to, fx);
             }
-            (About::LateStop, SessionMessage::Outcome { .. }) => self.late_start_done(ours.session, now, fx),
+            (About::LateStop, SessionMessage::Outcome { outcome, .. }) => {
+                self.late_stop_answered(ours.session, &outcome, fx);
+            }
             _ => self.unanswered(ours, true, now, fx),
         }
     }

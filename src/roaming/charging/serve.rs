@@ -15,6 +15,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -188,7 +189,7 @@ impl Roaming {
         };
         if operation == SessionOperation::Notification {
             // It lives, whatever we thought.
-            self.step(id, Event::ShownAlive, now, fx);
+            self.shown_alive_to_asker(id, now, fx);
             if !self.charging.backends.get(&asker.ours).is_some_and(|backend| backend.notifications) {
                 return self.say(asker, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
             }
@@ -265,7 +266,10 @@ impl Roaming {
         }
         let Some(call) = self.charging.calls.remove(&call) else { return };
         if call.late_notice {
-            return self.late_notice_answered(call.session, &answer, now, fx);
+            return self.late_notice_answered(call.session, &answer, fx);
+        }
+        if planted(Bug::LateAnswerDropped) && call.back.is_none() {
+            return;
         }
         let (outcome, event) = judged(call.operation, answer);
         if call.operation.begins() {
@@ -278,11 +282,28 @@ impl Roaming {
         } else if event == Event::Confirmed {
             self.step(call.session, Event::ShownAlive, now, fx);
         }
+        self.after_backend(&call, event, &outcome, fx);
         let BackendCall { session, back, message, ours, partner, .. } = call;
         if let Some(back) = back {
             self.say(Asker { back, partner, ours, message }, session.as_str(), outcome, now, fx);
         }
         self.resume_deferred(session, now, fx);
+    }
+
+    /// What our backend's answer to anything but a start leaves behind.
+    fn after_backend(&mut self, call: &BackendCall, event: Event, outcome: &AskOutcome, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&call.session) else { return };
+        let record = &mut session.record;
+        if call.operation == SessionOperation::Notification && event == Event::Confirmed {
+            // It knows now that the session runs.
+            if std::mem::take(&mut record.to_tell_backend) {
+                self.remember(call.session, fx);
+            }
+        } else if !call.operation.begins() && *outcome == not_sent() {
+            // It heard nothing, so the same message may come once more.
+            record.seen.retain(|message| *message != call.message);
+            self.remember(call.session, fx);
+        }
     }
 
     /// Whether our backend did not answer, somebody waits, and this node may answer in its place.
@@ -349,16 +370,12 @@ impl Roaming {
                 AskOutcome::Answered(answer.clone())
             }
             // It was settled by what came later: a yes in our own words.
-            (SessionPhase::Active | SessionPhase::Closed, _) => AskOutcome::Answered(self.own_yes(record)),
+            (SessionPhase::Active | SessionPhase::Closed, _) => AskOutcome::Answered(own_yes(record)),
             (SessionPhase::Refused, Some(answer)) if said_yes(record.operation, answer) == Some(false) => {
                 AskOutcome::Answered(answer.clone())
             }
             (SessionPhase::Refused | SessionPhase::Expired, _) => AskOutcome::NeverCame,
         }
-    }
-
-    fn own_yes(&self, record: &SessionRecord) -> Bytes {
-        super::answer::acknowledgement(true, Some(record)).to_json().into()
     }
 
     /// It must not begin any more. Bounded: the oldest is forgotten.
@@ -391,6 +408,16 @@ fn refused(code: Code) -> AskOutcome {
     AskOutcome::Refused(code.as_str().to_owned())
 }
 
+/// A yes in our own words.
+pub(super) fn own_yes(record: &SessionRecord) -> Bytes {
+    super::answer::acknowledgement(true, Some(record)).to_json().into()
+}
+
+/// Our backend cannot be reached: it has heard nothing.
+pub(super) fn not_sent() -> AskOutcome {
+    refused(Code::PartnerDidNotRespond)
+}
+
 /// What a backend's answer means for the partner, and for a session that begins with it.
 fn judged(operation: SessionOperation, answer: BackendAnswer) -> (AskOutcome, Event) {
     let unknown = match operation {
@@ -399,7 +426,7 @@ fn judged(operation: SessionOperation, answer: BackendAnswer) -> (AskOutcome, Ev
         _ => (AskOutcome::Unconfirmed, Event::Unclear),
     };
     match answer {
-        BackendAnswer::NotSent(_) => (refused(Code::PartnerDidNotRespond), Event::Denied),
+        BackendAnswer::NotSent(_) => (not_sent(), Event::Denied),
         BackendAnswer::Silent(_) => unknown,
         BackendAnswer::Answered { http_status, body } => match said_yes(operation, &body) {
             Some(true) if http_status == 200 => (AskOutcome::Answered(body), Event::Confirmed),

@@ -47,7 +47,7 @@ impl Told {
     }
 }
 
-const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
+pub(super) const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
 const NO: &str = r#"{"Result":false,"StatusCode":{"Code":"602"}}"#;
 
 /// A node of the CPO, one of an EMP, connected and in agreement; the CPO publishes one EVSE.
@@ -98,7 +98,7 @@ impl World {
         call
     }
 
-    fn start_charging(&mut self, node: usize) -> CallId {
+    pub(super) fn start_charging(&mut self, node: usize) -> CallId {
         self.charge(node, SessionOperation::RemoteStart, &remote_start("CH*ABC*E1"))
     }
 

@@ -8,6 +8,7 @@ mod charging;
 mod claims;
 mod freshness;
 mod gossip;
+mod late;
 mod liars;
 mod links;
 mod offline;
