@@ -1,6 +1,7 @@
 //! `chargemesh evse`, `peers` and `sessions`: what a running node knows, for people or as JSON.
 
 pub(super) mod agreement;
+pub(super) mod cdr;
 pub(super) mod sessions;
 mod table;
 mod watch;

@@ -84,6 +84,8 @@ enum Command {
     Peers(ask::PeersArgs),
     /// Ask a running node for its sessions: how far each has come, and with whom.
     Sessions(ask::sessions::Args),
+    /// See how far charge detail records have come, and correct one.
+    Cdr(ask::cdr::Args),
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
@@ -106,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
         Command::Sessions(args) => block_on(ask::sessions::run(args)),
+        Command::Cdr(args) => block_on(ask::cdr::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };

@@ -15,13 +15,22 @@ pub struct BackendQuestion {
     /// Whose backend.
     pub party: PartyId,
     /// What.
-    pub operation: SessionOperation,
+    pub operation: BackendOperation,
     /// The id in the path: OperatorID or ProviderID of who asks, as it spells it; empty where the path has none.
     pub path_id: String,
     /// The OICP message.
     pub body: Bytes,
     /// How long the answer is waited for.
     pub timeout: Duration,
+}
+
+/// What a backend is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendOperation {
+    /// Something of a session that goes on.
+    Session(SessionOperation),
+    /// To take a charge detail record.
+    ChargeDetailRecord,
 }
 
 /// Calls backends. A simulation brings its own.

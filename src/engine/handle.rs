@@ -13,9 +13,11 @@ use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{Kind, SessionPhase};
+use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{AuthenticationPush, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError};
+use crate::roaming::{
+    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError,
+};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -93,6 +95,13 @@ pub(crate) enum Command {
         evse: Option<EvseSeen>,
         reply: ChargeReply,
     },
+    Cdr {
+        party: Option<PartyId>,
+        arrival: Box<CdrArrival>,
+        body: Bytes,
+        replaces: Option<Digest>,
+        reply: ChargeReply,
+    },
     Sessions {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
@@ -118,7 +127,7 @@ impl Command {
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Charge { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Trust { .. }
             | Command::Permissions { .. }
             | Command::Sessions { .. }
@@ -134,7 +143,7 @@ const APPLIED_CHANGES_MAX: usize = 2_048;
 /// A handle to the engine.
 #[derive(Clone)]
 pub struct Engine {
-    commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<Command>,
     applied: Arc<Watchers>,
 }
 
@@ -297,6 +306,10 @@ pub struct NodeView {
     pub status_lists: Vec<StatusListView>,
     /// How many sessions there are in each phase.
     pub session_counts: BTreeMap<&'static str, u64>,
+    /// Charge detail records that are not settled, by state, as in `sent waiting` or `received accepted`.
+    pub open_cdrs: BTreeMap<String, u64>,
+    /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
+    pub overdue_cdrs: u64,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,

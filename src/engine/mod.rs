@@ -3,6 +3,7 @@
 
 mod agreements;
 mod backends;
+mod cdrs;
 mod clock;
 mod gathered;
 mod handle;
@@ -19,9 +20,11 @@ mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::AgreementRefusal;
-pub use crate::roaming::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen, HttpAnswer};
+pub use crate::roaming::{
+    AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
+};
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
-pub use backends::{BackendQuestion, Backends, NoBackends};
+pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,

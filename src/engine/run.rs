@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agreements::{AgreementReply, permissions};
 use super::backends::Backends;
+use super::cdrs::cdr_counts;
 use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
@@ -301,6 +302,10 @@ impl Runner {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Charge { call, party, request, body, evse });
             }
+            Command::Cdr { party, arrival, body, replaces, reply } => {
+                self.charge_calls.insert(call, reply);
+                inputs.push(Input::Cdr { call, party, arrival, body, replaces });
+            }
             Command::Sessions { phase, reply } => {
                 let _gone = reply.send(sessions(&self.parts.core, phase));
             }
@@ -314,13 +319,13 @@ impl Runner {
         let commit = self.commit_gathered(self.parts.clock.now());
         self.commits.extend(commit);
         let (view, mesh) = (self.parts.core.view(), self.parts.mesh.clone());
-        let session_counts = session_counts(&self.parts.core);
+        let counts = (session_counts(&self.parts.core), cdr_counts(&self.parts.core));
         let (parties, store) = (self.parts.parties.clone(), self.parts.store.clone());
         self.parts.spawner.task(Box::pin(async move {
             store.settled().await;
             let peers = mesh.peers().await.unwrap_or_default();
             // The asker may have gone.
-            let view = node_view(mesh.node_text(), parties, view, session_counts, peers);
+            let view = node_view(mesh.node_text(), parties, view, counts, peers);
             let _gone = reply.send(view);
         }));
     }

@@ -4,8 +4,9 @@ use std::pin::Pin;
 
 use super::handle::EngineError;
 use super::serve::Reading;
+use crate::oicp::charging::SessionId;
 use crate::protocol::SyncRequest;
-use crate::roaming::change::{DirectoryChange, LedgerChange};
+use crate::roaming::change::{CdrsOfSession, DirectoryChange, LedgerChange};
 use crate::storage::{Storage, StorageError};
 
 /// A commit of the directory that is under way.
@@ -52,6 +53,20 @@ impl Store {
     pub(crate) fn feed_answer(&self, request: SyncRequest) -> Reading {
         let reader = self.0.reader.clone();
         Box::pin(async move { reader.feed_answer(request).await.map_err(refused) })
+    }
+
+    /// Reads a session and its charge detail records; `None` if that failed, which is logged.
+    pub(crate) fn cdrs_of(
+        &self,
+        session: SessionId,
+    ) -> impl Future<Output = Option<CdrsOfSession>> + Send + 'static {
+        let reader = self.0.reader.clone();
+        async move {
+            let found = reader.cdrs_of(session.as_str().to_owned()).await;
+            found
+                .inspect_err(|error| tracing::warn!(%session, %error, "a session could not be looked up"))
+                .ok()
+        }
     }
 
     /// Closes both databases in good order.

@@ -78,6 +78,20 @@ pub(super) fn tell(report: &Report) {
             phase = phase.as_str(),
             "a session changed"
         ),
+        Report::Cdr { session, partner, incoming, state } => tracing::info!(
+            %session, %partner, incoming, state = state.as_str(), "a charge detail record"
+        ),
+        Report::CdrNotTaken { session, partner, why } => {
+            tracing::warn!(%session, %partner, %why, "a charge detail record or its receipt was not taken");
+        }
+        Report::CdrWaits { session, partner, incoming, state, since_unix_ms } => tracing::error!(
+            %session,
+            %partner,
+            incoming,
+            state = state.as_str(),
+            since_unix_ms,
+            "a charge detail record waits for too long: see `chargemesh cdr list`"
+        ),
         Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
     }
 }

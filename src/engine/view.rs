@@ -16,7 +16,7 @@ pub(crate) fn node_view(
     node: &str,
     parties: Vec<String>,
     view: View,
-    session_counts: BTreeMap<&'static str, u64>,
+    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, (BTreeMap<String, u64>, u64)),
     peers: Vec<PeerInfo>,
 ) -> NodeView {
     let conflict =
@@ -52,6 +52,8 @@ pub(crate) fn node_view(
         registry_compared_unix_ms: view.registry_compared_unix_ms,
         status_lists: view.status_lists.into_iter().map(status_list_view).collect(),
         session_counts,
+        open_cdrs,
+        overdue_cdrs,
         clock_off_ms: view.clock.off_ms(),
         signs: !view.clock.is_wrong(),
     }

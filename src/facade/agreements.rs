@@ -124,7 +124,7 @@ fn read_offer(body: &[u8]) -> Result<NewOffer, String> {
 }
 
 /// `ROLE:ID`, the id in any wire spelling.
-fn party(text: &str) -> Result<PartyId, IdError> {
+pub(super) fn party(text: &str) -> Result<PartyId, IdError> {
     match text.split_once(':') {
         Some((role, id)) => PartyId::new(Role::parse(role)?, id),
         // Has no role: this finds the words for it.
@@ -150,7 +150,7 @@ fn malformed(why: &str) -> Response {
 }
 
 /// 64 hex digits.
-fn hash(text: &str) -> Option<Hash> {
+pub(super) fn hash(text: &str) -> Option<Hash> {
     let mut hash = Hash::default();
     if text.len() != 2 * hash.len() || !text.is_ascii() {
         return None;

@@ -12,6 +12,7 @@ use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
+use crate::storage::{CdrFilter, CdrPull, StoredCdr};
 
 /// A commit of this node's directory; pages are read as of one (`decisions.md` 13).
 pub type Version = u64;
@@ -122,4 +123,11 @@ pub trait Directory: Send + Sync + 'static {
 
     /// The record of one EVSE that everybody may see.
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;
+
+    /// One page of the charge detail records that an EMP of this node received, the oldest first, and how many there
+    /// are on all pages.
+    fn pulled_cdrs(&self, pull: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>>;
+
+    /// The newest charge detail records that fit a filter.
+    fn listed_cdrs(&self, filter: CdrFilter) -> BoxFuture<'_, Result<Vec<StoredCdr>, DirectoryError>>;
 }

@@ -111,7 +111,7 @@ pub(super) fn same_provider(party: &PartyId, provider_id: &ProviderId) -> Result
 }
 
 /// `page` and `size` of the query; `sort` and whatever else is there is not looked at.
-fn page_request(query: &str) -> Result<PageRequest, Answer> {
+pub(super) fn page_request(query: &str) -> Result<PageRequest, Answer> {
     let number = |name: &str| -> Result<Option<u64>, Answer> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let Some((_, text)) = pairs.into_iter().find(|(key, _)| *key == name) else { return Ok(None) };

@@ -36,6 +36,8 @@ pub(super) enum Service {
     ReservationStop,
     ChargingNotification,
     PushAuthenticationData,
+    ChargeDetailRecord,
+    GetChargeDetailRecords,
 }
 
 impl Service {
@@ -94,6 +96,11 @@ struct ByPhase {
     phase: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: String,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// The facade's counters.
@@ -150,11 +157,18 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     let away = view.partners.iter().filter(|partner| !partner.connected).count();
     number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
+    number("overdue_cdrs", "Charge detail records that wait for too long", view.overdue_cdrs);
     let sessions = Family::<ByPhase, FloatGauge>::default();
     for (phase, count) in &view.session_counts {
         sessions.get_or_create(&ByPhase { phase }).set(*count as f64);
     }
     registry.register("sessions", "Sessions of the last day and those that are open, by phase", sessions);
+
+    let cdrs = Family::<ByState, FloatGauge>::default();
+    for (state, count) in &view.open_cdrs {
+        cdrs.get_or_create(&ByState { state: state.clone() }).set(*count as f64);
+    }
+    registry.register("open_cdrs", "Charge detail records that are not settled, by state", cdrs);
 
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());

@@ -11,6 +11,8 @@ mod auth;
 mod authdata;
 mod body;
 mod call;
+mod cdr;
+mod cdr_admin;
 mod charging;
 mod config;
 mod directory;
@@ -61,6 +63,8 @@ pub struct FacadeDeps {
     pub threads: ThreadSpawner,
     /// The engine's clock.
     pub now_unix_ms: Clock,
+    /// Whether pulls of charge detail records show corrections.
+    pub pull_corrections: bool,
 }
 
 /// A running facade: where it listens, and how to stop it.
@@ -108,6 +112,7 @@ impl Facade {
             engine: deps.engine,
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
+            pull_corrections: deps.pull_corrections,
         };
         let stop = CancellationToken::new();
         let router = routes::router(Arc::new(shared));

@@ -1,4 +1,4 @@
-//! Which path is which service: the exact paths of OPERATIONS rows 1 to 13 and 16, each also under `/k/{key}`.
+//! Which path is which service: the exact paths of OPERATIONS rows 1 to 16, each also under `/k/{key}`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,17 @@ use super::answer::{Answer, PROCESS_ID, process_id};
 use super::auth::Refusal;
 use super::authdata::push_authentication;
 use super::call::Call;
+use super::cdr::{pull_cdrs, take_cdr};
 use super::charging::charge;
 use super::evse_pull::pull_data;
 use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
-use super::{admin, agreements, sessions};
-use crate::identity::Role;
+use super::{admin, agreements, cdr_admin, sessions};
+use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
-const SERVICES: [(&str, Service); 16] = [
+const SERVICES: [(&str, Service); 18] = [
     ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
     ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
     ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
@@ -45,6 +46,11 @@ const SERVICES: [(&str, Service); 16] = [
     ("/api/oicp/charging/v21/providers/{id}/authorize-remote-reservation/stop", Service::ReservationStop),
     ("/api/oicp/authdata/v21/providers/{id}/push-request", Service::PushAuthenticationData),
     ("/api/oicp/notificationmgmt/v11/charging-notifications", Service::ChargingNotification),
+    ("/api/oicp/cdrmgmt/v22/operators/{id}/charge-detail-record", Service::ChargeDetailRecord),
+    (
+        "/api/oicp/cdrmgmt/v22/providers/{id}/get-charge-detail-records-request",
+        Service::GetChargeDetailRecords,
+    ),
 ];
 
 /// All routes.
@@ -55,6 +61,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/evse/{id}", get(admin::evse))
         .route("/admin/v1/sessions", get(sessions::list))
+        .route("/admin/v1/cdrs", get(cdr_admin::list))
+        .route("/admin/v1/cdrs/{session}", get(cdr_admin::show))
+        .route(
+            "/admin/v1/cdrs/corrections",
+            // What does not fit is refused with its reason.
+            post(cdr_admin::correct).layer(DefaultBodyLimit::max(2 * CDR_OICP_BYTES_MAX)),
+        )
         .route("/admin/v1/trust", get(admin::trust))
         .route(
             "/admin/v1/identity",
@@ -120,7 +133,7 @@ async fn answer(
         }
         None => {
             let role = match service {
-                Service::PushEvseData | Service::PushEvseStatus => Role::Cpo,
+                Service::PushEvseData | Service::PushEvseStatus | Service::ChargeDetailRecord => Role::Cpo,
                 _ => Role::Emp,
             };
             let call = Call::admit(shared, &shared.requests, role, params, request).await?;
@@ -135,6 +148,8 @@ async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answ
         Service::PushEvseData => push_data(shared, call).await,
         Service::PushEvseStatus => push_status(shared, call).await,
         Service::PushAuthenticationData => push_authentication(shared, call).await,
+        Service::ChargeDetailRecord => take_cdr(shared, call).await,
+        Service::GetChargeDetailRecords => pull_cdrs(shared, call).await,
         Service::PullEvseData => pull_data(shared, call).await,
         Service::PullEvseStatus => pull_status(shared, call, Form::Any).await,
         Service::PullEvseStatusById => pull_status(shared, call, Form::ById).await,

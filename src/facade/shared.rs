@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) now_unix_ms: Clock,
+    /// Whether pulls of charge detail records show corrections.
+    pub(super) pull_corrections: bool,
 }
 
 /// What the pages of one pull have in common.

@@ -11,7 +11,8 @@ use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
 use crate::storage::{
-    self, Area, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery, StorageError,
+    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery,
+    StorageError, StoredCdr,
 };
 
 impl Directory for Reader {
@@ -80,6 +81,14 @@ impl Directory for Reader {
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
         async move { Ok(self.data_record(key).await?.map(of_row)) }.boxed()
+    }
+
+    fn pulled_cdrs(&self, pull: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {
+        async move { Ok(Reader::pulled_cdrs(self, pull).await?) }.boxed()
+    }
+
+    fn listed_cdrs(&self, filter: CdrFilter) -> BoxFuture<'_, Result<Vec<StoredCdr>, DirectoryError>> {
+        async move { Ok(Reader::listed_cdrs(self, filter).await?) }.boxed()
     }
 }
 

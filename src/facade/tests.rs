@@ -21,6 +21,7 @@ use crate::oicp::pull::PullEvseData;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::outbound::HubClient;
+use crate::storage::{CdrFilter, CdrPull, StoredCdr};
 
 const KEY: &str = "0123456789abcdef0123";
 const PUSH: &str = "api/oicp/evsepush/v23/operators/DE*ABC/data-records";
@@ -101,6 +102,14 @@ impl Directory for Small {
         let row = Small::page(PageRequest::new(Some(1), Some(1)), None, None).rows.pop();
         async move { Ok(row.filter(|_| known)) }.boxed()
     }
+
+    fn pulled_cdrs(&self, _: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {
+        async { Ok((0, Vec::new())) }.boxed()
+    }
+
+    fn listed_cdrs(&self, _: CdrFilter) -> BoxFuture<'_, Result<Vec<StoredCdr>, DirectoryError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
 }
 
 /// Answers like an engine: 000 for statuses, no room for data, a failing store for confirmations.
@@ -116,7 +125,9 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
-            Command::Charge { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => {
+                reply.send(Err(EngineError::Busy)).is_ok()
+            }
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::Sessions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
@@ -153,6 +164,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map(|_| ())
         }),
         now_unix_ms: Arc::new(|| 1_600_000_000_000),
+        pull_corrections: false,
     };
     let (facade, task) = Facade::start(config, deps).await.unwrap();
     let mut tasks = JoinSet::new();

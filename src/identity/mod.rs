@@ -26,10 +26,12 @@ pub mod id;
 pub mod key;
 mod memo;
 pub mod purpose;
+pub mod receipt;
 pub mod registry;
 pub mod request;
 pub mod rotation;
 pub mod sealed;
+pub mod signed_cdr;
 pub mod speaker;
 pub mod status_list;
 pub mod sub_grant;
@@ -49,12 +51,14 @@ pub use fields::FieldError;
 pub use id::{CanonicalId, IdError, PartyId, Role};
 pub use key::{KeyError, KeyId, KeyPurpose, PublicKey, SecretKey};
 pub use purpose::Purpose;
+pub use receipt::{Receipt, ReceiptVerdict};
 pub use registry::{Added, IdConflict, Registry, RegistryError};
 pub use request::PartyRequest;
 pub use rotation::Rotation;
 pub use sealed::{
     Hash, SealError, SealedHeader, Unsealed, Unverified, Verdict, Verified, hash_of, open, peek, seal,
 };
+pub use signed_cdr::{CDR_OICP_BYTES_MAX, CdrError, SignedCdr};
 pub use speaker::{Assurance, GrantClass, ScopeError, Speaker};
 pub use status_list::StatusList;
 pub use sub_grant::{SubGrant, SubGrantTerms};

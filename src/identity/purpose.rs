@@ -21,7 +21,7 @@ pub enum Purpose {
     ConflictNotice,
     /// A message between two parties.
     Envelope,
-    /// The receiver's word that it got an envelope.
+    /// What became of a charge detail record at the other side.
     Receipt,
     /// Something is dead before its time.
     Tombstone,
@@ -35,11 +35,13 @@ pub enum Purpose {
     Agreement,
     /// A party lets another publish under its main id.
     SubGrant,
+    /// A charge detail record, as the CPO's node vouches for it.
+    SignedCdr,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 16] = [
+    pub const ALL: [Purpose; 17] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -56,6 +58,7 @@ impl Purpose {
         Purpose::StatusList,
         Purpose::Agreement,
         Purpose::SubGrant,
+        Purpose::SignedCdr,
     ];
 
     /// The text in the protected header.
@@ -77,6 +80,7 @@ impl Purpose {
             Purpose::StatusList => "status-list",
             Purpose::Agreement => "agreement",
             Purpose::SubGrant => "sub-grant",
+            Purpose::SignedCdr => "charge-detail-record",
         }
     }
 
@@ -95,6 +99,8 @@ impl Purpose {
             // 10,000 hashes.
             Purpose::StatusList => 324 * 1024,
             Purpose::Heartbeat | Purpose::ConflictNotice => 64 * 1024,
+            // The OICP message at its limit (`signed_cdr`), and who sends it to whom.
+            Purpose::SignedCdr => 201 * 1024,
             // Batches of records and OICP messages; the transport has the tighter limit.
             Purpose::FeedAnnouncement | Purpose::Envelope => 1024 * 1024,
         }

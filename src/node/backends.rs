@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::error::NodeError;
 use crate::config;
-use crate::engine::{BackendAnswer, BackendQuestion, Backends};
+use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends};
 use crate::identity::PartyId;
 use crate::outbound::{self, BackendClient, CallFailure, ReservationPath};
 use crate::protocol::SessionOperation;
@@ -70,7 +70,10 @@ impl Backends for HttpBackends {
 }
 
 /// The path under the backend's base URL; ids stand literally, as the hub writes them (OPERATIONS 3).
-fn path(operation: SessionOperation, id: &str, reservation: ReservationPath) -> String {
+fn path(operation: BackendOperation, id: &str, reservation: ReservationPath) -> String {
+    let BackendOperation::Session(operation) = operation else {
+        return format!("/api/oicp/cdrmgmt/v22/operators/{id}/charge-detail-record");
+    };
     match (operation, reservation) {
         (SessionOperation::AuthorizeStart, _) => {
             format!("/api/oicp/charging/v21/operators/{id}/authorize/start")

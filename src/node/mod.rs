@@ -131,7 +131,8 @@ impl Node {
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
         let facade = match settings.facade {
             Some(config) => {
-                Some(start_facade(config, &engine, reader.clone(), &identity, &deps, &stopped).await?)
+                let reader = (reader.clone(), settings.charging.forward_corrections);
+                Some(start_facade(config, &engine, reader, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
@@ -272,7 +273,7 @@ fn start_mesh(
 async fn start_facade(
     config: facade::Config,
     engine: &Engine,
-    reader: storage::Reader,
+    (reader, pull_corrections): (storage::Reader, bool),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -285,6 +286,7 @@ async fn start_facade(
         parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
+        pull_corrections,
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

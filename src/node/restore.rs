@@ -69,6 +69,7 @@ async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineErr
         equivocations: reader.equivocations().await.map_err(refused)?,
         agreements: reader.agreements().await.map_err(refused)?,
         sessions: sessions(reader, now_unix_ms).await?,
+        cdrs: reader.open_cdrs().await.map_err(refused)?,
         media: reader.media().await.map_err(refused)?,
     })
 }

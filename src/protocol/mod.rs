@@ -7,6 +7,7 @@
 mod agreement;
 mod announcement;
 mod audience;
+mod cdr_record;
 mod codec;
 mod exchange;
 mod feed;
@@ -22,13 +23,14 @@ mod wire;
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
+pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };
 pub use feed::{FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
-pub use session::{AskOutcome, SESSION_ASKED_MAX, SessionMessage, SessionOperation};
+pub use session::{AskOutcome, RECEIPTS_MAX, SESSION_ASKED_MAX, SessionMessage, SessionOperation};
 pub use session_record::{SessionPhase, SessionRecord};
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
 pub use tree::{EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};

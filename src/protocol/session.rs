@@ -7,15 +7,18 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{ProtocolError, decode, encode};
-use super::wire::Buf;
-use crate::identity::MessageId;
+use super::wire::{Buf, Limited};
 use crate::identity::envelope::{ENVELOPE_BODY_BYTES_MAX, MESSAGE_ID_LENGTH};
+use crate::identity::{Chain, MessageId, Purpose};
 
 /// Longest SessionID in bytes: that of a UUID's text.
 pub(super) const SESSION_ID_BYTES_MAX: usize = 36;
 
 /// Most parties asked for one authorization: contracts of one operator.
 pub const SESSION_ASKED_MAX: usize = 1_024;
+
+/// Most receipts of one charge detail record: it is received, perhaps kept, and accepted or rejected.
+pub const RECEIPTS_MAX: usize = 8;
 
 /// What is asked of the other side's backend. The numbers are the wire's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +135,30 @@ pub enum SessionMessage {
         /// SessionID.
         session: String,
     },
+    /// A charge detail record, as often as it takes. Answered by `Receipts`.
+    Cdr {
+        /// SessionID.
+        session: String,
+        /// A [`SignedCdr`](crate::identity::SignedCdr); the same bytes at every attempt.
+        signed: Bytes,
+        /// Of the node that signed it.
+        chain: Chain,
+    },
+    /// All that was said of a charge detail record. The answer to `Cdr`, and said again until the other side took
+    /// note; then answered by `Noted`.
+    Receipts {
+        /// SessionID.
+        session: String,
+        /// Each a [`Receipt`](crate::identity::Receipt), the oldest first.
+        receipts: Vec<Bytes>,
+        /// Of the nodes that signed them.
+        chains: Vec<Chain>,
+    },
+    /// The receipts are committed.
+    Noted {
+        /// SessionID.
+        session: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,6 +187,24 @@ enum MessageWire {
     Release(String),
     #[serde(rename = "x")]
     Released(String),
+    #[serde(rename = "c")]
+    Cdr(String, Buf, ChainWire),
+    #[serde(rename = "t")]
+    Receipts(String, Limited<Buf, RECEIPTS_MAX>, Limited<ChainWire, RECEIPTS_MAX>),
+    #[serde(rename = "k")]
+    Noted(String),
+}
+
+/// A credential and the delegation under it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ChainWire(Buf, Buf);
+
+pub(super) fn chain_to_wire(chain: &Chain) -> ChainWire {
+    ChainWire(Buf(chain.credential.clone().into()), Buf(chain.delegation.clone().into()))
+}
+
+pub(super) fn chain_from_wire(ChainWire(credential, delegation): ChainWire) -> Chain {
+    Chain { credential: credential.0.to_vec(), delegation: delegation.0.to_vec() }
 }
 
 impl SessionMessage {
@@ -170,7 +215,10 @@ impl SessionMessage {
             | SessionMessage::Outcome { session, .. }
             | SessionMessage::Query { session, .. }
             | SessionMessage::Release { session }
-            | SessionMessage::Released { session } => session,
+            | SessionMessage::Released { session }
+            | SessionMessage::Cdr { session, .. }
+            | SessionMessage::Receipts { session, .. }
+            | SessionMessage::Noted { session } => session,
         }
     }
 
@@ -188,6 +236,15 @@ impl SessionMessage {
             }
             SessionMessage::Release { session } => MessageWire::Release(session.clone()),
             SessionMessage::Released { session } => MessageWire::Released(session.clone()),
+            SessionMessage::Cdr { session, signed, chain } => {
+                MessageWire::Cdr(session.clone(), Buf(signed.clone()), chain_to_wire(chain))
+            }
+            SessionMessage::Receipts { session, receipts, chains } => MessageWire::Receipts(
+                session.clone(),
+                Limited(receipts.iter().cloned().map(Buf).collect()),
+                Limited(chains.iter().map(chain_to_wire).collect()),
+            ),
+            SessionMessage::Noted { session } => MessageWire::Noted(session.clone()),
         })
     }
 
@@ -211,6 +268,19 @@ impl SessionMessage {
             }
             MessageWire::Release(session) => SessionMessage::Release { session },
             MessageWire::Released(session) => SessionMessage::Released { session },
+            MessageWire::Cdr(session, Buf(signed), chain) => {
+                SessionMessage::Cdr { session, signed, chain: chain_from_wire(chain) }
+            }
+            MessageWire::Receipts(session, receipts, chains) => {
+                let limit = Purpose::Receipt.size_bytes_max();
+                if receipts.0.iter().any(|receipt| receipt.0.len() > limit) {
+                    return Err(ProtocolError::Invalid { what: WHAT, rule: "a receipt is over its limit" });
+                }
+                let receipts = receipts.0.into_iter().map(|receipt| receipt.0).collect();
+                let chains = chains.0.into_iter().map(chain_from_wire).collect();
+                SessionMessage::Receipts { session, receipts, chains }
+            }
+            MessageWire::Noted(session) => SessionMessage::Noted { session },
         };
         if message.session().len() > SESSION_ID_BYTES_MAX {
             return Err(ProtocolError::Invalid { what: WHAT, rule: "the SessionID is too long" });
@@ -271,7 +341,17 @@ mod tests {
         let query = SessionMessage::Query { session: session(), ask: MessageId([1; 16]) };
         let release =
             [SessionMessage::Release { session: session() }, SessionMessage::Released { session: session() }];
-        for message in messages.chain([query]).chain(release) {
+        let chain = || Chain { credential: vec![1], delegation: vec![2] };
+        let cdr = [
+            SessionMessage::Cdr { session: session(), signed: Bytes::from_static(b"cdr"), chain: chain() },
+            SessionMessage::Receipts {
+                session: session(),
+                receipts: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+                chains: vec![chain()],
+            },
+            SessionMessage::Noted { session: session() },
+        ];
+        for message in messages.chain([query]).chain(release).chain(cdr) {
             assert_eq!(SessionMessage::decode(&message.encode()).unwrap(), message);
         }
     }

@@ -6,7 +6,7 @@ use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
-use crate::protocol::{Digest, FeedId, Head, Kind, SignedHead};
+use crate::protocol::{CdrRecord, CdrState, Digest, FeedId, Head, Kind, SessionRecord, SignedHead};
 
 /// A new version of one record, or its end.
 #[derive(Clone, Debug)]
@@ -145,6 +145,11 @@ pub enum LedgerChange {
         /// A [`SessionRecord`](crate::protocol::SessionRecord), encoded.
         record: Bytes,
     },
+    /// A charge detail record as it is now. What identifies it and its content never change.
+    Cdr {
+        /// The row.
+        cdr: Box<StoredCdr>,
+    },
     /// An agreement or offer that a party of ours has a part in, as it is now.
     Agreement {
         /// The hash of the offer.
@@ -164,6 +169,59 @@ pub enum LedgerChange {
         /// The hash of its offer.
         id: Digest,
     },
+}
+
+/// A charge detail record that a party of ours sent or received.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredCdr {
+    /// SessionID.
+    pub session: String,
+    /// SHA-256 of the OICP message.
+    pub hash: Digest,
+    /// Whether a partner sent it.
+    pub incoming: bool,
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// Operator part of the EvseID, in canonical spelling.
+    pub operator: String,
+    /// Whether something is still to be done with it.
+    pub is_open: bool,
+    /// How far it has come.
+    pub state: CdrState,
+    /// When it was committed here, unix milliseconds.
+    pub stored_unix_ms: u64,
+    /// SessionEnd, unix milliseconds.
+    pub ended_unix_ms: u64,
+    /// The record that it corrects, by hash.
+    pub replaces: Option<Digest>,
+    /// A [`SignedCdr`](crate::identity::SignedCdr); `None` once its personal data was deleted.
+    pub signed: Option<Bytes>,
+    /// What else is known of it.
+    pub record: CdrRecord,
+}
+
+impl std::fmt::Debug for StoredCdr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the message: it names a driver.
+        f.debug_struct("StoredCdr")
+            .field("session", &self.session)
+            .field("incoming", &self.incoming)
+            .field("ours", &self.ours)
+            .field("partner", &self.partner)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What storage knows of a session and its charge detail records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CdrsOfSession {
+    /// The session, if it ever was.
+    pub session: Option<SessionRecord>,
+    /// Its records, in the order in which they came.
+    pub cdrs: Vec<StoredCdr>,
 }
 
 /// What is known of a medium that an EMP uploaded: no more than is needed to answer for it.

@@ -10,10 +10,12 @@ use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
-use crate::oicp::charging::{HashedPin, Pin};
+use crate::oicp::charging::{HashedPin, Pin, SessionId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict};
+use crate::protocol::{
+    CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
+};
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
 /// done. A crash between them loses a message, never a promise.
@@ -122,6 +124,24 @@ pub enum Action {
         body: Bytes,
         /// How long to wait for the answer, in milliseconds.
         timeout_ms: u64,
+    },
+    /// Give a charge detail record to a backend of ours; `BackendAnswered` follows.
+    ForwardCdr {
+        /// Our id.
+        call: BackendCallId,
+        /// Whose backend.
+        party: PartyId,
+        /// OperatorID of the CPO, for the path.
+        path_id: String,
+        /// The OICP message as the CPO's backend sent it.
+        body: Bytes,
+        /// How long to wait for the answer, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Read what storage knows of a session and its charge detail records; `CdrsFound` follows.
+    FindCdrs {
+        /// Which.
+        session: SessionId,
     },
     /// Compare a PIN with its hash, on a thread that may take its time; `PinChecked` follows.
     CheckPin {
@@ -294,6 +314,39 @@ pub enum Report {
         partner: Option<PartyId>,
         /// How far it has come.
         phase: SessionPhase,
+    },
+    /// A charge detail record changed.
+    Cdr {
+        /// SessionID.
+        session: String,
+        /// The other side.
+        partner: PartyId,
+        /// Whether the partner sent it.
+        incoming: bool,
+        /// How far it has come.
+        state: CdrState,
+    },
+    /// A charge detail record, or a receipt for one, was not taken, by us or by the partner's node.
+    CdrNotTaken {
+        /// SessionID.
+        session: String,
+        /// The other side.
+        partner: PartyId,
+        /// Why.
+        why: String,
+    },
+    /// A charge detail record waits for too long. Told once.
+    CdrWaits {
+        /// SessionID.
+        session: String,
+        /// The other side.
+        partner: PartyId,
+        /// Whether the partner sent it: then it waits for our backend.
+        incoming: bool,
+        /// How far it has come.
+        state: CdrState,
+        /// When it was committed here, unix milliseconds.
+        since_unix_ms: u64,
     },
     /// A card was found of a partner, and it is of no use.
     PartnerCard {

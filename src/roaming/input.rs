@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::charging::{AuthenticationPush, BackendAnswer, ChargeRequest, EvseSeen};
+use super::change::CdrsOfSession;
+use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
 use crate::identity::{PartyId, TrustList};
+use crate::oicp::charging::SessionId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{Digest, NodeId, Topic};
 
@@ -107,6 +109,26 @@ pub enum Input {
         body: Bytes,
         /// The EVSE as the directory shows it; `None` if it shows none.
         evse: Option<EvseSeen>,
+    },
+    /// A CPO's backend brings a charge detail record, or a person the correction of one.
+    Cdr {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours; `None`: whose the session is.
+        party: Option<PartyId>,
+        /// The message, read.
+        arrival: Box<CdrArrival>,
+        /// The same as received.
+        body: Bytes,
+        /// The record that it corrects, by the hash of its message.
+        replaces: Option<Digest>,
+    },
+    /// What storage knows of a session and its charge detail records; `None`: it could not be read.
+    CdrsFound {
+        /// Which.
+        session: SessionId,
+        /// What was found.
+        found: Option<CdrsOfSession>,
     },
     /// A backend of ours answered a call, or did not.
     BackendAnswered {

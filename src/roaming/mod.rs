@@ -49,8 +49,8 @@ use rand_core::{Rng, SeedableRng};
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, ChargeRequest, ChargingConfig, EvseSeen, HttpAnswer,
-    LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, CdrArrival, ChargeRequest, ChargingConfig, EvseSeen,
+    HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -326,6 +326,10 @@ impl Roaming {
                 let asked = Asked { call, party: &party, request: &request, body, evse };
                 self.charge(&asked, now, &mut fx);
             }
+            Input::Cdr { call, party, arrival, body, replaces } => {
+                self.cdr_of_backend((call, party), arrival, body, replaces, now, &mut fx)
+            }
+            Input::CdrsFound { session, found } => self.cdrs_found(session, found, now, &mut fx),
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)

@@ -290,6 +290,10 @@ impl Roaming {
                 hints.entry(partner.clone()).or_default().extend(node.clone());
             }
         }
+        // What is not settled is brought to an end, also after the agreement.
+        for party in self.parties_of_open_cdrs() {
+            hints.entry(party).or_default();
+        }
         for (party, nodes) in &mut hints {
             let feeds = Kind::ALL.map(|kind| self.feeds.get(&FeedId::public(party.clone(), kind)));
             let writers = feeds.into_iter().flatten().filter_map(|feed| feed.speaker.as_ref());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::change::{DirectoryChange, HeldPush, KnownMedium};
+use super::change::{DirectoryChange, HeldPush, KnownMedium, StoredCdr};
 use super::effect::Effects;
 use super::feed::{Feed, FeedState, KnownHead};
 use super::input::Now;
@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub agreements: Vec<bytes::Bytes>,
     /// Sessions that are open, or were until lately.
     pub sessions: Vec<SessionRecord>,
+    /// Charge detail records that are not settled.
+    pub cdrs: Vec<StoredCdr>,
     /// Media that EMPs of ours uploaded.
     pub media: Vec<(PartyId, MediumKey, KnownMedium)>,
 }
@@ -62,6 +64,7 @@ impl Roaming {
         self.reload_agreements(snapshot.agreements);
         self.reload_media(snapshot.media);
         self.reload_sessions(snapshot.sessions, now);
+        self.reload_cdrs(snapshot.cdrs, now);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();
         let mut forgotten = Vec::new();
         let own = snapshot.own_feeds.into_iter().map(|feed| (true, feed));

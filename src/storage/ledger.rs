@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 
+use super::cdrs;
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
@@ -140,6 +141,7 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
             .map(drop),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
+        LedgerChange::Cdr { cdr } => cdrs::write(tx, cdr),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)
         }

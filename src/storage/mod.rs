@@ -12,6 +12,7 @@
 //! Nothing here reads a clock: times come with the changes. In simulations everything runs inline and in
 //! memory.
 
+mod cdrs;
 mod config;
 mod directory;
 mod error;
@@ -27,6 +28,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::protocol::CdrState;
+pub use crate::roaming::change::StoredCdr;
+pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{
     Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,

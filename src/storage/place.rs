@@ -227,6 +227,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-4.sql")),
             M::up(include_str!("migrations/ledger-5.sql")),
             M::up(include_str!("migrations/ledger-6.sql")),
+            M::up(include_str!("migrations/ledger-7.sql")),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
@@ -238,7 +239,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 6,
+        Database::Ledger => 7,
         Database::Directory => 2,
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::cdrs::{self, CdrFilter, CdrPull};
 use super::config::Config;
 use super::directory::{
     self, CommitVersion, Conflict, Counts, DataPage, DataQuery, DataRow, Directory, FeedAnswer, FeedOverview,
@@ -22,7 +23,7 @@ use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
-use crate::roaming::change::KnownMedium;
+use crate::roaming::change::{CdrsOfSession, KnownMedium, StoredCdr};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -108,6 +109,28 @@ impl Reader {
             })
         })
         .await
+    }
+
+    /// The charge detail records for which something is still to be done, the oldest first.
+    pub async fn open_cdrs(&self) -> Result<Vec<StoredCdr>, StorageError> {
+        self.run(|connections| connections.read(&connections.ledger, Database::Ledger, u64::MAX, cdrs::open))
+            .await
+    }
+
+    /// A session of the ledger and its charge detail records.
+    pub async fn cdrs_of(&self, session: String) -> Result<CdrsOfSession, StorageError> {
+        self.ask_ledger(move |connection| cdrs::of_session(connection, &session)).await
+    }
+
+    /// One page of the charge detail records that an EMP of this node received, the oldest first, and how many there
+    /// are on all pages.
+    pub async fn pulled_cdrs(&self, pull: CdrPull) -> Result<(u64, Vec<StoredCdr>), StorageError> {
+        self.ask_ledger(move |connection| cdrs::pulled(connection, &pull)).await
+    }
+
+    /// The newest charge detail records that fit a filter.
+    pub async fn listed_cdrs(&self, filter: CdrFilter) -> Result<Vec<StoredCdr>, StorageError> {
+        self.ask_ledger(move |connection| cdrs::listed(connection, &filter)).await
     }
 
     /// The media that EMPs of this node uploaded, from the ledger.
@@ -246,6 +269,16 @@ impl Reader {
     ) -> Result<R, StorageError> {
         self.run(move |connections| {
             connections.read(&connections.directory, Database::Directory, connections.steps_max, question)
+        })
+        .await
+    }
+
+    async fn ask_ledger<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, question)
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::backends::BackendQuestion;
+use super::super::backends::{BackendOperation, BackendQuestion};
 use super::super::handle::{EngineError, PushOutcome};
 use super::super::tell::tell;
 use super::super::{partners, pins, serve};
@@ -62,8 +62,22 @@ impl Runner {
             }
             Action::CallBackend { call, party, operation, path_id, body, timeout_ms } => {
                 let timeout = Duration::from_millis(timeout_ms);
+                let operation = BackendOperation::Session(operation);
                 let asked = BackendQuestion { party, operation, path_id, body, timeout };
                 self.call_backend(call, asked);
+            }
+            Action::ForwardCdr { call, party, path_id, body, timeout_ms } => {
+                let (operation, timeout) =
+                    (BackendOperation::ChargeDetailRecord, Duration::from_millis(timeout_ms));
+                self.call_backend(call, BackendQuestion { party, operation, path_id, body, timeout });
+            }
+            Action::FindCdrs { session } => {
+                let (reading, told) = (self.parts.store.cdrs_of(session), self.parts.answered.clone());
+                self.parts.spawner.task(Box::pin(async move {
+                    let found = reading.await;
+                    // The engine may have stopped.
+                    let _stopped = told.send(Input::CdrsFound { session, found }).await;
+                }));
             }
             Action::CheckPin { call, pin, hash } => {
                 let (places, told) = (self.pin_checks.clone(), self.parts.answered.clone());

@@ -45,6 +45,20 @@ pub struct ChargingConfig {
     pub offline_fallback: bool,
     /// Cards of which the EMP is remembered.
     pub learned_max: usize,
+    /// Charge detail records that are not settled yet, sent and received; more are refused, before `000` is said.
+    /// Each takes some 4 kB of memory.
+    pub open_cdrs_max: usize,
+    /// How long the EMP's backend has for a charge detail record before it is asked again, in milliseconds.
+    pub cdr_backend_ms: u64,
+    /// How long it is asked again, in days; then the record is kept until the EMP pulls it.
+    pub cdr_backend_days: u64,
+    /// A charge detail record that is not settled after this time, in minutes, is reported.
+    pub cdr_alarm_minutes: u64,
+    /// Whether a charge detail record that comes a second time is refused with 400, as the hub does.
+    pub refuse_identical_cdr: bool,
+    /// Whether corrections of charge detail records are given to the EMP's backend, pushed and pulled. OICP has no
+    /// word for what they replace.
+    pub forward_corrections: bool,
 }
 
 impl Default for ChargingConfig {
@@ -62,6 +76,12 @@ impl Default for ChargingConfig {
             progress_every_s: 300,
             offline_fallback: true,
             learned_max: 100_000,
+            open_cdrs_max: 50_000,
+            cdr_backend_ms: 30_000,
+            cdr_backend_days: 14,
+            cdr_alarm_minutes: 60,
+            refuse_identical_cdr: false,
+            forward_corrections: false,
         }
     }
 }

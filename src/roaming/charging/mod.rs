@@ -1,10 +1,14 @@
 //! Sessions: authorization, remote start and stop, reservation, notifications between a party of ours and its
 //! partners' nodes. `ask` is the side that asks, `serve` the side that is asked, `settle` what both do until they
-//! agree, `authorize` who is asked about a card.
+//! agree, `authorize` who is asked about a card; `cdr` what was charged, sent by the one side (`cdr_send`) and taken
+//! by the other (`cdr_serve`).
 
 mod answer;
 mod ask;
 mod authorize;
+mod cdr;
+mod cdr_send;
+mod cdr_serve;
 mod config;
 mod offline;
 mod request;
@@ -19,6 +23,7 @@ use bytes::Bytes;
 
 pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
+pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
@@ -30,8 +35,9 @@ use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
 use crate::planted::{Bug, planted};
-use crate::protocol::{NodeId, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
+use cdr::Cdrs;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
@@ -163,6 +169,10 @@ enum About {
     Release,
     /// A stop of our own, for a start that succeeded too late.
     LateStop,
+    /// A charge detail record, by its hash.
+    Cdr(Digest),
+    /// What became of one.
+    Receipts(Digest),
 }
 
 /// A message of ours that waits for its answer.
@@ -218,6 +228,7 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    cdrs: Cdrs,
 }
 
 impl Charging {
@@ -229,7 +240,7 @@ impl Charging {
                 waits || session.broadcast.is_some() || session.settle_at_ms <= now_ms + TICK_IDLE_MS
             })
         };
-        !self.calls.is_empty() || self.unsettled.iter().any(soon)
+        !self.calls.is_empty() || self.cdrs.is_busy(now_ms) || self.unsettled.iter().any(soon)
     }
 }
 
@@ -339,6 +350,7 @@ impl Roaming {
     /// Time passed.
     pub(super) fn tick_charging(&mut self, now: Now, fx: &mut Effects) {
         self.tick_calls(now, fx);
+        self.tick_cdrs(now, fx);
         let due: Vec<SessionId> = self.charging.unsettled.iter().copied().collect();
         for id in due {
             self.tick_waiting(id, now, fx);

@@ -213,6 +213,8 @@ impl Roaming {
             (About::LateStop, SessionMessage::Outcome { outcome, .. }) => {
                 self.late_stop_answered(ours.session, &outcome, fx);
             }
+            (About::Cdr(_), answer) => self.cdr_answered(&ours, answer, now, fx),
+            (About::Receipts(_), answer) => self.receipts_answered(&ours, &answer, fx),
             _ => self.unanswered(ours, true, now, fx),
         }
     }
@@ -231,7 +233,7 @@ impl Roaming {
     }
 
     fn unanswered(&mut self, ours: OurMessage, sent: bool, now: Now, fx: &mut Effects) {
-        // A query, a release and a late stop are said again by `settle`.
+        // A query, a release and a late stop are said again by `settle`, records and receipts by `cdr`.
         if let About::Ask(operation) = ours.about {
             self.ask_unanswered(ours, operation, sent, now, fx);
         }

@@ -56,8 +56,16 @@ impl Roaming {
                 self.serve_release(id, partner, now, fx);
                 self.answer_message(asker, SessionMessage::Released { session }, now, fx);
             }
+            SessionMessage::Cdr { signed, chain, .. } => {
+                self.serve_cdr(asker, id, (signed, &chain), now, fx);
+            }
+            SessionMessage::Receipts { receipts, chains, .. } => {
+                self.serve_receipts(asker, id, (&receipts, &chains), now, fx);
+            }
             // An answer is no question.
-            SessionMessage::Outcome { .. } | SessionMessage::Released { .. } => {
+            SessionMessage::Outcome { .. }
+            | SessionMessage::Released { .. }
+            | SessionMessage::Noted { .. } => {
                 self.say(asker, id.as_str(), refused(Code::DataError), now, fx);
             }
         }
@@ -261,6 +269,9 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
+        if self.cdr_backend_answered(call, &answer, now, fx) {
+            return;
+        }
         if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {
             return self.answer_offline(call, Some(answer), now, fx);
         }

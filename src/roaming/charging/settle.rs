@@ -238,6 +238,7 @@ impl Roaming {
 
     /// A partner is back: what is in doubt is asked at once.
     pub(in crate::roaming) fn settle_soon(&mut self, now: Now) {
+        self.cdrs_soon(now);
         for id in &self.charging.unsettled {
             if let Some(session) = self.charging.sessions.get_mut(id) {
                 session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);

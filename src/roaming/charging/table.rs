@@ -21,11 +21,13 @@ pub(super) enum Event {
     Released,
     /// Nothing was heard of it for very long.
     Expired,
+    /// Its charge detail record was taken: it was charged, whatever was known of it.
+    CdrTaken,
 }
 
 /// The phase that follows; `None` if the step is not legal.
 pub(super) fn next(phase: SessionPhase, event: Event) -> Option<SessionPhase> {
-    use Event::{Confirmed, Denied, Expired, NotSent, Released, ShownAlive, Silence, Unclear};
+    use Event::{CdrTaken, Confirmed, Denied, Expired, NotSent, Released, ShownAlive, Silence, Unclear};
     use SessionPhase as P;
     match (phase, event) {
         (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed, Confirmed | ShownAlive) => Some(P::Active),
@@ -35,6 +37,9 @@ pub(super) fn next(phase: SessionPhase, event: Event) -> Option<SessionPhase> {
         (P::Requested | P::Calling | P::InDoubt, Unclear) => Some(P::Unconfirmed),
         (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active, Released) => Some(P::Refused),
         (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active, Expired) => Some(P::Expired),
+        (P::Requested | P::Calling | P::InDoubt | P::Unconfirmed | P::Active | P::Expired, CdrTaken) => {
+            Some(P::Closed)
+        }
         _ => None,
     }
 }
@@ -43,7 +48,7 @@ pub(super) fn next(phase: SessionPhase, event: Event) -> Option<SessionPhase> {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
+    const EVENTS: [Event; 9] = [
         Event::Confirmed,
         Event::Denied,
         Event::NotSent,
@@ -52,6 +57,7 @@ mod tests {
         Event::ShownAlive,
         Event::Released,
         Event::Expired,
+        Event::CdrTaken,
     ];
 
     #[test]
@@ -59,7 +65,9 @@ mod tests {
         for phase in SessionPhase::ALL {
             for event in EVENTS {
                 let Some(after) = next(phase, event) else { continue };
-                assert!(!phase.is_over(), "{phase:?} {event:?}");
+                // What is owed is owed, however late it is said.
+                let late = (phase, event) == (SessionPhase::Expired, Event::CdrTaken);
+                assert!(!phase.is_over() || late, "{phase:?} {event:?}");
                 assert_ne!(after, phase, "{event:?} changes nothing");
                 assert!(
                     !matches!(after, SessionPhase::Requested | SessionPhase::Calling),

@@ -13,14 +13,20 @@ use crate::roaming::{
 /// What a node said to its backends.
 #[derive(Default)]
 pub(super) struct Told {
-    answers: BTreeMap<CallId, HttpAnswer>,
+    pub(super) answers: BTreeMap<CallId, HttpAnswer>,
     /// Calls of its backends that are not answered yet.
-    calls: Vec<(BackendCallId, SessionOperation, String)>,
+    pub(super) calls: Vec<(BackendCallId, SessionOperation, String)>,
     /// All calls there ever were.
     pub(super) called: usize,
     pub(super) config: ChargingConfig,
     /// Whether its parties have no backend.
     pub(super) no_backend: bool,
+    /// Charge detail records that its backends were given and have not answered.
+    pub(super) given: Vec<(BackendCallId, String)>,
+    /// All of them there ever were.
+    pub(super) given_ever: Vec<String>,
+    /// Whether sessions cannot be looked up.
+    pub(super) disk_is_away: bool,
     /// PINs that are to be compared.
     pub(super) pins: Vec<(BackendCallId, Pin, HashedPin)>,
 }
@@ -35,6 +41,12 @@ impl Told {
                 self.called += 1;
                 self.calls.push((call, operation, String::from_utf8(body.to_vec()).unwrap()));
             }
+            Action::ForwardCdr { call, path_id, body, .. } => {
+                assert_eq!(path_id, "CH*ABC");
+                let body = String::from_utf8(body.to_vec()).unwrap();
+                self.given_ever.push(body.clone());
+                self.given.push((call, body));
+            }
             Action::CheckPin { call, pin, hash } => self.pins.push((call, pin, hash)),
             other => panic!("{other:?} is not about sessions"),
         }
@@ -48,7 +60,7 @@ impl Told {
 }
 
 pub(super) const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000"}}"#;
-const NO: &str = r#"{"Result":false,"StatusCode":{"Code":"602"}}"#;
+pub(super) const NO: &str = r#"{"Result":false,"StatusCode":{"Code":"602"}}"#;
 
 /// A node of the CPO, one of an EMP, connected and in agreement; the CPO publishes one EVSE.
 pub(super) fn agreed_with(configs: [ChargingConfig; 2]) -> (World, usize, usize) {
@@ -84,7 +96,7 @@ fn remote_stop(session: &str) -> String {
     format!(r#"{{"SessionID":"{session}","ProviderID":"CH*EMP","EvseID":"CH*ABC*E1"}}"#)
 }
 
-const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
+pub(super) const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
 
 impl World {
     /// A backend of a node's first party asks.

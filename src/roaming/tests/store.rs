@@ -12,7 +12,8 @@ use crate::protocol::{
     SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{
-    DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, RecordChange,
+    CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, RecordChange,
+    StoredCdr,
 };
 use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
@@ -46,6 +47,7 @@ pub(super) struct Store {
     pub(super) identity: Vec<(Digest, Bytes, u64)>,
     pub(super) agreements: BTreeMap<Digest, Bytes>,
     pub(super) sessions: BTreeMap<String, Bytes>,
+    pub(super) cdrs: BTreeMap<(String, Digest, bool), StoredCdr>,
     pub(super) media: BTreeMap<(PartyId, MediumKey), KnownMedium>,
     pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
@@ -155,6 +157,10 @@ impl Store {
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
                 LedgerChange::Session { session, record, .. } => drop(self.sessions.insert(session, record)),
+                LedgerChange::Cdr { cdr } => {
+                    let key = (cdr.session.clone(), cdr.hash, cdr.incoming);
+                    self.cdrs.insert(key, *cdr);
+                }
                 LedgerChange::Media { party, changes } => {
                     for MediumChange { key, known } in changes {
                         match known {
@@ -215,6 +221,7 @@ impl Store {
             sessions: (self.sessions.iter())
                 .map(|(session, record)| SessionRecord::decode(session, record).expect("as it was encoded"))
                 .collect(),
+            cdrs: self.cdrs.values().filter(|cdr| cdr.is_open).cloned().collect(),
             media: (self.media.iter())
                 .map(|((party, key), known)| (party.clone(), key.clone(), known.clone()))
                 .collect(),
@@ -265,6 +272,15 @@ impl Store {
             moved.map(misplaced).collect::<Vec<_>>()
         };
         self.ledger.iter().flat_map(of).collect()
+    }
+
+    /// What is known of a session and its charge detail records.
+    pub(super) fn cdrs_of(&self, session: &str) -> CdrsOfSession {
+        let record = self.sessions.get(session);
+        CdrsOfSession {
+            session: record.map(|record| SessionRecord::decode(session, record).expect("as it was encoded")),
+            cdrs: self.cdrs.values().filter(|cdr| cdr.session == session).cloned().collect(),
+        }
     }
 
     /// What pulls of everybody show: one value per kind and EVSE.

@@ -1,0 +1,85 @@
+//! ChargeDetailRecord and GetChargeDetailRecords (OPERATIONS rows 14 and 15): from a CPO's body to the engine, and
+//! from what an EMP's node keeps to a page.
+
+use bytes::Bytes;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::evse_pull::{page_request, same_provider};
+use super::shared::Shared;
+use crate::engine::{CdrArrival, HttpAnswer};
+use crate::identity::{Hash, PartyId, SignedCdr};
+use crate::oicp::charging::{ChargeDetailRecord, GetChargeDetailRecords};
+use crate::oicp::id::EvseKey;
+use crate::oicp::page;
+use crate::oicp::reading::Reading;
+use crate::oicp::record::summarise;
+use crate::oicp::status_code::{Code, StatusCode};
+use crate::storage::{CdrPull, StoredCdr};
+
+/// Takes a charge detail record.
+pub(super) async fn take_cdr(shared: &Shared, call: Call) -> Result<Answer, Answer> {
+    let (party, body, reading) = (call.party.clone(), call.body.clone(), call.reading);
+    bring(shared, Some(party), body, reading, None).await
+}
+
+/// The same for a correction, too.
+pub(super) async fn bring(
+    shared: &Shared,
+    party: Option<PartyId>,
+    body: Bytes,
+    reading: Reading,
+    replaces: Option<Hash>,
+) -> Result<Answer, Answer> {
+    let cdr =
+        ChargeDetailRecord::parse(&body, reading).map_err(|fault| Answer::malformed(fault.to_json()))?;
+    let availability = availability(shared, cdr.evse_id.key().clone()).await?;
+    let arrival = CdrArrival::new(&cdr, availability.as_deref(), (shared.now_unix_ms)());
+    let answer = shared.engine.charge_detail_record(party, arrival, body, replaces).await?;
+    let HttpAnswer { http_status, body } = answer;
+    Ok(Answer::oicp(http_status, &body))
+}
+
+/// What the EVSE's record says of its calibration law data.
+async fn availability(shared: &Shared, key: EvseKey) -> Result<Option<String>, Answer> {
+    let _turn = shared.evse_lookups.acquire().await;
+    let row = shared.directory.data_of(key).await?;
+    let summary = row.and_then(|row| summarise(std::str::from_utf8(&row.payload).ok()?).ok());
+    Ok(summary.and_then(|summary| summary.calibration_law).map(String::from))
+}
+
+/// One page of the records that an EMP's node received.
+pub(super) async fn pull_cdrs(shared: &Shared, call: Call) -> Result<Answer, Answer> {
+    let wanted = page_request(&call.query)?;
+    let request = GetChargeDetailRecords::parse(&call.body, call.reading)
+        .map_err(|fault| Answer::malformed(fault.to_json()))?;
+    same_provider(&call.party, &request.provider_id)?;
+    let unix_ms = |time: &crate::oicp::time::DateTime| u64::try_from(time.unix_ms()).unwrap_or(0);
+    let pull = CdrPull {
+        provider: call.party.clone(),
+        from_unix_ms: unix_ms(&request.from),
+        to_unix_ms: unix_ms(&request.to),
+        sessions: request.session_ids.iter().map(|id| id.as_str().to_owned()).collect(),
+        operators: request.operator_ids.iter().map(|id| id.canonical()).collect(),
+        forwarded: request.forwarded,
+        corrections: shared.pull_corrections,
+        offset: wanted.offset(),
+        limit: wanted.size(),
+    };
+    let (total, cdrs) = shared.directory.pulled_cdrs(pull).await?;
+    let bytes = cdrs.iter().map(|cdr| cdr.signed.as_ref().map_or(0, Bytes::len)).sum();
+    let write = move || {
+        let records: Vec<String> = cdrs.iter().filter_map(oicp_of).collect();
+        page::write(wanted, total, &records, &StatusCode::from(Code::Success))
+    };
+    Ok(Answer::ok(shared.workers.run(bytes, write).await?))
+}
+
+/// The OICP message of a record, as the CPO's backend sent it.
+pub(super) fn oicp_of(cdr: &StoredCdr) -> Option<String> {
+    let signed = SignedCdr::read_stored(cdr.signed.as_deref()?);
+    let signed = signed.inspect_err(
+        |error| tracing::error!(session = cdr.session, %error, "a stored record cannot be read"),
+    );
+    String::from_utf8(signed.ok()?.oicp).ok()
+}

@@ -1,0 +1,210 @@
+//! Charge detail records in the ledger: those that wait for something, those of a session, and pages of the rest.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params, params_from_iter};
+
+use super::error::{Database, StorageError};
+use super::value::{Number, bytes, damaged, digest, number};
+use crate::identity::PartyId;
+use crate::protocol::{CdrRecord, CdrState, SessionRecord};
+use crate::roaming::change::{CdrsOfSession, StoredCdr};
+
+const COLUMNS: &str = "session, hash, incoming, ours, partner, operator, is_open, state, stored_unix_ms,
+    ended_unix_ms, replaces, signed, record";
+
+/// Most records of one page of the list that people read.
+pub const CDRS_LISTED_MAX: u64 = 1_000;
+
+/// Which received records are asked for: OICP's GetChargeDetailRecords. An empty list filters nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdrPull {
+    /// The EMP.
+    pub provider: PartyId,
+    /// Committed here at or after this time, unix milliseconds.
+    pub from_unix_ms: u64,
+    /// ... and at or before this one.
+    pub to_unix_ms: u64,
+    /// Only of these sessions.
+    pub sessions: Vec<String>,
+    /// Only with EvseIDs of these operators, in canonical spelling.
+    pub operators: Vec<String>,
+    /// Only those that the EMP's backend was given, or was not.
+    pub forwarded: Option<bool>,
+    /// Whether corrections are among them.
+    pub corrections: bool,
+    /// Records before the page.
+    pub offset: u64,
+    /// Records of the page.
+    pub limit: u64,
+}
+
+/// Which records people want to see; what is `None` filters nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CdrFilter {
+    /// SessionID.
+    pub session: Option<String>,
+    /// The other side.
+    pub partner: Option<PartyId>,
+    /// How far it has come.
+    pub state: Option<CdrState>,
+    /// Most records; at most [`CDRS_LISTED_MAX`].
+    pub limit: u64,
+}
+
+pub(super) fn write(tx: &Transaction<'_>, cdr: &StoredCdr) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO cdrs(session, hash, incoming, ours, partner, operator, is_open, state, stored_unix_ms,
+            ended_unix_ms, replaces, signed, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         ON CONFLICT(session, hash, incoming) DO UPDATE SET is_open = ?7, state = ?8, record = ?13",
+    )?
+    .execute(params![
+        cdr.session,
+        cdr.hash,
+        cdr.incoming,
+        cdr.ours.to_text(),
+        cdr.partner.to_text(),
+        cdr.operator,
+        cdr.is_open,
+        cdr.state as u8,
+        Number(cdr.stored_unix_ms),
+        Number(cdr.ended_unix_ms),
+        cdr.replaces,
+        cdr.signed.as_deref(),
+        cdr.record.encode().as_ref(),
+    ])
+    .map(drop)
+}
+
+/// Those for which something is still to be done, the oldest first.
+pub(super) fn open(connection: &Connection) -> std::result::Result<Vec<StoredCdr>, StorageError> {
+    let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE is_open = 1 ORDER BY stored_unix_ms");
+    let read = || -> Result<Vec<StoredCdr>> {
+        connection.prepare(&sql)?.query_map([], |row| of_row(row))?.collect()
+    };
+    read().map_err(failed)
+}
+
+/// What is stored of a session: itself, and its records in the order in which they came.
+pub(super) fn of_session(
+    connection: &Connection,
+    session: &str,
+) -> std::result::Result<CdrsOfSession, StorageError> {
+    let read = || -> Result<CdrsOfSession> {
+        let record = connection
+            .prepare_cached("SELECT record FROM sessions WHERE session = ?")?
+            .query_row([session], |row| bytes(row, 0))
+            .optional()?;
+        let record = record
+            .map(|record| SessionRecord::decode(session, &record).map_err(|error| damaged(0, error)))
+            .transpose()?;
+        let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE session = ? ORDER BY number");
+        let cdrs = connection
+            .prepare_cached(&sql)?
+            .query_map([session], |row| of_row(row))?
+            .collect::<Result<_>>()?;
+        Ok(CdrsOfSession { session: record, cdrs })
+    };
+    read().map_err(failed)
+}
+
+/// One page of the received records, the oldest first, and how many there are on all pages. Those whose content was
+/// deleted are left out.
+pub(super) fn pulled(
+    connection: &Connection,
+    pull: &CdrPull,
+) -> std::result::Result<(u64, Vec<StoredCdr>), StorageError> {
+    let mut clause =
+        "ours = ? AND incoming = 1 AND stored_unix_ms BETWEEN ? AND ? AND signed IS NOT NULL".to_owned();
+    let mut values: Vec<Value> =
+        vec![pull.provider.to_text().into(), integer(pull.from_unix_ms), integer(pull.to_unix_ms)];
+    for (column, wanted) in [("session", &pull.sessions), ("operator", &pull.operators)] {
+        if !wanted.is_empty() {
+            let marks = vec!["?"; wanted.len()].join(",");
+            clause.push_str(&format!(" AND {column} IN ({marks})"));
+            values.extend(wanted.iter().cloned().map(Value::from));
+        }
+    }
+    if let Some(forwarded) = pull.forwarded {
+        let equals = if forwarded { "IN" } else { "NOT IN" };
+        clause.push_str(&format!(" AND state {equals} (?, ?)"));
+        values.extend(
+            [CdrState::Accepted, CdrState::Rejected].map(|state| Value::from(i64::from(state as u8))),
+        );
+    }
+    if !pull.corrections {
+        clause.push_str(" AND replaces IS NULL");
+    }
+    let read = || -> Result<(u64, Vec<StoredCdr>)> {
+        let sql = format!("SELECT count(*) FROM cdrs WHERE {clause}");
+        let total =
+            connection.prepare_cached(&sql)?.query_row(params_from_iter(&values), |row| number(row, 0))?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM cdrs WHERE {clause} ORDER BY stored_unix_ms, number LIMIT ? OFFSET ?"
+        );
+        let mut values = values.clone();
+        values.extend([integer(pull.limit), integer(pull.offset)]);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let cdrs =
+            statement.query_map(params_from_iter(&values), |row| of_row(row))?.collect::<Result<_>>()?;
+        Ok((total, cdrs))
+    };
+    read().map_err(failed)
+}
+
+/// The newest records that fit.
+pub(super) fn listed(
+    connection: &Connection,
+    filter: &CdrFilter,
+) -> std::result::Result<Vec<StoredCdr>, StorageError> {
+    let mut clauses = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    if let Some(session) = &filter.session {
+        clauses.push("session = ?");
+        values.push(session.clone().into());
+    }
+    if let Some(partner) = &filter.partner {
+        clauses.push("partner = ?");
+        values.push(partner.to_text().into());
+    }
+    if let Some(state) = filter.state {
+        clauses.push("state = ?");
+        values.push(i64::from(state as u8).into());
+    }
+    let clause = if clauses.is_empty() { "1".to_owned() } else { clauses.join(" AND ") };
+    values.push(integer(filter.limit.min(CDRS_LISTED_MAX)));
+    let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE {clause} ORDER BY number DESC LIMIT ?");
+    let read = || -> Result<Vec<StoredCdr>> {
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| of_row(row))?.collect()
+    };
+    read().map_err(failed)
+}
+
+fn of_row(row: &Row<'_>) -> Result<StoredCdr> {
+    let party =
+        |column| PartyId::parse(&row.get::<_, String>(column)?).map_err(|error| damaged(column, error));
+    let state = CdrState::of_code(row.get(7)?);
+    Ok(StoredCdr {
+        session: row.get(0)?,
+        hash: digest(row, 1)?,
+        incoming: row.get(2)?,
+        ours: party(3)?,
+        partner: party(4)?,
+        operator: row.get(5)?,
+        is_open: row.get(6)?,
+        state: state.ok_or_else(|| damaged(7, std::fmt::Error))?,
+        stored_unix_ms: number(row, 8)?,
+        ended_unix_ms: number(row, 9)?,
+        replaces: row.get(10)?,
+        signed: row.get::<_, Option<Vec<u8>>>(11)?.map(Into::into),
+        record: CdrRecord::decode(&bytes(row, 12)?).map_err(|error| damaged(12, error))?,
+    })
+}
+
+fn integer(number: u64) -> Value {
+    Value::from(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn failed(error: rusqlite::Error) -> StorageError {
+    StorageError::of(Database::Ledger, error)
+}
