@@ -35,10 +35,14 @@ pub enum Bug {
     ReleaseNotSent,
     /// What a backend answers after the asker's deadline counts for nothing.
     LateAnswerDropped,
+    /// A charge detail record that comes again is not known any more.
+    CdrDedupeForgotten,
+    /// After a restart a node no longer sends the charge detail records that wait for their partners.
+    OutboxForgotten,
 }
 
 /// All bugs with their names; the feature of each is its name after `planted-`.
-pub const BUGS: [(&str, Bug); 11] = [
+pub const BUGS: [(&str, Bug); 13] = [
     ("dedup-lost-on-crash", Bug::DedupLostOnCrash),
     ("gap-ignored", Bug::GapIgnored),
     ("root-not-checked", Bug::RootNotChecked),
@@ -50,6 +54,8 @@ pub const BUGS: [(&str, Bug); 11] = [
     ("session-forgotten", Bug::SessionForgotten),
     ("release-not-sent", Bug::ReleaseNotSent),
     ("late-answer-dropped", Bug::LateAnswerDropped),
+    ("cdr-dedupe-forgotten", Bug::CdrDedupeForgotten),
+    ("outbox-forgotten", Bug::OutboxForgotten),
 ];
 
 /// Why no bug was planted.
@@ -91,6 +97,10 @@ const fn from_the_start() -> u8 {
         Bug::ReleaseNotSent as u8
     } else if cfg!(feature = "planted-late-answer-dropped") {
         Bug::LateAnswerDropped as u8
+    } else if cfg!(feature = "planted-cdr-dedupe-forgotten") {
+        Bug::CdrDedupeForgotten as u8
+    } else if cfg!(feature = "planted-outbox-forgotten") {
+        Bug::OutboxForgotten as u8
     } else {
         0
     }

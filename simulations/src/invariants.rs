@@ -29,6 +29,7 @@ const ALWAYS: &[(&str, Always)] = &[
     ("every-charge-answered-in-time", |seen, _, _| about_sessions(seen, "every-charge-answered-in-time")),
     ("no-backend-asked-twice", |seen, _, _| about_sessions(seen, "no-backend-asked-twice")),
     ("no-foreign-session-served", |seen, _, _| about_sessions(seen, "no-foreign-session-served")),
+    ("cdrs-at-most-once", |seen, _, _| about_sessions(seen, "cdrs-at-most-once")),
     ("backends-understand", |seen, _, _| about_sessions(seen, "backends-understand")),
     ("sessions-bounded", sessions_bounded),
     ("nobody-honest-doubted", nobody_honest_doubted),

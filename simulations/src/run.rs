@@ -69,7 +69,9 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     run.happen(&schedule).await?;
     let (repaired_s, seen) = run.settle().await?;
     let held = crate::charging::invariants::held(run.world.honest()).await?;
-    let sessions = run.world.charges.report(crate::charging::invariants::phases(&held), run.agreed_s);
+    let cdrs = crate::charging::cdrs::stored(run.world.honest()).await?;
+    let (phases, cdrs) = (crate::charging::invariants::phases(&held), crate::charging::cdrs::states(&cdrs));
+    let sessions = run.world.charges.report(phases, cdrs, run.agreed_s);
     let (trace_hash, events) = run.world.trace.hash();
     let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
     if missed > 0 {

@@ -15,7 +15,7 @@ const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 /// Where the files of failures that were found are: scenarios with their shrunk schedules.
 pub(crate) const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
 
-/// A length of time as text: `250ms`, `5s`, `10m`, `6h`.
+/// A length of time as text: `250ms`, `5s`, `10m`, `6h`, `14d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Span(pub(crate) Duration);
@@ -34,7 +34,7 @@ impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Span, String> {
-        let wrong = || format!("`{text}` is no length of time, such as 250ms, 5s, 10m, 6h");
+        let wrong = || format!("`{text}` is no length of time, such as 250ms, 5s, 10m, 6h, 14d");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
         let unit_ms = match &text[digits..] {
@@ -42,6 +42,7 @@ impl TryFrom<String> for Span {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
         Ok(Span(Duration::from_millis(number * unit_ms)))
@@ -152,6 +153,14 @@ pub(crate) struct Sessions {
     pub(crate) again: f64,
     /// Share of the cards to which a second provider says yes.
     pub(crate) doubles: f64,
+    /// Share of the charges of which there is a charge detail record.
+    pub(crate) cdrs: f64,
+    /// The longest time after a charge until its record comes.
+    pub(crate) cdr_within: Span,
+    /// Charges begin only so long; 0: as long as the run lasts.
+    pub(crate) until: Span,
+    /// The node of the last provider is down for so long, a minute after the last charge began; 0: it is not.
+    pub(crate) away: Span,
 }
 
 impl Default for Sessions {
@@ -165,6 +174,10 @@ impl Default for Sessions {
             slow: Span::from_secs(20),
             again: 0.2,
             doubles: 0.2,
+            cdrs: 0.8,
+            cdr_within: Span::from_secs(15),
+            until: Span::from_secs(0),
+            away: Span::from_secs(0),
         }
     }
 }

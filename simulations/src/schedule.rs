@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::charging::{self, Notice, Play, Start};
 use crate::network::{NodeNumber, share};
+use crate::people::RENEWED_MS;
 use crate::scenario::{Death, PartitionKind, Scenario, Span};
 
 /// Statuses that are drawn.
@@ -35,6 +36,8 @@ pub(crate) enum Act {
     Insert { operator: u32, evses: Vec<u32>, version: u32 },
     /// The issuer revokes the credential of a provider at a node.
     Revoke { provider: u32, node: NodeNumber },
+    /// All parties delegate to their nodes anew.
+    Renew { epoch: u64 },
     /// A driver wants to charge.
     Start(Start),
     /// Whoever asked for that start asks for it once more, unless he has heard that it charges.
@@ -52,6 +55,13 @@ pub(crate) enum Act {
         kind: Notice,
         #[serde(default)]
         stranger: bool,
+        play: Play,
+    },
+    /// The operator's backend brings the charge detail record; `other`: with another content than the one before.
+    Cdr {
+        charge: u32,
+        #[serde(default)]
+        other: bool,
         play: Play,
     },
     /// A node dies, and is started again.
@@ -74,10 +84,12 @@ impl Act {
                 | Act::Delete { .. }
                 | Act::Insert { .. }
                 | Act::Revoke { .. }
+                | Act::Renew { .. }
                 | Act::Start(_)
                 | Act::Again { .. }
                 | Act::Stop { .. }
                 | Act::Notify { .. }
+                | Act::Cdr { .. }
         )
     }
 
@@ -103,6 +115,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     draw.statuses();
     draw.records();
     draw.revocations();
+    draw.renewals();
     draw.crashes();
     draw.partitions();
     draw.slow_links();
@@ -183,6 +196,13 @@ impl Draw<'_> {
         for provider in 0..count {
             let node = nodes.bootstrap + self.below(u64::from(nodes.cpo + nodes.emp)) as u32;
             self.add(u64::from(provider + 1) * gap_ms, Act::Revoke { provider, node });
+        }
+    }
+
+    /// In a long run delegations end.
+    fn renewals(&mut self) {
+        for time in 1..=self.scenario.duration.ms() / RENEWED_MS {
+            self.add(time * RENEWED_MS, Act::Renew { epoch: time + 1 });
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use chargemesh::engine::{BackendAnswer, BackendQuestion, Backends, ChargeRequest, SessionOperation};
-use chargemesh::oicp::charging::Identification;
+use chargemesh::engine::{
+    BackendAnswer, BackendOperation, BackendQuestion, Backends, ChargeRequest, SessionOperation,
+};
+use chargemesh::oicp::charging::{ChargeDetailRecord, Identification};
 use chargemesh::oicp::reading::Reading;
 use futures::future::BoxFuture;
 
@@ -44,12 +46,20 @@ struct Known {
 
 impl Backends for SimulatedBackends {
     fn ask(&self, question: BackendQuestion) -> BoxFuture<'static, BackendAnswer> {
-        let read = ChargeRequest::parse(question.operation, &question.body, Reading::Tolerant);
-        let Ok(request) = read else {
-            self.charges.state().wrong("backends-understand", || format!("{:?}", question.operation));
-            return Box::pin(std::future::ready(BackendAnswer::Silent("not understood".to_owned())));
+        let not_understood = |what: &str| -> BoxFuture<'static, BackendAnswer> {
+            self.charges.state().wrong("backends-understand", || what.to_owned());
+            Box::pin(std::future::ready(BackendAnswer::Silent("not understood".to_owned())))
         };
-        let known = Known::of(question.operation, &request, self.side);
+        let BackendOperation::Session(operation) = question.operation else {
+            return match ChargeDetailRecord::parse(&question.body, Reading::Tolerant) {
+                Ok(cdr) => self.charges.given_cdr(self.side, &cdr, &question),
+                Err(_) => not_understood("a charge detail record"),
+            };
+        };
+        let Ok(request) = ChargeRequest::parse(operation, &question.body, Reading::Tolerant) else {
+            return not_understood(operation.as_str());
+        };
+        let known = Known::of(operation, &request, self.side);
         let (plan, thinking) = self.heard(&known, &request, question.timeout);
         let (charges, side) = (self.charges.clone(), self.side);
         Box::pin(async move {
@@ -101,6 +111,9 @@ impl SimulatedBackends {
             _ if play == Play::Off => {}
             SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
                 story.cpo_session = Some(session.clone());
+                if play != Play::No {
+                    story.began.insert(session.clone());
+                }
                 let other = story.pending.iter().find(|other| *other != session).cloned();
                 story.pending.insert(session.clone());
                 thinking =

@@ -18,10 +18,10 @@ use crate::people::party_text;
 use crate::schedule::Act;
 
 /// What a call may take beyond the time that the settings name: the way, and how exactly it is timed.
-const BEYOND_MS: u64 = 1_500;
+pub(super) const BEYOND_MS: u64 = 1_500;
 
 /// A node that says nothing for so long never will.
-const NEVER: Duration = Duration::from_secs(300);
+pub(super) const NEVER: Duration = Duration::from_secs(300);
 
 /// When nodes write their times: the sessions of a run are all of one day.
 const DAY: &str = "2027-01-15T08:00:00Z";
@@ -57,12 +57,13 @@ impl Charges {
         let (Act::Start(Start { charge, .. })
         | Act::Again { charge }
         | Act::Stop { charge, .. }
-        | Act::Notify { charge, .. }) = act
+        | Act::Notify { charge, .. }
+        | Act::Cdr { charge, .. }) = act
         else {
             return None;
         };
         let story = state.stories.get(charge)?;
-        let by_operator = story.by_card() || matches!(act, Act::Notify { .. });
+        let by_operator = story.by_card() || matches!(act, Act::Notify { .. } | Act::Cdr { .. });
         Some(match by_operator {
             true => Side::Operator(story.start.operator),
             false => Side::Provider(story.start.provider),
@@ -79,6 +80,9 @@ impl Charges {
     /// # Errors
     /// If the product does not read what is said: a fault of the simulation.
     pub(crate) async fn call(&self, act: &Act, by: Side, reach: Reach) -> Result<()> {
+        if let Act::Cdr { charge, other, play } = act {
+            return self.bring_cdr(*charge, *other, *play, by, reach).await;
+        }
         let Some(call) = self.prepared(act, by) else {
             self.left_out();
             return Ok(());
@@ -92,15 +96,19 @@ impl Charges {
             None => None,
         };
         let evse = evse.map(|_| EvseSeen { compatible: true });
-        let party = PartyId::parse(&match by {
-            Side::Operator(number) => party_text(Role::Cpo, &self.names.operators[number as usize].0),
-            Side::Provider(number) => party_text(Role::Emp, &self.names.providers[number as usize]),
-        })?;
+        let party = self.party(by)?;
         self.trace.event(&format!("call {by:?} {} of {}", call.operation.as_str(), call.charge));
         let begin = elapsed();
         let answer = tokio::time::timeout(NEVER, reach.engine.charge(party, request, body, evse)).await;
         let took_ms = (elapsed() - begin).as_millis() as u64;
         self.answered(&call, took_ms, answer.ok())
+    }
+
+    pub(super) fn party(&self, side: Side) -> Result<PartyId> {
+        Ok(PartyId::parse(&match side {
+            Side::Operator(number) => party_text(Role::Cpo, &self.names.operators[number as usize].0),
+            Side::Provider(number) => party_text(Role::Emp, &self.names.providers[number as usize]),
+        })?)
     }
 
     fn prepared(&self, act: &Act, by: Side) -> Option<Call> {
@@ -145,7 +153,7 @@ impl Charges {
         Some(Call { by, charge, operation, body, stranger })
     }
 
-    fn medium(&self, start: &Start) -> String {
+    pub(super) fn medium(&self, start: &Start) -> String {
         let provider = &self.names.providers[start.provider as usize];
         match start.how {
             How::Card => {
@@ -245,7 +253,7 @@ impl Charges {
             });
         }
         self.trace.event(&format!("answer to {:?} {name} of {}: {outcome}", call.by, call.charge));
-        state.tally.answered(call.operation, outcome, took_ms);
+        state.tally.answered(name, outcome, took_ms);
         Ok(())
     }
 }

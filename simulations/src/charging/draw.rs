@@ -5,7 +5,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use super::contracts::has_contract;
 use super::play::Play;
-use crate::scenario::{Scenario, Sessions};
+use crate::scenario::{Death, Scenario, Sessions};
 use crate::schedule::{Act, Entry};
 
 /// How a session begins.
@@ -65,11 +65,20 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
         sessions,
         entries: Vec::new(),
     };
-    let duration_ms = scenario.duration.ms();
+    let duration_ms = match sessions.until.ms() {
+        0 => scenario.duration.ms(),
+        until_ms => until_ms.min(scenario.duration.ms()),
+    };
     let count = (sessions.per_s * duration_ms as f64 / 1_000.0).round() as u32;
     for charge in 0..count {
         let at_ms = draw.below(duration_ms);
         draw.charge(charge, at_ms, evses_of);
+    }
+    let down_ms = sessions.away.ms();
+    if down_ms > 0 {
+        let nodes = scenario.nodes;
+        let node = nodes.bootstrap + nodes.cpo + nodes.emp - 1;
+        draw.add(duration_ms + 60_000, Act::Crash { node, kind: Death::Process, down_ms });
     }
     draw.entries
 }
@@ -177,6 +186,25 @@ impl Draw<'_> {
             let stop_ms = if early { at_ms + self.below(2_000) } else { then_ms + self.below(20_000) };
             let (stranger, play) = (self.is(0.03), self.play());
             self.add(stop_ms, Act::Stop { charge, stranger, play });
+            then_ms = then_ms.max(stop_ms);
+        }
+        self.cdrs(charge, then_ms);
+    }
+
+    /// A backend that did not hear the answer brings its record again; a few bring another one.
+    fn cdrs(&mut self, charge: u32, after_ms: u64) {
+        if !self.is(self.sessions.cdrs) {
+            return;
+        }
+        let mut at_ms = after_ms + self.below(self.sessions.cdr_within.ms());
+        let play = self.play();
+        self.add(at_ms, Act::Cdr { charge, other: false, play });
+        for _ in 0..2 {
+            if self.is(0.3) {
+                at_ms += self.below(10_000);
+                let other = self.is(0.2);
+                self.add(at_ms, Act::Cdr { charge, other, play });
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use chargemesh::engine::SessionView;
 
 use super::contracts::takes_notifications;
 use super::stories::Story;
-use super::State;
+use super::{State, cdrs};
 use crate::world::{Host, World};
 
 /// One session at all nodes that hold it.
@@ -71,8 +71,10 @@ pub(crate) fn phases(all: &All) -> BTreeMap<String, u64> {
 /// If a node does not answer.
 pub(crate) async fn settled(world: &World) -> Result<Vec<(&'static str, Result<(), String>)>> {
     let all = held(world.honest()).await?;
+    let stored = cdrs::stored(world.honest()).await?;
     let state = world.charges.state();
-    Ok(SETTLED.iter().map(|(invariant, check)| (*invariant, check(&all, &state))).collect())
+    let sessions = SETTLED.iter().map(|(invariant, check)| (*invariant, check(&all, &state)));
+    Ok(sessions.chain(cdrs::settled(&stored, &state)).collect())
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
@@ -122,17 +124,17 @@ fn sessions_agree(all: &All, state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// What a backend said yes to, and its node took, is held by both nodes; so is what a backend heard a yes of.
+/// What a backend heard and may have begun is held by both nodes; so is what a backend heard a yes of.
 fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
     let lives = |view: Option<&SessionView>| {
         view.is_some_and(|view| matches!(view.phase, "active" | "unconfirmed" | "closed" | "expired"))
     };
     for story in state.stories.values() {
-        for session in story.said_yes.keys() {
+        for session in &story.began {
             let held = all.get(session);
             let at_cpo = held.and_then(|held| held.asked.values().next());
             ensure(lives(at_cpo), || {
-                format!("{session} was confirmed by its CPO's backend, whose node has {at_cpo:?}; {:?}", story.start)
+                format!("{session} was heard by its CPO's backend, whose node has {at_cpo:?}; {:?}", story.start)
             })?;
         }
         for session in &story.heard_yes {

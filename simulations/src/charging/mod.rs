@@ -3,6 +3,7 @@
 
 mod backends;
 mod calls;
+pub(crate) mod cdrs;
 mod contracts;
 mod draw;
 pub(crate) mod invariants;
@@ -14,12 +15,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chargemesh::engine::SessionOperation;
+use chargemesh::protocol::Digest;
 
 pub(crate) use backends::SimulatedBackends;
 pub(crate) use calls::Reach;
 pub(crate) use contracts::settle;
 pub(crate) use draw::{Notice, Start, draw};
 pub(crate) use play::Play;
+use cdrs::Cdr;
 use stories::{Marker, Story};
 pub(crate) use summary::SessionsReport;
 use summary::Tally;
@@ -53,6 +56,8 @@ struct State {
     stories: BTreeMap<u32, Story>,
     /// Questions that a backend was asked, so that none comes twice: whose, what, in which session, by which call.
     asked: BTreeMap<(Side, SessionOperation, String, Option<Marker>), u32>,
+    /// Charge detail records, by session and hash.
+    cdrs: BTreeMap<(String, Digest), Cdr>,
     wrong: Wrong,
     tally: Tally,
 }

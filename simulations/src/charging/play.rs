@@ -69,6 +69,11 @@ impl Play {
         }
     }
 
+    /// What is done about a charge detail record that is waited for that long.
+    pub(crate) fn plan_for_cdr(self, patience: Duration) -> Plan {
+        self.plan(SessionOperation::Notification, "", patience)
+    }
+
     /// Whether it goes as it should.
     pub(crate) fn is_usual(self) -> bool {
         matches!(self, Play::Yes | Play::No)

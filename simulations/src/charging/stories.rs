@@ -26,6 +26,8 @@ pub(super) struct Story {
     pub(super) heard_yes: BTreeSet<String>,
     /// All sessions of which the EMP's backend heard that they run, by whatever way.
     pub(super) emp_knows: BTreeSet<String>,
+    /// Sessions whose start the CPO's backend heard, and may have carried out: whatever it said, or did not say.
+    pub(super) began: BTreeSet<String>,
     /// Sessions to which the CPO's backend said yes, and its node took the answer.
     pub(super) said_yes: BTreeMap<String, u64>,
     /// Sessions of which the CPO's backend was asked to stop the charging.
@@ -46,6 +48,7 @@ impl Story {
             cpo_session: None,
             heard_yes: BTreeSet::new(),
             emp_knows: BTreeSet::new(),
+            began: BTreeSet::new(),
             said_yes: BTreeMap::new(),
             stopped: BTreeSet::new(),
             shown_alive: BTreeSet::new(),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chargemesh::engine::SessionOperation;
 use serde::{Deserialize, Serialize};
 
 use super::Charges;
@@ -17,10 +16,12 @@ pub(super) struct Tally {
     pub(super) left_out: u64,
     /// The node died before it answered.
     pub(super) lost: u64,
-    took_ms: BTreeMap<SessionOperation, Vec<u32>>,
-    codes: BTreeMap<SessionOperation, BTreeMap<String, u64>>,
+    took_ms: BTreeMap<&'static str, Vec<u32>>,
+    codes: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// From the backend's late yes until the EMP's backend heard of it.
     pub(super) late_told_ms: Vec<u32>,
+    /// From the CPO's node's 000 until the EMP's backend had the record.
+    pub(super) cdrs_given_ms: Vec<u32>,
     /// The providers that saw each card.
     seen_by: BTreeMap<String, BTreeSet<u32>>,
     /// The providers that were asked in each session that a card began.
@@ -65,11 +66,17 @@ pub(crate) struct SessionsReport {
     pub(crate) agreed_s: Option<f64>,
     /// From a late yes of a CPO's backend until the EMP's heard of it.
     pub(crate) late_told: Delivery,
+    /// From the 000 to a charge detail record until the EMP's backend was given it.
+    #[serde(default)]
+    pub(crate) cdrs_given: Delivery,
+    /// Charge detail records at the EMPs' nodes after settling, by state.
+    #[serde(default)]
+    pub(crate) cdrs: BTreeMap<String, u64>,
     pub(crate) cards: CardsReport,
 }
 
 impl Tally {
-    pub(super) fn answered(&mut self, operation: SessionOperation, code: String, took_ms: u64) {
+    pub(super) fn answered(&mut self, operation: &'static str, code: String, took_ms: u64) {
         self.took_ms.entry(operation).or_default().push(took_ms as u32);
         *self.codes.entry(operation).or_default().entry(code).or_default() += 1;
     }
@@ -105,6 +112,7 @@ impl Charges {
     pub(crate) fn report(
         &self,
         phases: BTreeMap<String, u64>,
+        cdrs: BTreeMap<String, u64>,
         agreed_s: Option<f64>,
     ) -> Option<SessionsReport> {
         let state = self.state();
@@ -112,8 +120,8 @@ impl Charges {
         if state.stories.is_empty() {
             return None;
         }
-        let operation = |(operation, took_ms): (&SessionOperation, &Vec<u32>)| OperationReport {
-            operation: operation.as_str().to_owned(),
+        let operation = |(operation, took_ms): (&&'static str, &Vec<u32>)| OperationReport {
+            operation: (*operation).to_owned(),
             took: sorted(took_ms),
             codes: tally.codes.get(operation).cloned().unwrap_or_default(),
         };
@@ -124,6 +132,8 @@ impl Charges {
             phases,
             agreed_s,
             late_told: sorted(&tally.late_told_ms),
+            cdrs_given: sorted(&tally.cdrs_given_ms),
+            cdrs,
             cards: tally.cards(),
         })
     }

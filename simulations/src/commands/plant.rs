@@ -17,6 +17,8 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("session-forgotten", CHARGING),
     ("release-not-sent", CHARGING),
     ("late-answer-dropped", CHARGING),
+    ("cdr-dedupe-forgotten", CHARGING),
+    ("outbox-forgotten", CHARGING),
 ];
 
 /// The same with drivers who charge.

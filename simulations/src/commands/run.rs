@@ -188,6 +188,10 @@ fn print_sessions(sessions: &SessionsReport) {
     if sessions.late_told.count > 0 {
         println!("    {:<36} {}", "late start told after the yes", took(&sessions.late_told));
     }
+    if sessions.cdrs_given.count > 0 {
+        println!("    {:<36} {}", "CDRs given to the EMP after the 000", took(&sessions.cdrs_given));
+        println!("    {:<36} {}", "CDRs at the EMPs' nodes", count(&sessions.cdrs));
+    }
     println!("    {} calls lost with their node, {} left out", sessions.lost, sessions.left_out);
     let cards = &sessions.cards;
     if cards.cards > 0 {

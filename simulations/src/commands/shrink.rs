@@ -251,14 +251,19 @@ fn smaller(act: &Act) -> Vec<Act> {
         Act::Notify { charge, kind, stranger, play } if !play.is_usual() => {
             all.push(Act::Notify { charge, kind, stranger, play: Play::Yes });
         }
+        Act::Cdr { charge, other, play } if !play.is_usual() => {
+            all.push(Act::Cdr { charge, other, play: Play::Yes });
+        }
         Act::Crash { .. }
         | Act::SlowLink { .. }
         | Act::Checkpoint { .. }
         | Act::Revoke { .. }
+        | Act::Renew { .. }
         | Act::Start(_)
         | Act::Again { .. }
         | Act::Stop { .. }
-        | Act::Notify { .. } => {}
+        | Act::Notify { .. }
+        | Act::Cdr { .. } => {}
     }
     all
 }

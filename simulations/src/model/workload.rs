@@ -77,7 +77,7 @@ pub(super) fn publishers(settings: &Settings) -> Result<Vec<Publisher>> {
         operator.evses.sort_by(|a, b| a.key.cmp(&b.key));
         let node = number as Node;
         let party = party(&party_text(Role::Cpo, &operator.id), node)?;
-        let ours = identity(node, Some(&party))?.parties.into_iter().next();
+        let ours = identity(node, Some(&party), START_UNIX_S)?.parties.into_iter().next();
         let ours = ours.ok_or_else(|| anyhow::anyhow!("no party"))?;
         Ok(Publisher { operator, ours, waiting: None, calls: 0 })
     };

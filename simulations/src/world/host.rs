@@ -174,7 +174,7 @@ impl Host {
             deps.backends = Some(Arc::new(SimulatedBackends { charges: charges.clone(), side }));
         }
         let deps = deps.with_transport(network.transport(self.number, &seed)?);
-        let identity = people::identity(self.number, self.party.as_ref())?;
+        let identity = people::identity(self.number, self.party.as_ref(), unix_ms() / 1_000)?;
         let node = Node::start(self.settings.clone(), identity, deps).await;
         let node = node.with_context(|| format!("starting node {}", self.number))?;
         self.running = Some(Running { node, tasks });
@@ -197,6 +197,22 @@ impl Host {
             Death::Power => self.disk.lose_power(),
             // Which record is as good as random.
             Death::Damage => self.disk.lose_status(elapsed().as_micros() as u64)?,
+        }
+        Ok(())
+    }
+
+    /// The party delegates to its node anew. A node that is down finds that when it starts.
+    ///
+    /// # Errors
+    /// If the node does not take it.
+    pub(crate) async fn renew(&mut self, epoch: u64) -> Result<()> {
+        let Some(party) = &self.party else { return Ok(()) };
+        let now_unix_s = unix_ms() / 1_000;
+        let renewed = people::party_of_epoch(&party.id.to_text(), self.number, epoch, now_unix_s)?;
+        let identity = people::identity(self.number, Some(&renewed), now_unix_s)?;
+        self.party = Some(renewed);
+        if let Some(node) = self.node() {
+            node.reload(identity).await.with_context(|| format!("renewing node {}", self.number))?;
         }
         Ok(())
     }

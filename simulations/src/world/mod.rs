@@ -188,6 +188,11 @@ impl World {
                 }
             }
             Act::Revoke { provider, node } => self.revoke(*provider, *node).await?,
+            Act::Renew { epoch } => {
+                for host in &mut self.hosts {
+                    host.renew(*epoch).await?;
+                }
+            }
             Act::Checkpoint { node } => self.hosts[*node as usize].checkpoint()?,
             Act::Partition { kind, nodes, lasts_ms } => {
                 let nodes = nodes.clone();
@@ -206,7 +211,11 @@ impl World {
             | Act::Update { operator, .. }
             | Act::Delete { operator, .. }
             | Act::Insert { operator, .. } => self.push(*operator, entry.act.clone()),
-            Act::Start(_) | Act::Again { .. } | Act::Stop { .. } | Act::Notify { .. } => {
+            Act::Start(_)
+            | Act::Again { .. }
+            | Act::Stop { .. }
+            | Act::Notify { .. }
+            | Act::Cdr { .. } => {
                 self.charge(entry.act.clone());
             }
         }
