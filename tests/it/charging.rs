@@ -2,6 +2,8 @@
 //! what becomes of it when something on the way fails.
 
 mod cards;
+mod cdr;
+mod cdr_crash;
 mod crash;
 mod faults;
 mod late;

@@ -154,6 +154,7 @@ impl Store {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }
                 LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
+                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
             }
         }

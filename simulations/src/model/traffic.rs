@@ -149,6 +149,7 @@ impl World {
             Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
             // And nobody charges.
             Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
+            Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

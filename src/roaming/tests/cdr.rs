@@ -47,6 +47,19 @@ impl World {
         said[at..at + 3].to_owned()
     }
 
+    /// All of them are off for days, have new delegations, and meet again.
+    fn asleep(&mut self, nodes: &[usize], days: u64) {
+        nodes.iter().for_each(|node| self.kill(*node));
+        self.run(days * 86_400_000);
+        for node in nodes {
+            self.nodes[*node].people[0].epoch += 1;
+            self.nodes[*node].people[0].days += days;
+            self.start(*node);
+        }
+        self.connect_all();
+        self.run(5_000);
+    }
+
     /// A session that runs, and its id.
     fn running(&mut self, a: usize, b: usize) -> String {
         let before: Vec<String> = self.core(b).sessions().map(|session| session.session.clone()).collect();
@@ -93,7 +106,7 @@ impl World {
         assert_eq!(self.core(a).open_cdrs().0.len() + self.core(b).open_cdrs().0.len(), 0);
     }
 
-    /// Gives a node a message of a partner as if it had just come, and what it answers.
+    /// Gives a node a message of a partner as if it had just come.
     fn message_to(
         &mut self,
         node: usize,
@@ -115,9 +128,10 @@ impl World {
         let bytes = envelope.issue(NETWORK, &ours.speaker, &ours.message_key).unwrap();
         self.count += 1;
         let ask = AskId(self.count);
+        // The answer goes to nobody who asked.
+        self.nodes[node].asks.insert(ask, (sender, RequestId(0)));
         let bytes = crate::protocol::Question::Message(bytes.into()).encode();
         self.handle(node, Input::Asked { from: node_id(sender), ask, bytes });
-        None
     }
 }
 
@@ -382,18 +396,23 @@ fn two_weeks_away_and_a_renewed_delegation_later_everything_arrives() {
     for id in &ids {
         assert_eq!(world.brought(a, &cdr(id, "10.1")), "000");
     }
+    world.run(2 * 3_600_000);
+    let overdue = |world: &World| {
+        world.nodes[a].reports.iter().filter(|report| matches!(report, Report::CdrWaits { .. })).count()
+    };
+    assert_eq!(overdue(&world), 5, "each is told once");
+    assert_eq!(world.core(a).open_cdrs().1, 5);
     // Delegations live for days: both sides have new ones when they meet again.
     for day in 1..=14 {
+        world.kill(a);
         world.run(86_400_000);
         if day == 4 || day == 9 {
             world.nodes[a].people[0].epoch += 1;
             world.nodes[a].people[0].days = day + 6;
-            world.reload(a).unwrap();
         }
+        world.start(a);
+        world.run(10_000);
     }
-    let overdue = world.nodes[a].reports.iter().filter(|report| matches!(report, Report::CdrWaits { .. }));
-    assert_eq!(overdue.count(), 5, "each is told once");
-    assert_eq!(world.core(a).open_cdrs().1, 5);
     world.nodes[b].people[0].epoch += 2;
     world.nodes[b].people[0].days = 20;
     world.start(b);
@@ -415,14 +434,13 @@ fn a_session_that_memory_forgot_is_looked_up() {
     world.brought(a, &cdr(&id, "10.1"));
     world.run(1_000);
     world.backend_takes(b, yes());
-    world.run(3 * 86_400_000);
+    world.run(1_000);
+    world.asleep(&[a, b], 3);
     assert_eq!((world.phases(a), world.phases(b)), (vec![], vec![]), "forgotten");
-    world.connect_all();
-    world.run(3_000);
     assert_eq!(world.brought(a, &cdr(&id, "10.1")), "000");
     assert_eq!(world.brought(a, &cdr(&id, "10.2")), "400");
     world.nodes[a].charging.disk_is_away = true;
-    world.run(2 * 86_400_000);
+    world.asleep(&[a, b], 1);
     assert_eq!(world.brought(a, &cdr(&id, "10.1")), "002", "who cannot look says so");
     world.settled(a, b, CdrState::Accepted);
 }
@@ -432,15 +450,9 @@ fn two_that_come_at_once_for_a_forgotten_session_are_one() {
     let (mut world, a, b) = agreed();
     let id = world.running(a, b);
     // It expired, so that nobody holds it, and was never charged for.
-    world.run(35 * 86_400_000);
+    world.asleep(&[a, b], 31);
+    world.asleep(&[a, b], 2);
     assert_eq!((world.phases(a), world.phases(b)), (vec![], vec![]));
-    for node in [a, b] {
-        world.nodes[node].people[0].epoch += 1;
-        world.nodes[node].people[0].days = 60;
-        world.reload(node).unwrap();
-    }
-    world.connect_all();
-    world.run(5_000);
     let calls = ["10.1", "10.1", "10.2"].map(|kwh| world.bring(a, &cdr(&id, kwh), None));
     let said = calls.map(|call| world.said(a, call));
     assert_eq!(said, ["000", "000", "400"]);

@@ -181,6 +181,7 @@ fn plan(kind: Kind, dir: &Path, backend: &str) -> Plan {
     plan.settings.charging.authorize_ms = 1_500;
     plan.settings.charging.notification_ms = 1_500;
     plan.settings.charging.backend_patience_ms = 4_000;
+    plan.settings.charging.cdr_backend_ms = 1_500;
     plan.settings.outbound.backends = vec![target(party, backend)];
     plan
 }
@@ -331,7 +332,8 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
-    async fn admin(&self, kind: Kind, what: &str) -> Value {
+    /// What a side's admin API answers.
+    pub(super) async fn admin(&self, kind: Kind, what: &str) -> Value {
         let side = if kind == Kind::Cpo { &self.cpo } else { &self.emp };
         let answer = self.http.get(format!("{}/admin/v1/{what}", side.url)).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
