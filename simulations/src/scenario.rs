@@ -155,6 +155,9 @@ pub(crate) struct Sessions {
     pub(crate) doubles: f64,
     /// Share of the charges of which there is a charge detail record.
     pub(crate) cdrs: f64,
+    /// Whether providers upload their cards, and show operators a keyed picture of them, so that these do not ask them
+    /// about other cards.
+    pub(crate) filters: bool,
     /// The longest time after a charge until its record comes.
     pub(crate) cdr_within: Span,
     /// Charges begin only so long; 0: as long as the run lasts.
@@ -175,6 +178,7 @@ impl Default for Sessions {
             again: 0.2,
             doubles: 0.2,
             cdrs: 0.8,
+            filters: false,
             cdr_within: Span::from_secs(15),
             until: Span::from_secs(0),
             away: Span::from_secs(0),

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
-use chargemesh::engine::{ChargeRequest, Engine, EngineError, EvseSeen, HttpAnswer, SessionOperation};
+use chargemesh::engine::{
+    AuthenticationPush, ChargeRequest, Engine, EngineError, EvseSeen, HttpAnswer, SessionOperation,
+};
 use chargemesh::identity::{PartyId, Role};
-use chargemesh::oicp::charging::{AuthorizationStart, AuthorizationStatus, read_acknowledgement};
+use chargemesh::oicp::charging::{
+    AuthorizationStart, AuthorizationStatus, PushAuthenticationData, read_acknowledgement,
+};
 use chargemesh::oicp::reading::Reading;
 use chargemesh::storage::Reader;
 
@@ -29,6 +33,11 @@ const DAY: &str = "2027-01-15T08:00:00Z";
 /// A session that nobody has.
 fn strange_session(charge: u32) -> String {
     format!("00000000-0000-4000-8000-{charge:012}")
+}
+
+/// In lower case, as some charging points send it.
+fn uid_of(provider: u32, card: u32) -> String {
+    format!("{:08x}", provider << 16 | card)
 }
 
 /// Through what a backend reaches its node.
@@ -104,6 +113,29 @@ impl Charges {
         self.answered(&call, took_ms, answer.ok())
     }
 
+    /// A provider uploads its cards.
+    ///
+    /// # Errors
+    /// If its node does not take them.
+    pub(crate) async fn upload(&self, provider: u32, cards: u32, engine: &Engine) -> Result<()> {
+        let name = &self.names.providers[provider as usize];
+        let card = |card: u32| {
+            let uid = uid_of(provider, card);
+            format!(r#"{{"Identification":{{"RFIDMifareFamilyIdentification":{{"UID":"{uid}"}}}}}}"#)
+        };
+        let cards: Vec<String> = (0..cards).map(card).collect();
+        let body = format!(
+            r#"{{"ActionType":"fullLoad","ProviderAuthenticationData":{{"ProviderID":"{name}","AuthenticationDataRecord":[{}]}}}}"#,
+            cards.join(",")
+        );
+        let read = PushAuthenticationData::parse(body.as_bytes(), Reading::Strict);
+        let read = read.map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+        let push = AuthenticationPush::new(read).map_err(|place| anyhow::anyhow!("card {place}"))?;
+        let taken = engine.push_authentication(self.party(Side::Provider(provider))?, push).await?;
+        ensure!(taken.result, "{:?}", taken.status);
+        Ok(())
+    }
+
     pub(super) fn party(&self, side: Side) -> Result<PartyId> {
         Ok(PartyId::parse(&match side {
             Side::Operator(number) => party_text(Role::Cpo, &self.names.operators[number as usize].0),
@@ -157,8 +189,8 @@ impl Charges {
         let provider = &self.names.providers[start.provider as usize];
         match start.how {
             How::Card => {
-                let uid = start.provider << 16 | start.card;
-                format!(r#"{{"RFIDMifareFamilyIdentification":{{"UID":"{uid:08x}"}}}}"#)
+                let uid = uid_of(start.provider, start.card);
+                format!(r#"{{"RFIDMifareFamilyIdentification":{{"UID":"{uid}"}}}}"#)
             }
             How::Contract => {
                 let contract = format!("{provider}-C{:08}-X", start.card);

@@ -37,7 +37,6 @@ pub(crate) fn settle(
     if scenario.sessions.per_s <= 0.0 {
         return Ok(());
     }
-    settings.charging = scenario.charging.clone().try_into().context("charging")?;
     let provider = |number: u32| party_text(Role::Emp, &provider_id(number));
     let operator = |number: u32| party_text(Role::Cpo, &operators[number as usize].id);
     let (ours, partners): (String, Vec<String>) = match side {
@@ -50,6 +49,12 @@ pub(crate) fn settle(
             (provider(ours), with.map(operator).collect())
         }
     };
+    let mut charging = scenario.charging.clone();
+    if scenario.sessions.filters && matches!(side, Side::Provider(_)) {
+        let shown = partners.iter().cloned().map(toml::Value::String).collect();
+        charging.insert("card_filter_for".to_owned(), toml::Value::Array(shown));
+    }
+    settings.charging = charging.try_into().context("charging")?;
     let services: BTreeSet<Service> = [Service::Authorization, Service::Reservation, Service::Cdr].into();
     let rule = |partner: &String| {
         let party = Some(PartyId::parse(partner)?);

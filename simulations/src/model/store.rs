@@ -208,6 +208,7 @@ impl Store {
             identity: self.identity.clone(),
             agreements: Vec::new(),
             sessions: Vec::new(),
+            cdrs: Vec::new(),
             media: Vec::new(),
         }
     }

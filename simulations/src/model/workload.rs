@@ -12,6 +12,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use super::queue::Node;
 use super::{LOAD_AT_MS, LOADED_AT_MS, Settings};
 use crate::backend::Push;
+use crate::determinism::START_UNIX_S;
 use crate::operators::{Operator, made_up};
 use crate::people::{identity, party, party_text};
 use crate::reference::{Change, Reference};

@@ -21,13 +21,13 @@ pub(crate) use host::{Host, Part};
 pub(crate) use revocations::Times;
 
 use crate::backend::{Backend, Known};
-use crate::charging::{Charges, Reach};
+use crate::charging::{Charges, Reach, Side};
 use crate::determinism::elapsed;
 use crate::liars::Liars;
 use crate::network::{Cut, Network, NodeNumber};
 use crate::operators::{Operator, operators};
 use crate::people::{self, party_text, provider_id};
-use crate::scenario::{Death, PartitionKind, Scenario};
+use crate::scenario::{Death, PartitionKind, Scenario, Sessions};
 use crate::schedule::{Act, Entry};
 
 use crate::trace::Trace;
@@ -138,6 +138,14 @@ impl World {
         let engines = self.engines().clone();
         for (backend, engine) in self.backends.iter().zip(engines) {
             backend.load(engine.context("an operator's node is down")?).await?;
+        }
+        let Sessions { filters, cards, .. } = self.scenario.sessions;
+        for host in self.hosts.iter().filter(|_| filters) {
+            if let (Some(Side::Provider(number)), Some(engine)) =
+                (host.side, host.node().and_then(|node| node.engine()))
+            {
+                self.charges.upload(number, cards, engine).await?;
+            }
         }
         Ok(())
     }
