@@ -84,11 +84,16 @@ enum Command {
     Peers(ask::PeersArgs),
     /// Ask a running node for its sessions: how far each has come, and with whom.
     Sessions(ask::sessions::Args),
+    /// Prove a session: list, export, check and delete the signed messages that were said in it.
+    Evidence(ask::evidence::Args),
     /// See how far charge detail records have come, and correct one.
     Cdr(ask::cdr::Args),
     /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
     #[command(subcommand)]
     Backend(backend::Command),
+    Statement(ask::accounts::StatementArgs),
+    Reconcile(ask::accounts::ReconcileArgs),
+    Doctor(ask::doctor::Args),
     /// Agree with other parties who may do what.
     Agreement(ask::agreement::Args),
 }
@@ -108,8 +113,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Evse(args) => block_on(ask::evse(args)),
         Command::Peers(args) => block_on(ask::peers(args)),
         Command::Sessions(args) => block_on(ask::sessions::run(args)),
+        Command::Evidence(args) => block_on(ask::evidence::run(args)),
         Command::Cdr(args) => block_on(ask::cdr::run(args)),
         Command::Backend(command) => block_on(backend::run(command)),
+        Command::Statement(args) => block_on(ask::accounts::statement(args)),
+        Command::Reconcile(args) => block_on(ask::accounts::reconcile(args)),
+        Command::Doctor(args) => block_on(ask::doctor::run(args)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };
     done.unwrap_or_else(|error| {

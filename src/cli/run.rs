@@ -59,20 +59,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config, &overrides(&args))?;
     start_log(&config.log)?;
     let clock = SystemClock::start();
-    let files = Files::of(&config);
+    let files = Files::of(&args.config, &config);
     let (settings, identity) = node::load(&config, clock.now().unix_s())?;
+    let running = settings.clone();
     let mut ends = Ends::of(&identity);
     ends.warn(clock.now().unix_s());
     let parties: Vec<PartyId> = identity.parties.iter().map(|party| party.party.clone()).collect();
-    let network = settings.mesh.network.clone();
     let mut stop = StopSignals::new()?;
     let mut hangup = Hangup::new()?;
     let node = tokio::select! {
         started = Node::start(settings, identity, Deps::system(seed()?)) => started?,
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
-    announce(&node, &network, &parties);
-    let mut loaded = Loaded { args: &args, network: &network, clock, files, ends };
+    announce(&node, &running.mesh.network, &parties);
+    let mut loaded = Loaded { args: &args, running, clock, files, ends };
     let whole = watch(&node, &mut loaded, &mut hangup, &mut stop).await;
     say("stopping; a second Ctrl-C stops at once");
     tokio::select! {

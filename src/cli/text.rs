@@ -20,6 +20,29 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// Returns when nobody can read the standard output any more (`chargemesh trust watch | head`); never where that is not
+/// told, as with a file.
+#[cfg(unix)]
+pub(super) async fn reader_gone() {
+    use std::os::fd::AsFd as _;
+    use tokio::{io::Interest, net::unix::pipe::Sender};
+    let output = stdout().as_fd().try_clone_to_owned();
+    // Only watched: the mode in which others write to it stays as it is.
+    let watched = output.and_then(Sender::from_owned_fd_unchecked);
+    if let Ok(watched) = watched
+        && watched.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Elsewhere it is told when something is written.
+#[cfg(not(unix))]
+pub(super) async fn reader_gone() {
+    std::future::pending().await
+}
+
 /// Writes to the standard output in the middle of work that goes on whatever becomes of the text.
 pub(super) fn say(text: std::fmt::Arguments<'_>) {
     if let Err(error) = print(&text.to_string()) {

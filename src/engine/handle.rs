@@ -6,18 +6,18 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::sessions::SessionView;
+use super::evidence::EvidenceCommand;
+use super::sessions::{CardsView, ChargeReply, SessionView};
 use super::standing::Standing;
-use crate::identity::{PartyId, TrustList};
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{
-    AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, OurParty, ReloadError,
-};
+use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -102,17 +102,17 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
         reply: oneshot::Sender<Vec<SessionView>>,
     },
+    /// About the log of messages.
+    Evidence(EvidenceCommand),
     View {
         reply: oneshot::Sender<NodeView>,
     },
 }
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -128,10 +128,8 @@ impl Command {
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Trust { .. }
-            | Command::Permissions { .. }
-            | Command::Sessions { .. }
-            | Command::View { .. } => false,
+            Command::Evidence(command) => command.refuse(error),
+            _ => false,
         };
     }
 }
@@ -203,16 +201,6 @@ impl Engine {
     /// Confirms a push that the guard rail held.
     pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::Confirm { held, reply }).await?
-    }
-
-    /// Replaces the trust list, delegations and message keys of the node's parties while it runs. Returns
-    /// when they are in use and what is signed under them is committed.
-    ///
-    /// # Errors
-    /// [`EngineError::Reload`] if they cannot be taken; then everything is as before.
-    pub async fn reload(&self, trust: TrustList, parties: Vec<OurParty>) -> Result<(), EngineError> {
-        let standing = Arc::new(Standing { trust, parties });
-        self.ask(|reply| Command::Reload { standing, reply }).await?
     }
 
     /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept
@@ -310,6 +298,8 @@ pub struct NodeView {
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,
+    /// How many EMPs were told of cards.
+    pub cards: CardsView,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
     /// in the last quarter of an hour. `None` if nobody was.
     pub clock_off_ms: Option<i64>,
@@ -386,6 +376,8 @@ pub struct IssuerView {
     pub key: String,
     /// `registrar` or `attester`.
     pub class: &'static str,
+    /// Number of its newest status list.
+    pub status_list_seq: Option<u64>,
     /// Until when its newest status list holds, unix time.
     pub status_list_until_unix_s: Option<u64>,
 }

@@ -1,10 +1,12 @@
 //! Joins core and IO: collect, handle, commit, perform. The only clock, and the only caller of
 //! [`Roaming::handle`](crate::roaming::Roaming::handle).
 
+mod accounts;
 mod agreements;
 mod backends;
 mod cdrs;
 mod clock;
+mod evidence;
 mod gathered;
 mod handle;
 mod partners;
@@ -19,20 +21,25 @@ mod tell;
 mod view;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
-pub use crate::roaming::AgreementRefusal;
+pub use crate::roaming::statement::{Month, Statement, StatementError};
+pub use crate::roaming::{AgreementRefusal, EvidenceRefusal, PersonalData};
 pub use crate::roaming::{
     AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer,
+};
+pub use accounts::{
+    AccountError, Accounts, Alarm, AlarmKind, Alarms, CoSigned, DifferenceView, Reconciled, SignedView,
 };
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
+pub use evidence::LOG_LINES_MAX;
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
     PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
-pub use sessions::{SESSIONS_SHOWN_MAX, SessionView};
+pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
-pub(crate) use standing::{Standing, Standings};
+pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;

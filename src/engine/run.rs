@@ -1,6 +1,8 @@
 //! The loop: take what is there, let the core handle all of it, commit once, then act.
 
 mod act;
+mod books;
+mod evidence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +12,18 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::BooksReply;
 use super::agreements::{AgreementReply, permissions};
 use super::backends::Backends;
 use super::cdrs::cdr_counts;
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
 use super::pins::CHECKS_AT_ONCE;
-use super::sessions::{session_counts, sessions};
+use super::sessions::{ChargeReply, session_counts, sessions};
 use super::spawner::Spawn;
-use super::standing::{Standing, Standings};
+use super::standing::{Identities, ShownIdentities, Standing, Standings};
 use super::store::{DirectoryCommit, Store};
 use super::view::{node_view, trust_summary};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
@@ -48,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) restore: Restore,
     /// What `restore` makes the core anew with.
     pub(crate) standings: Standings,
+    /// What others check with.
+    pub(crate) identities: Identities,
     pub(crate) store: Store,
     pub(crate) mesh: Mesh,
     pub(crate) events: mpsc::Receiver<MeshEvent>,
@@ -82,10 +87,12 @@ pub(crate) struct Runner {
     /// What the directory is told with the next commit.
     gathered: Gathered,
     charge_calls: BTreeMap<CallId, ChargeReply>,
+    books_calls: BTreeMap<CallId, BooksReply>,
     /// What found no room and comes back.
     returned: Vec<Input>,
     partner_nodes: PartnerNodes,
     pin_checks: Arc<Semaphore>,
+    shown_identities: ShownIdentities,
     next_id: u64,
 }
 
@@ -102,6 +109,7 @@ enum Woken {
 impl Runner {
     pub(crate) fn new(parts: Parts) -> Runner {
         Runner {
+            shown_identities: ShownIdentities::new(parts.identities.clone()),
             parts,
             calls: BTreeMap::new(),
             reloads: BTreeMap::new(),
@@ -112,6 +120,7 @@ impl Runner {
             commits: FuturesUnordered::new(),
             gathered: Gathered::default(),
             charge_calls: BTreeMap::new(),
+            books_calls: BTreeMap::new(),
             returned: Vec::new(),
             partner_nodes: PartnerNodes::default(),
             pin_checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
@@ -220,6 +229,7 @@ impl Runner {
         for action in actions {
             self.act(action);
         }
+        self.shown_identities.show(&self.parts.core, now);
         if let Some(watchers) = self.parts.applied.listening() {
             for change in applied {
                 // The last watcher may have left meanwhile.
@@ -276,9 +286,9 @@ impl Runner {
                 inputs.push(Input::Confirm { call, held });
             }
             Command::Reload { standing, reply } => {
-                let (trust, parties) = (standing.trust.clone(), standing.parties.clone());
+                let Standing { trust, parties, policy } = (*standing).clone();
                 self.reloads.insert(call, (standing, reply));
-                inputs.push(Input::Reloaded { call, trust, parties });
+                inputs.push(Input::Reloaded { call, trust, parties, policy });
             }
             Command::HandIn { object, reply } => {
                 self.calls.insert(call, reply);
@@ -306,9 +316,11 @@ impl Runner {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Cdr { call, party, arrival, body, replaces });
             }
+            Command::Accounts(command) => self.accounts_command(call, command, inputs),
             Command::Sessions { phase, reply } => {
                 let _gone = reply.send(sessions(&self.parts.core, phase));
             }
+            Command::Evidence(command) => self.evidence(command, call, inputs),
             Command::View { reply } => self.view(reply),
         }
     }

@@ -3,9 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use tokio::sync::oneshot;
+
 use super::handle::{Command, Engine, EngineError};
-use crate::protocol::{SessionPhase, SessionRecord};
-use crate::roaming::Roaming;
+use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
+use crate::roaming::{HttpAnswer, Roaming};
+
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 /// Most sessions of one answer: more than anybody reads, and some 300 kB of JSON.
 pub const SESSIONS_SHOWN_MAX: usize = 1_000;
@@ -34,6 +39,19 @@ pub struct SessionView {
     pub changed_unix_ms: u64,
 }
 
+/// How many EMPs were told of cards at our CPOs' stations, since the start.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct CardsView {
+    /// Questions about a card or a contract.
+    pub questions: u64,
+    /// EMPs that were told, over all questions.
+    pub emps_told: u64,
+    /// EMPs under contract that were not told, because they have said that they cannot know the card.
+    pub emps_spared: u64,
+    /// How many questions were told to how many EMPs.
+    pub by_emps_told: BTreeMap<usize, u64>,
+}
+
 impl Engine {
     /// The sessions that changed last, the newest first, at most [`SESSIONS_SHOWN_MAX`]; only those of a phase, if
     /// one is given. Those that were over a day ago are not among them.
@@ -43,6 +61,22 @@ impl Engine {
     pub async fn sessions(&self, phase: Option<SessionPhase>) -> Result<Vec<SessionView>, EngineError> {
         self.ask(|reply| Command::Sessions { phase, reply }).await
     }
+}
+
+/// Sessions in which energy may have flowed, and which did not change since a time, the oldest first, at most
+/// [`SESSIONS_SHOWN_MAX`].
+pub(super) fn quiet_sessions(core: &Roaming, before_unix_ms: u64) -> Vec<SessionView> {
+    let charges = |operation| {
+        !matches!(operation, SessionOperation::ReservationStart | SessionOperation::ReservationStop)
+    };
+    let quiet = |record: &&SessionRecord| {
+        matches!(record.phase, SessionPhase::Active | SessionPhase::Unconfirmed)
+            && record.changed_unix_ms < before_unix_ms
+            && charges(record.operation)
+    };
+    let mut quiet: Vec<&SessionRecord> = core.sessions().filter(quiet).collect();
+    quiet.sort_unstable_by_key(|record| record.changed_unix_ms);
+    quiet.into_iter().take(SESSIONS_SHOWN_MAX).map(session_view).collect()
 }
 
 /// Answers [`Engine::sessions`].
@@ -89,7 +123,6 @@ fn session_view(record: &SessionRecord) -> SessionView {
 mod tests {
     use super::*;
     use crate::identity::{MessageId, PartyId};
-    use crate::protocol::SessionOperation;
 
     fn record(changed_unix_ms: u64) -> SessionRecord {
         SessionRecord {

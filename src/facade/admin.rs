@@ -1,5 +1,6 @@
 //! What people, monitors and the command line ask the node: health, metrics, view, one EVSE, held pushes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -55,7 +56,15 @@ pub(super) async fn metrics(
 ) -> Result<Response, Answer> {
     let view = admin_view(&shared, peer, &headers).await?;
     let now = (shared.now_unix_ms)();
-    let text = shared.metrics.text(&view, now).map_err(|_| Answer::broken("metrics could not be written"))?;
+    // What cannot be read is missing: a monitor sees that too.
+    let alarms = match &shared.accounts {
+        Some(accounts) => accounts.alarms().await.map(|alarms| alarms.counts).unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    let text = shared
+        .metrics
+        .text(&view, &alarms, now)
+        .map_err(|_| Answer::broken("metrics could not be written"))?;
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, METRICS_TEXT);
     Ok(response)

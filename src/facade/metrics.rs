@@ -1,5 +1,6 @@
 //! What Prometheus reads: the facade's own counters, and the node's state at the moment of the question.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -97,6 +98,11 @@ struct ByPhase {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: String,
 }
@@ -130,10 +136,21 @@ impl Metrics {
     }
 
     /// The text format, counters first, then the gauges of the node.
-    pub(super) fn text(&self, view: &NodeView, now_unix_ms: u64) -> Result<String, fmt::Error> {
+    pub(super) fn text(
+        &self,
+        view: &NodeView,
+        alarms: &BTreeMap<&'static str, u64>,
+        now_unix_ms: u64,
+    ) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
-        encode_registry(&mut text, &gauges(view, now_unix_ms))?;
+        let mut gauges = gauges(view, now_unix_ms);
+        let kinds = Family::<ByKind, FloatGauge>::default();
+        for (kind, count) in alarms {
+            kinds.get_or_create(&ByKind { kind }).set(*count as f64);
+        }
+        gauges.register("alarms", "What needs somebody's attention, by kind: see `chargemesh doctor`", kinds);
+        encode_registry(&mut text, &gauges)?;
         encode_eof(&mut text)?;
         Ok(text)
     }
@@ -158,6 +175,10 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
     number("overdue_cdrs", "Charge detail records that wait for too long", view.overdue_cdrs);
+    number("card_questions", "Questions about cards since the start", view.cards.questions);
+    number("card_emps_told", "EMPs that were told of a card, over all questions", view.cards.emps_told);
+    let help = "EMPs that were not, because they have said that they cannot know it";
+    number("card_emps_spared", help, view.cards.emps_spared);
     let sessions = Family::<ByPhase, FloatGauge>::default();
     for (phase, count) in &view.session_counts {
         sessions.get_or_create(&ByPhase { phase }).set(*count as f64);
@@ -261,11 +282,12 @@ mod tests {
             own: vec![own],
             clock_off_ms: Some(-1_500),
             session_counts: [("in doubt", 2)].into(),
+            cards: crate::engine::CardsView { emps_told: 49, ..Default::default() },
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
         };
-        let text = metrics.text(&view, 100_000).unwrap();
+        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
         for line in [
@@ -274,6 +296,8 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_alarms{kind=\"cdr-waits\"} 3",
+            "chargemesh_card_emps_told 49",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
@@ -282,7 +306,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
-        let never = metrics.text(&NodeView::default(), 100_000).unwrap();
+        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), 100_000).unwrap();
         assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

@@ -4,6 +4,7 @@
 //! service: pushes to the engine, one after the other per party; pulls to the directory's read side, never
 //! through the engine. Large bodies are read on worker threads, so no client can hold up the runtime.
 
+mod accounts;
 mod admin;
 mod agreements;
 mod answer;
@@ -17,6 +18,7 @@ mod charging;
 mod config;
 mod directory;
 mod error;
+mod evidence;
 mod evse_pull;
 mod evse_push;
 mod lanes;
@@ -48,13 +50,15 @@ pub use error::FacadeError;
 pub use shared::Clock;
 pub use workers::ThreadSpawner;
 
-use crate::engine::Engine;
+use crate::engine::{Accounts, Engine};
 use crate::identity::PartyId;
 
 /// What the facade needs of the node.
 pub struct FacadeDeps {
     /// Takes pushes and tells the view.
     pub engine: Engine,
+    /// Statements, comparisons and alarms; without them there are none.
+    pub accounts: Option<Accounts>,
     /// Answers pulls.
     pub directory: Arc<dyn Directory>,
     /// The parties of this node.
@@ -110,6 +114,7 @@ impl Facade {
             ),
             metrics: metrics::Metrics::new(),
             engine: deps.engine,
+            accounts: deps.accounts,
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,

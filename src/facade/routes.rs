@@ -22,7 +22,7 @@ use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
-use super::{admin, agreements, cdr_admin, sessions};
+use super::{accounts, admin, agreements, cdr_admin, evidence, sessions};
 use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
 const SERVICES: [(&str, Service); 18] = [
@@ -61,6 +61,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/evse/{id}", get(admin::evse))
         .route("/admin/v1/sessions", get(sessions::list))
+        .route("/admin/v1/evidence", get(evidence::list))
+        .route("/admin/v1/evidence/erase", post(evidence::erase_before))
+        .route("/admin/v1/evidence/{session}", get(evidence::export))
+        .route("/admin/v1/evidence/{session}/erase", post(evidence::erase))
         .route("/admin/v1/cdrs", get(cdr_admin::list))
         .route("/admin/v1/cdrs/{session}", get(cdr_admin::show))
         .route(
@@ -75,6 +79,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             post(admin::hand_in).layer(DefaultBodyLimit::max(512 * 1024)),
         )
         .route("/admin/v1/held/{id}/confirm", post(admin::confirm))
+        .route("/admin/v1/statement", get(accounts::statement))
+        .route("/admin/v1/statement/sign", get(accounts::signed).post(accounts::sign))
+        .route("/admin/v1/reconcile", post(accounts::reconcile))
+        .route("/admin/v1/alarms", get(accounts::alarms))
         .route("/admin/v1/agreements", get(agreements::list).post(agreements::offer))
         .route("/admin/v1/agreements/{id}/accept", post(agreements::accept))
         .route("/admin/v1/agreements/{id}/end", post(agreements::end))

@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::metrics::Metrics;
 use super::snapshot::Snapshots;
 use super::workers::Workers;
-use crate::engine::Engine;
+use crate::engine::{Accounts, Engine};
 
 /// A clock: unix milliseconds. The engine's, so that ages are compared with one clock only.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -32,6 +32,7 @@ pub(super) struct Shared {
     pub(super) snapshots: Snapshots<Snapshot>,
     pub(super) metrics: Metrics,
     pub(super) engine: Engine,
+    pub(super) accounts: Option<Accounts>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.

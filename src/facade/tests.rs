@@ -121,6 +121,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::PushData { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::PushAuthentication { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::Accounts(_) => true,
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
@@ -129,6 +130,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
                 reply.send(Err(EngineError::Busy)).is_ok()
             }
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
+            Command::Evidence(command) => !command.refuse(EngineError::Busy),
             Command::Sessions { reply, .. } => reply.send(Vec::new()).is_ok(),
             Command::View { reply } => {
                 reply.send(NodeView { node: "me".into(), ..NodeView::default() }).is_ok()
@@ -158,6 +160,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
     let (commands, engine_end) = mpsc::channel(8);
     let deps = FacadeDeps {
         engine: Engine::new(commands, Arc::default()),
+        accounts: None,
         directory: Arc::new(Small),
         parties: parties.iter().map(|party| PartyId::parse(party).unwrap()).collect(),
         threads: Arc::new(|name, body| {

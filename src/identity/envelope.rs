@@ -3,6 +3,7 @@
 
 use ciborium::value::Value;
 
+use super::delegation::PEER_ID_LENGTH_MAX;
 use super::fields::{self, FieldError, Fields};
 use super::id::PartyId;
 use super::key::SecretKey;
@@ -26,6 +27,7 @@ const CREATED_MS: i64 = 3;
 const EXPIRES_MS: i64 = 4;
 const REPLY_TO: i64 = 5;
 const BODY: i64 = 6;
+const NODE: i64 = 7;
 
 /// The name of one message, random; a repeated message has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +40,9 @@ pub struct Envelope {
     pub id: MessageId,
     /// To whom.
     pub to: PartyId,
+    /// Peer id of the node that it is for, at most [`PEER_ID_LENGTH_MAX`] bytes: what one node of a party carried
+    /// out no other one of it must carry out again.
+    pub node: Vec<u8>,
     /// The message that this one answers.
     pub reply_to: Option<MessageId>,
     /// When it was signed, unix milliseconds.
@@ -63,6 +68,7 @@ impl Envelope {
         let mut entries = vec![
             (ID, fields::bytes(&self.id.0)),
             (TO, Value::from(self.to.to_text())),
+            (NODE, fields::bytes(&self.node)),
             (CREATED_MS, fields::number(self.created_unix_ms)),
             (EXPIRES_MS, fields::number(self.expires_unix_ms)),
             (BODY, fields::bytes(&self.body)),
@@ -78,6 +84,16 @@ impl Envelope {
     /// As [`open`].
     pub fn claimed_signer(bytes: &[u8], network: &str) -> Result<Hash, SealError> {
         Ok(*open(bytes, Purpose::Envelope, network)?.signer())
+    }
+
+    /// When the sender says that it signed it, in unix milliseconds: the time at which it is to be judged in hindsight.
+    /// Nothing is proven yet.
+    ///
+    /// # Errors
+    /// As [`open`], and [`SealError::Content`].
+    pub fn claimed_created(bytes: &[u8], network: &str) -> Result<u64, SealError> {
+        let unsealed = open(bytes, Purpose::Envelope, network)?;
+        Ok(Envelope::decode(unsealed.payload_unproven())?.created_unix_ms)
     }
 
     /// Reads an envelope that this speaker should have signed. Time and address are the caller's business.
@@ -98,6 +114,9 @@ impl Envelope {
             let expected = "a time after it was created, at most ten minutes later";
             return Err(FieldError::Wrong { key: EXPIRES_MS, name: "expires", expected });
         }
+        if !(1..=PEER_ID_LENGTH_MAX).contains(&self.node.len()) {
+            return Err(FieldError::Wrong { key: NODE, name: "node", expected: "1 to 64 bytes" });
+        }
         if self.body.len() > ENVELOPE_BODY_BYTES_MAX {
             let expected = "a body of at most 256 KiB";
             return Err(FieldError::Wrong { key: BODY, name: "body", expected });
@@ -117,6 +136,7 @@ impl Content for Envelope {
                 id: message_id(fields.bytes(ID, "id", MESSAGE_ID_LENGTH)?, ID, "id")?,
                 to: PartyId::parse(&fields.text(TO, "to", PARTY_LENGTH_MAX)?)
                     .map_err(|_| FieldError::Wrong { key: TO, name: "to", expected })?,
+                node: fields.bytes(NODE, "node", PEER_ID_LENGTH_MAX)?,
                 created_unix_ms: fields.number(CREATED_MS, "created")?,
                 expires_unix_ms: fields.number(EXPIRES_MS, "expires")?,
                 reply_to: match fields.bytes_maybe(REPLY_TO, "reply to", MESSAGE_ID_LENGTH)? {

@@ -35,13 +35,15 @@ pub enum Purpose {
     Agreement,
     /// A party lets another publish under its main id.
     SubGrant,
+    /// A node's word about what its log holds of a session.
+    EvidenceSeal,
     /// A charge detail record, as the CPO's node vouches for it.
     SignedCdr,
 }
 
 impl Purpose {
     /// Every purpose, in the order of the enum.
-    pub const ALL: [Purpose; 17] = [
+    pub const ALL: [Purpose; 18] = [
         Purpose::TrustList,
         Purpose::PartyCredential,
         Purpose::NodeDelegation,
@@ -58,6 +60,7 @@ impl Purpose {
         Purpose::StatusList,
         Purpose::Agreement,
         Purpose::SubGrant,
+        Purpose::EvidenceSeal,
         Purpose::SignedCdr,
     ];
 
@@ -80,6 +83,7 @@ impl Purpose {
             Purpose::StatusList => "status-list",
             Purpose::Agreement => "agreement",
             Purpose::SubGrant => "sub-grant",
+            Purpose::EvidenceSeal => "evidence-seal",
             Purpose::SignedCdr => "charge-detail-record",
         }
     }
@@ -89,6 +93,8 @@ impl Purpose {
         match self {
             // 1,000 ids of 8 bytes and the names.
             Purpose::PartyCredential | Purpose::NodeDelegation | Purpose::PartyRequest => 16 * 1024,
+            // The numbers of 8,192 entries.
+            Purpose::EvidenceSeal => 66 * 1024,
             // Fits a Kademlia record (decisions.md 22).
             Purpose::PartyCard => 8 * 1024,
             // A few thousand issuers' grants and pins; read from a local file.

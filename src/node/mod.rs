@@ -1,5 +1,6 @@
 //! The composition root: opens, builds, joins, shuts down. Nothing is decided here.
 
+mod alarms;
 mod backends;
 mod cards;
 mod deps;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use backends::HttpBackends;
@@ -25,9 +26,11 @@ pub use identity::Identity;
 pub use load::{LoadError, load};
 
 use crate::engine::{
-    Backends, Clock, Command, Engine, EngineError, Parts, Runner, Spawn, Standing, Standings, Store, Watchers,
+    Accounts, Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing,
+    Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
+use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
 use crate::protocol::Topic;
@@ -84,8 +87,12 @@ impl Node {
     pub async fn start(settings: Settings, identity: Identity, deps: Deps) -> Result<Node, NodeError> {
         let stop = CancellationToken::new();
         let stopped = tokio_util::task::TaskTracker::new();
-        let standing = Standing { trust: identity.trust.clone(), parties: identity.parties.clone() };
-        let (standings, _) = tokio::sync::watch::channel(Arc::new(standing));
+        let standing = Standing {
+            trust: identity.trust.clone(),
+            parties: identity.parties.clone(),
+            policy: settings.policy.clone(),
+        };
+        let (standings, _) = watch::channel(Arc::new(standing));
         if identity.parties.is_empty() && settings.mesh.bootstrap_only {
             return Node::bootstrap(settings, &identity, &deps, standings, stop, stopped).await;
         }
@@ -99,7 +106,9 @@ impl Node {
         let core = restore().await.map_err(NodeError::Restore)?;
         // Who is who concerns everybody.
         let topics = if core.replicates_all() { Topic::ALL.to_vec() } else { vec![Topic::Identity] };
-        let (mesh, events) = start_mesh(&settings.mesh, &identity, &standings, &deps, topics)?;
+        let (identities, _) = watch::channel(Arc::new(core.known_identities().0.clone()));
+        let known = (&standings, &identities);
+        let (mesh, events) = start_mesh(&settings.mesh, &identity, known, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
         let called: Arc<dyn Backends> = match deps.backends.clone() {
@@ -114,6 +123,7 @@ impl Node {
             parties: identity.parties.iter().map(|party| party.party.to_text()).collect(),
             restore,
             standings: standings.clone(),
+            identities,
             store: store.clone(),
             mesh: mesh.clone(),
             events,
@@ -131,8 +141,10 @@ impl Node {
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
         let facade = match settings.facade {
             Some(config) => {
-                let reader = (reader.clone(), settings.charging.forward_corrections);
-                Some(start_facade(config, &engine, reader, &identity, &deps, &stopped).await?)
+                let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
+                let sources = (engine.clone(), accounts, reader.clone());
+                let corrections = settings.charging.forward_corrections;
+                Some(start_facade(config, sources, corrections, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
@@ -149,7 +161,9 @@ impl Node {
         stop: CancellationToken,
         stopped: tokio_util::task::TaskTracker,
     ) -> Result<Node, NodeError> {
-        let (mesh, mut events) = start_mesh(&settings.mesh, identity, &standings, deps, Vec::new())?;
+        let (nobody, _) = watch::channel(Arc::new(Registry::empty()));
+        let known = (&standings, &nobody);
+        let (mesh, mut events) = start_mesh(&settings.mesh, identity, known, deps, Vec::new())?;
         let ended = stop.clone();
         deps.spawner.task(Box::pin(stopped.track_future(async move {
             // Nothing that happens on the mesh concerns a node without a party.
@@ -174,11 +188,9 @@ impl Node {
         }
         if let (Some(engine), Some(store)) = (&self.engine, &self.store) {
             trust_seen::check(store, &identity).await?;
-            let taken = engine.reload(identity.trust.clone(), identity.parties.clone()).await;
-            taken.map_err(|error| match error {
-                EngineError::Reload(error) => NodeError::Reload(error),
-                error => NodeError::Engine(error),
-            })?;
+            let policy = self.standings.borrow().policy.clone();
+            let taken = engine.reload(identity.trust.clone(), identity.parties.clone(), policy).await;
+            taken.map_err(not_reloaded)?;
             return trust_seen::note(store, &identity).await.map_err(NodeError::Engine);
         }
         let Identity { trust, parties, .. } = identity;
@@ -188,8 +200,20 @@ impl Node {
         }
         let running = self.standings.borrow().clone();
         roaming::may_replace(&running.trust, &trust, self.clock.now().unix_s())?;
-        self.standings.send_replace(Arc::new(Standing { trust, parties }));
+        let policy = running.policy.clone();
+        self.standings.send_replace(Arc::new(Standing { trust, parties, policy }));
         Ok(())
+    }
+
+    /// Goes on with another policy. Sessions and agreements that there are stay; what is asked from now on is decided
+    /// by it.
+    ///
+    /// # Errors
+    /// [`NodeError::Engine`] if the node is stopping, busy, or cannot store.
+    pub async fn reload_policy(&self, policy: roaming::Policy) -> Result<(), NodeError> {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let Standing { trust, parties, .. } = (**self.standings.borrow()).clone();
+        engine.reload(trust, parties, policy).await.map_err(not_reloaded)
     }
 
     /// The engine; a bootstrap node has none.
@@ -236,6 +260,13 @@ impl Node {
     }
 }
 
+fn not_reloaded(error: EngineError) -> NodeError {
+    match error {
+        EngineError::Reload(error) => NodeError::Reload(error),
+        error => NodeError::Engine(error),
+    }
+}
+
 fn open_store(config: &storage::Config, deps: &Deps) -> Result<Store, NodeError> {
     let place = match &deps.place {
         Some(place) => place.clone(),
@@ -249,7 +280,7 @@ fn open_store(config: &storage::Config, deps: &Deps) -> Result<Store, NodeError>
 fn start_mesh(
     config: &mesh::Config,
     identity: &Identity,
-    standings: &Standings,
+    (standings, identities): (&Standings, &Identities),
     deps: &Deps,
     subscribe: Vec<Topic>,
 ) -> Result<(Mesh, mpsc::Receiver<mesh::MeshEvent>), NodeError> {
@@ -263,17 +294,32 @@ fn start_mesh(
         node_seed: *identity.node_seed,
         transport,
         executor: Arc::new(move |task| spawner.task(task)),
-        card_check: cards::check(&config.network, standings, deps.clock.clone()),
+        card_check: cards::check(&config.network, standings, identities, deps.clock.clone()),
         subscribe,
         rng_seed: deps.seed,
     };
     mesh::start(start).map_err(NodeError::Mesh)
 }
 
+/// The accounts of the parties, and the task that looks for alarms.
+fn accounts(
+    engine: &Engine,
+    store: &Store,
+    identity: &Identity,
+    config: &roaming::ChargingConfig,
+    deps: &Deps,
+    stop: &CancellationToken,
+) -> Accounts {
+    let parties = identity.parties.iter().map(|party| party.party.clone()).collect();
+    let accounts = Accounts::new(engine.clone(), store.clone(), deps.clock.clone(), parties, config);
+    alarms::start(&accounts, deps, stop);
+    accounts
+}
+
 async fn start_facade(
     config: facade::Config,
-    engine: &Engine,
-    (reader, pull_corrections): (storage::Reader, bool),
+    (engine, accounts, reader): (Engine, Accounts, storage::Reader),
+    pull_corrections: bool,
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -281,7 +327,8 @@ async fn start_facade(
     let spawner: Arc<dyn Spawn> = deps.spawner.clone();
     let clock = deps.clock.clone();
     let facade_deps = FacadeDeps {
-        engine: engine.clone(),
+        engine,
+        accounts: Some(accounts),
         directory: Arc::new(reader),
         parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
         threads: Arc::new(move |name, work| spawner.thread(name, work)),

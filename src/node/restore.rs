@@ -30,12 +30,12 @@ pub(super) fn restorer(
     let (config, network) = (settings.replication.clone(), settings.mesh.network.clone());
     let (standing, store) = (standings.subscribe(), store.clone());
     let (clock, seed) = (deps.clock.clone(), deps.seed);
-    let (policy, charging, backends) = (settings.policy.clone(), settings.charging.clone(), backends.clone());
+    let (charging, backends) = (settings.charging.clone(), backends.clone());
     let visibility = settings.visibility.clone();
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
-        let (policy, charging, backends) = (policy.clone(), charging.clone(), backends.clone());
+        let (charging, backends) = (charging.clone(), backends.clone());
         let visibility = visibility.clone();
         Box::pin(async move {
             let snapshot = snapshot(&store, clock.now().unix_ms).await?;
@@ -45,7 +45,7 @@ pub(super) fn restorer(
             // A core that is made anew must not give the ids again that the one before gave to sessions.
             let seed = seed.rotate_left(32) ^ now.unix_ms;
             let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, now);
-            let core = core.with_policy(policy).with_visibility(visibility, misplaced);
+            let core = core.with_policy(standing.policy.clone()).with_visibility(visibility, misplaced);
             Ok(core.with_charging(charging, backends))
         })
     })
@@ -71,6 +71,7 @@ async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineErr
         sessions: sessions(reader, now_unix_ms).await?,
         cdrs: reader.open_cdrs().await.map_err(refused)?,
         media: reader.media().await.map_err(refused)?,
+        log: reader.log_tail().await.map_err(refused)?,
     })
 }
 

@@ -87,6 +87,18 @@ impl Decimal {
         made(self.units.checked_sub(other.units)?)
     }
 
+    /// Which part of a whole it is, in thousandths, rounded down; 0 for a whole that is not above zero.
+    #[must_use]
+    pub fn per_mille_of(&self, whole: &Decimal) -> u32 {
+        let part = match self.units.checked_mul(1_000) {
+            Some(units) if whole.units > 0 => units / whole.units,
+            // So large that the last digits of both do not matter.
+            _ if whole.units >= 1_000 => self.units / (whole.units / 1_000),
+            _ => 0,
+        };
+        u32::try_from(part.max(0)).unwrap_or(u32::MAX)
+    }
+
     /// The shortest plain spelling of the value: `22` for `22.0`, `0.001` for `1e-3`. Equal values have equal
     /// spellings.
     #[must_use]
@@ -201,6 +213,10 @@ mod tests {
         assert!(read("1000") > read("999.999"));
         assert_eq!(read("1.2500").decimals(), 2);
         assert_eq!(Decimal::whole(-7), read("-7.000"));
+        assert_eq!((read("2").per_mille_of(&read("3")), read("-1").per_mille_of(&read("3"))), (666, 0));
+        assert_eq!((read("5").per_mille_of(&read("0")), read("0").per_mille_of(&read("7"))), (0, 0));
+        let most = read(&"9".repeat(DIGITS_MAX));
+        assert_eq!(most.per_mille_of(&most), 1_000);
     }
 
     #[test]

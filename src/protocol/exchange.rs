@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::agreement::AgreementPapers;
 use super::announcement::Announcement;
+use super::card_filter::CardFilter;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
-use crate::identity::Chain;
+use crate::identity::envelope::MESSAGE_ID_LENGTH;
+use crate::identity::{Chain, MessageId, PartyId};
 
 /// Most marks in one question: every feed that a node may hold, at some 45 bytes each.
 const MARKS_MAX: usize = 20_000;
@@ -57,8 +59,21 @@ pub enum Question {
     /// A signed envelope of a party that the asker speaks for. Answered by [`Answer::Message`], or by
     /// [`Answer::WhoAreYou`] if its sender has not introduced itself.
     Message(Bytes),
+    /// "What time is it?" for a party of the asker's. Answered by [`Answer::Message`]: an envelope without a body
+    /// that answers this number, so that nobody can have kept it.
+    Time {
+        /// A random number.
+        id: MessageId,
+        /// Whom the answer is for.
+        asker: PartyId,
+    },
+    /// A signed envelope with a [`super::BooksMessage`] in it. Answered as `Message`.
+    Books(Bytes),
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
+    /// Which cards an EMP that the asker speaks for knows: it is not to be asked for others. Answered
+    /// [`Answer::Noted`], or [`Answer::NotFound`] if it is of no use there.
+    CardFilter(Box<CardFilter>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -194,8 +209,14 @@ enum QuestionWire {
     Agreement(Buf),
     #[serde(rename = "m")]
     Message(Buf),
+    #[serde(rename = "k")]
+    Books(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
+    #[serde(rename = "t")]
+    Time(Buf, String),
+    #[serde(rename = "f")]
+    CardFilter(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -242,7 +263,12 @@ impl Question {
             Question::Introduce(chains) => QuestionWire::Introduce(chains_to_wire(chains)),
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
             Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
+            Question::Time { id, asker } => {
+                QuestionWire::Time(Buf(Bytes::copy_from_slice(&id.0)), asker.to_text())
+            }
+            Question::Books(envelope) => QuestionWire::Books(Buf(envelope.clone())),
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
+            Question::CardFilter(filter) => QuestionWire::CardFilter(Buf(filter.encode())),
         };
         encode(&wire).into()
     }
@@ -272,8 +298,18 @@ impl Question {
                 Ok(Question::Agreement(Box::new(AgreementPapers::decode(&papers)?)))
             }
             QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
+            QuestionWire::Time(Buf(id), asker) => {
+                let id: [u8; MESSAGE_ID_LENGTH] =
+                    id.as_ref().try_into().map_err(|_| invalid("the number of a question has 16 bytes"))?;
+                let asker = PartyId::parse(&asker).map_err(|_| invalid("the asker is no party"))?;
+                Ok(Question::Time { id: MessageId(id), asker })
+            }
+            QuestionWire::Books(Buf(envelope)) => Ok(Question::Books(envelope)),
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
+            }
+            QuestionWire::CardFilter(Buf(bytes)) => {
+                Ok(Question::CardFilter(Box::new(CardFilter::decode(&bytes)?)))
             }
         }
     }

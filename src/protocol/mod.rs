@@ -7,8 +7,11 @@
 mod agreement;
 mod announcement;
 mod audience;
+mod books;
+mod card_filter;
 mod cdr_record;
 mod codec;
+pub mod evidence;
 mod exchange;
 mod feed;
 mod node_id;
@@ -23,8 +26,14 @@ mod wire;
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
+pub use books::{
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark,
+    MarkState, StatementMark,
+};
+pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};
 pub use codec::{ProtocolError, compress, decompress};
+pub use evidence::{Direction, EvidenceFault, EvidenceReport, verify_evidence};
 pub use exchange::{
     Answer, ConflictNotice, HeadMark, INTRODUCED_CHAINS_MAX, OBJECTS_MAX, ObjectName, Question,
 };

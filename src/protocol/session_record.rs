@@ -190,6 +190,12 @@ impl SessionRecord {
         .into()
     }
 
+    /// Deletes what names the driver, of a session that is over.
+    pub fn forget_driver(&mut self) {
+        (self.medium, self.answer) = (None, None);
+        self.stop_media.clear();
+    }
+
     /// From storage.
     ///
     /// # Errors

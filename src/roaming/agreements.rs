@@ -85,6 +85,16 @@ pub enum AgreementRefusal {
         /// What is too old.
         why: Stale,
     },
+    /// Two of one role.
+    #[error(
+        "an agreement is made between an operator (CPO) and a provider (EMP), and {partner} has the role of {ours}"
+    )]
+    SameRole {
+        /// The party of this node.
+        ours: PartyId,
+        /// The other.
+        partner: PartyId,
+    },
     /// Of parties of other nodes.
     #[error("an agreement of others")]
     OfOthers,
@@ -177,9 +187,16 @@ impl Roaming {
     /// The same core with a policy.
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Roaming {
-        self.agreements.policy = policy;
-        self.partners.policy_changed();
+        self.take_policy(policy);
         self
+    }
+
+    /// From now on another policy decides. What runs is not asked again.
+    pub(super) fn take_policy(&mut self, policy: Policy) {
+        if policy != self.agreements.policy {
+            self.agreements.policy = policy;
+            self.partners.policy_changed();
+        }
     }
 
     /// Whether `partner` may do this with our party `ours` now.
@@ -314,16 +331,18 @@ impl Roaming {
 
     /// The party of ours that offers.
     fn offerer(&self, ours: Option<PartyId>, partner: &PartyId) -> Result<PartyId, AgreementRefusal> {
-        if let Some(ours) = ours {
-            return if self.parties.contains_key(&ours) {
-                Ok(ours)
-            } else {
-                Err(AgreementRefusal::NotOurs(ours))
-            };
+        let same_role =
+            |ours: &PartyId| AgreementRefusal::SameRole { ours: ours.clone(), partner: partner.clone() };
+        match ours {
+            Some(ours) if !self.parties.contains_key(&ours) => return Err(AgreementRefusal::NotOurs(ours)),
+            Some(ours) if ours.role == partner.role => return Err(same_role(&ours)),
+            Some(ours) => return Ok(ours),
+            None => {}
         }
         let mut able = self.parties.keys().filter(|party| party.role != partner.role && *party != partner);
         match (able.next(), able.next()) {
             (Some(only), None) => Ok(only.clone()),
+            (None, _) => Err(self.parties.keys().next().map_or(AgreementRefusal::OfOthers, same_role)),
             _ => {
                 let all: Vec<String> = self.parties.keys().map(PartyId::to_text).collect();
                 Err(AgreementRefusal::WhichParty(all.join(", ")))

@@ -6,6 +6,7 @@ use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
+use crate::protocol::evidence::EvidenceEntry;
 use crate::protocol::{CdrRecord, CdrState, Digest, FeedId, Head, Kind, SessionRecord, SignedHead};
 
 /// A new version of one record, or its end.
@@ -164,11 +165,56 @@ pub enum LedgerChange {
         /// At most one for each medium.
         changes: Vec<MediumChange>,
     },
+    /// A message that matters, at the end of the log.
+    Evidence(Box<NewEvidence>),
+    /// Who signed it, if the chain is not known yet.
+    EvidenceChain {
+        /// SHA-256 of the delegation.
+        delegation: Digest,
+        /// As received.
+        chain: Chain,
+    },
+    /// Personal data is deleted; the log's hashes stay.
+    PersonalDataErased(PersonalData),
+    /// A month-end statement that both sides signed.
+    Statement {
+        /// The statement, in short.
+        statement: Box<SignedStatement>,
+    },
     /// An agreement that was over made room.
     AgreementForgotten {
         /// The hash of its offer.
         id: Digest,
     },
+}
+
+/// A message that matters, with its place in the log.
+#[derive(Clone, Debug)]
+pub struct NewEvidence {
+    /// Number, time, direction and hashes, salt and message.
+    pub entry: EvidenceEntry,
+    /// The hash of the entry itself.
+    pub hash: Digest,
+    /// SessionID.
+    pub session: String,
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// The hash of the delegation that signed.
+    pub signer: Digest,
+    /// What it says, without naming a driver.
+    pub what: String,
+}
+
+/// Which personal data is deleted: messages with their salts, what sessions know of drivers, and charge detail records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PersonalData {
+    /// Of one session that is over.
+    Session(String),
+    /// Of sessions that were over, and messages that were logged, before this time, in unix milliseconds. A part of them:
+    /// it is said again until all is done.
+    Before(u64),
 }
 
 /// A charge detail record that a party of ours sent or received.
@@ -259,4 +305,27 @@ pub struct HeldPush {
     pub removes: u64,
     /// How many records the feed has.
     pub of: u64,
+}
+
+/// A month-end statement that both sides signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedStatement {
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// The month, as in `2026-11`.
+    pub month: String,
+    /// The digest of the statement.
+    pub digest: Digest,
+    /// How many records count.
+    pub records: u64,
+    /// Their energy in kWh.
+    pub energy: String,
+    /// When the second side signed it, by our clock, in unix milliseconds.
+    pub agreed_unix_ms: u64,
+    /// The envelope in which we signed it; empty as long as only the partner asked: it holds ours.
+    pub signed_by_us: Bytes,
+    /// ... and that of the partner.
+    pub signed_by_partner: Bytes,
 }

@@ -5,9 +5,10 @@
 //! monotonic clock. When our two clocks part, because the wall clock was set or the machine slept, what was
 //! heard before says nothing any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Roaming;
+use super::clock_ask::Asked;
 use super::effect::{Action, Effects, Report};
 use super::input::Now;
 use crate::identity::{PublicKey, Speaker};
@@ -92,10 +93,11 @@ pub(super) struct ClockCheck {
     ours_ms: Option<i64>,
     state: ClockState,
     judge_at_ms: u64,
+    pub(super) asked: Asked,
 }
 
 impl ClockCheck {
-    /// A head that was signed at `created_unix_ms` has just come.
+    /// Something that was signed at `created_unix_ms` has just come.
     pub(super) fn heard(&mut self, org_key: &PublicKey, created_unix_ms: u64, now: Now) {
         let zero_ms = difference(created_unix_ms, now.mono_ms);
         let new = Heard { zero_ms, at_ms: now.mono_ms };
@@ -115,12 +117,23 @@ impl ClockCheck {
         let before = self.ours_ms.replace(ours).unwrap_or(ours);
         if before.abs_diff(ours) > JUMP_MS.unsigned_abs() {
             self.heard.clear();
+            self.asked = Asked::default();
         }
         self.heard.retain(|_, heard| !is_old(heard, now));
         let off: Vec<i64> = self.heard.values().map(|heard| heard.zero_ms.saturating_sub(ours)).collect();
         let before = std::mem::replace(&mut self.state, state_of(off));
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&self.state);
         changed.then_some(self.state)
+    }
+
+    /// How many parties were heard since a time on the monotonic clock, in milliseconds.
+    pub(super) fn heard_since(&self, since_ms: u64) -> usize {
+        self.heard.values().filter(|heard| heard.at_ms >= since_ms).count()
+    }
+
+    /// Whether a party was.
+    pub(super) fn was_heard_since(&self, org_key: &PublicKey, since_ms: u64) -> bool {
+        self.heard.get(org_key).is_some_and(|heard| heard.at_ms >= since_ms)
     }
 
     /// How it stood when it was judged last.
@@ -159,20 +172,25 @@ fn state_of(mut off_ms: Vec<i64>) -> ClockState {
 }
 
 impl Roaming {
-    /// A head of somebody else came by gossip; its signature holds.
+    /// Something of somebody else has just come, and it is not an old one that is repeated; its signature holds.
     pub(super) fn hear_clock(&mut self, speaker: &Speaker, created_unix_ms: u64, now: Now) {
-        let own: BTreeSet<&PublicKey> = self.parties.values().map(|ours| ours.speaker.org_key()).collect();
-        if !own.contains(speaker.org_key()) {
+        if !self.is_own_key(speaker.org_key()) {
             self.clock_check.heard(speaker.org_key(), created_unix_ms, now);
         }
     }
 
+    pub(super) fn is_own_key(&self, org_key: &PublicKey) -> bool {
+        self.parties.values().any(|ours| ours.speaker.org_key() == org_key)
+    }
+
     pub(super) fn tick_clock(&mut self, now: Now, fx: &mut Effects) {
-        if now.mono_ms >= self.clock_check.judge_at_ms
-            && let Some(state) = self.clock_check.judge(now)
-        {
+        if now.mono_ms < self.clock_check.judge_at_ms {
+            return;
+        }
+        if let Some(state) = self.clock_check.judge(now) {
             fx.actions.push(Action::Report(Report::Clock { state }));
         }
+        self.ask_times(now, fx);
     }
 
     /// Whether what we sign now bears a time that can be right.

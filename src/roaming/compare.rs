@@ -63,6 +63,7 @@ impl Roaming {
         self.peers.remove(node);
         self.introductions.forget(node);
         self.agreements.forget(node);
+        self.charging.card_filters.forget(node);
         self.partners.look_soon();
     }
 
@@ -156,7 +157,9 @@ impl Roaming {
     /// A peer asks.
     pub(super) fn asked(&mut self, from: &NodeId, ask: AskId, bytes: &[u8], now: Now, fx: &mut Effects) {
         let answer = match Question::decode(bytes) {
-            Ok(Question::Heads(_) | Question::HeadsOf(_)) if !self.pace.admits(from, now.mono_ms) => {
+            Ok(Question::Heads(_) | Question::HeadsOf(_) | Question::Time { .. })
+                if !self.pace.admits(from, now.mono_ms) =>
+            {
                 fx.actions.push(Action::Penalise { node: from.clone(), why: Misdeed::Flood });
                 Answer::NotFound
             }
@@ -168,9 +171,15 @@ impl Roaming {
             Ok(Question::Registry(root)) => self.names_for(&root),
             Ok(Question::Objects(names)) => self.objects_for(&names),
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
+            Ok(Question::Time { id, asker }) => self.tell_time(from, id, asker, now),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
+            Ok(Question::CardFilter(filter)) => self.card_filter_told(from, *filter, now),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
+            Ok(Question::Books(envelope)) => match self.books_asked(from, ask, &envelope, now, fx) {
+                Some(answer) => answer,
+                None => return,
+            },
             Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
                 Some(answer) => answer,
                 None => return,
@@ -265,8 +274,13 @@ impl Roaming {
             }
             (Pending::Registry | Pending::Objects { .. }, _) => self.registry_done(from, now, fx),
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
+            (Pending::Books(id), answer) => self.books_replied(from, id, answer, now, fx),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::Time(id), answer) => self.time_told(from, id, &answer, now),
+            (Pending::CardFilter(party), answer) => {
+                self.card_filter_answered(from, &party, Some(&answer), now)
+            }
             (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
         }
     }
@@ -295,8 +309,14 @@ impl Roaming {
             Pending::Chain(delegation) => self.chain_answered(&asking.to, delegation, None, now, fx),
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
+            Pending::Books(id) => self.books_failed(id, fx),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
-            Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
+            Pending::CardFilter(party) => self.card_filter_answered(&asking.to, &party, None, now),
+            Pending::Heads
+            | Pending::Notice
+            | Pending::Introduction
+            | Pending::Time(_)
+            | Pending::Announcement => {}
         }
     }
 
@@ -321,6 +341,9 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
+            | Pending::Time(_)
+            | Pending::Books(_)
+            | Pending::CardFilter(_)
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))

@@ -1,5 +1,7 @@
 //! What the core answers: what is to be remembered, and only then what is to be done.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::agreements::AgreementRefusal;
@@ -8,13 +10,14 @@ use super::charging::HttpAnswer;
 use super::clock_check::ClockState;
 use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
+use super::reconcile::{BooksAnswer, BooksFailure, BooksServeId};
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::charging::{HashedPin, Pin, SessionId};
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{
-    CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
+    BooksMessage, CdrState, Digest, FeedId, Kind, NodeId, SessionOperation, SessionPhase, Topic, Verdict,
 };
 
 /// What one input leads to. `ledger` and `directory` are committed, in order; only then `actions` are
@@ -38,8 +41,7 @@ impl Effects {
     }
 }
 
-/// Something to do.
-#[derive(Debug)]
+/// Something to do. Its Debug shows no message: they name drivers.
 pub enum Action {
     /// Gossip a message.
     Publish {
@@ -166,6 +168,26 @@ pub enum Action {
         /// The hash of its offer.
         done: Result<Digest, AgreementRefusal>,
     },
+    /// Answer who asked a partner about books.
+    BooksAnswered {
+        /// Which call.
+        call: CallId,
+        /// What it said.
+        answer: Result<BooksAnswer, BooksFailure>,
+    },
+    /// Read what a partner asks of our books; `BooksServed` follows.
+    ServeBooks {
+        /// Our id.
+        serve: BooksServeId,
+        /// Which party of ours is asked.
+        ours: PartyId,
+        /// Who asks.
+        partner: PartyId,
+        /// What.
+        message: BooksMessage,
+        /// The envelope as the partner signed it.
+        signed: Bytes,
+    },
     /// Look for a card in Kademlia; `CardFound` or `CardNotFound` should follow.
     FindCard {
         /// Its key.
@@ -182,6 +204,27 @@ pub enum Action {
     KeepPartners(Vec<NodeId>),
     /// Tell the operator of the node.
     Report(Report),
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Publish { topic, bytes } => write!(f, "Publish({topic:?}, {} bytes)", bytes.len()),
+            Action::Judge { gossip, verdict } => write!(f, "Judge({gossip:?}, {verdict:?})"),
+            Action::Ask { to, request, .. } => write!(f, "Ask({to}, {request:?})"),
+            Action::Answer { ask, .. } => write!(f, "Answer({ask:?})"),
+            Action::Sync { to, sync, .. } => write!(f, "Sync({to}, {sync:?})"),
+            Action::Penalise { node, why } => write!(f, "Penalise({node}, {why:?})"),
+            Action::Reply { call, status, .. } => write!(f, "Reply({call:?}, {status:?})"),
+            Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
+            Action::CallBackend { call, party, operation, .. } => {
+                write!(f, "CallBackend({call:?}, {party}, {operation:?})")
+            }
+            Action::CheckPin { call, .. } => write!(f, "CheckPin({call:?})"),
+            Action::Report(report) => write!(f, "Report({report:?})"),
+            _ => f.write_str("Action"),
+        }
+    }
 }
 
 /// What a peer did wrong, beyond gossip that was rejected.

@@ -158,8 +158,12 @@ pub(super) struct Compared {
 }
 
 impl Roaming {
-    /// Whether something may still be done with a partner, by the age of what is known of its revocation.
+    /// Whether something may still be done with a partner, by the age of what is known of its revocation. A party of
+    /// this very node needs no news of itself.
     pub fn may_still(&self, partner: &PartyId, operation: Operation, now: Now) -> FailMode {
+        if self.parties.contains_key(partner) {
+            return FailMode::GoesOn;
+        }
         fail_mode(operation, &self.freshness_of(partner, now))
     }
 

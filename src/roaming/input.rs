@@ -4,12 +4,14 @@ use bytes::Bytes;
 
 use super::OurParty;
 use super::agreements::AgreementAct;
-use super::change::CdrsOfSession;
+use super::change::{CdrsOfSession, PersonalData, StoredCdr};
 use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
+use super::policy::Policy;
+use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
-use crate::protocol::{Digest, NodeId, Topic};
+use crate::protocol::{BooksMessage, Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,7 @@ pub struct BackendCallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SyncId(pub u64);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. It has no Debug: messages name drivers.
 pub enum Input {
     /// A backend pushed EVSE data.
     PushData {
@@ -153,6 +154,36 @@ pub enum Input {
         /// Whether it is the right one.
         matches: bool,
     },
+    /// The operator has personal data deleted.
+    Erase {
+        /// Who waits.
+        call: CallId,
+        /// Which.
+        what: PersonalData,
+    },
+    /// A party of ours asks a partner about their books.
+    AskBooks {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        ours: PartyId,
+        /// Whom.
+        partner: PartyId,
+        /// What.
+        message: Box<BooksMessage>,
+    },
+    /// Records of our parties that the partner's node lacks.
+    ResendCdrs {
+        /// As they are stored.
+        cdrs: Vec<StoredCdr>,
+    },
+    /// A partner's question about books was read.
+    BooksServed {
+        /// Which.
+        serve: BooksServeId,
+        /// The answer.
+        message: Box<BooksMessage>,
+    },
     /// A peer is connected.
     PeerUp(NodeId),
     /// A peer is gone.
@@ -207,7 +238,7 @@ pub enum Input {
         /// Which repair.
         sync: SyncId,
     },
-    /// Trust list, delegations and keys were loaded anew. All are taken, or none.
+    /// Trust list, delegations, keys and policy were loaded anew. All are taken, or none.
     Reloaded {
         /// Who waits.
         call: CallId,
@@ -215,6 +246,8 @@ pub enum Input {
         trust: TrustList,
         /// Its parties, the same as before, with their verified chains and their message keys.
         parties: Vec<OurParty>,
+        /// Who may do what with them.
+        policy: Policy,
     },
     /// A card that was looked for; whether it holds is for the core to say.
     CardFound {

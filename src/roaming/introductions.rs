@@ -154,6 +154,12 @@ impl Roaming {
         self.all_introduced().find(|speaker| speaker.delegation_hash() == delegation).cloned()
     }
 
+    /// The chain behind a delegation, as a connected node has shown it.
+    pub(super) fn introduced_chain(&self, delegation: &Digest) -> Option<&Chain> {
+        let held = self.introductions.nodes.values().flatten();
+        held.filter(|(_, speaker)| speaker.delegation_hash() == delegation).map(|(chain, _)| chain).next()
+    }
+
     /// The parties that connected nodes speak for.
     pub(super) fn introduced_parties(&self) -> BTreeSet<PartyId> {
         self.all_introduced().map(|speaker| speaker.party().clone()).collect()

@@ -9,6 +9,7 @@ mod audience;
 pub mod change;
 mod charging;
 mod claims;
+mod clock_ask;
 mod clock_check;
 mod compare;
 mod config;
@@ -25,6 +26,7 @@ mod papers;
 mod partners;
 mod policy;
 mod publish;
+pub mod reconcile;
 mod records;
 mod registry;
 mod reload;
@@ -32,6 +34,7 @@ mod repair;
 mod restore;
 mod shown;
 mod speakers;
+pub mod statement;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -48,9 +51,11 @@ use rand_core::{Rng, SeedableRng};
 
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
+pub use change::PersonalData;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, CdrArrival, ChargeRequest, ChargingConfig, EvseSeen,
-    HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
+    ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
+    SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -80,6 +85,7 @@ use clock_check::ClockCheck;
 use introductions::Introductions;
 use pace::Pace;
 use partners::Partners;
+use reconcile::Books;
 use repair::{Job, Slices};
 use speakers::Speakers;
 
@@ -132,11 +138,18 @@ enum Pending {
     Chain(Digest),
     Notice,
     Registry,
-    Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
+    Objects {
+        asked: Vec<ObjectName>,
+        later: Vec<ObjectName>,
+    },
     Introduction,
     Agreement(Digest),
     Message(MessageId),
+    Time(MessageId),
+    Books(MessageId),
     Announcement,
+    /// Of this EMP of ours.
+    CardFilter(PartyId),
 }
 
 /// A question of ours that waits for its answer.
@@ -173,6 +186,8 @@ pub struct Roaming {
     clock_check: ClockCheck,
     agreements: Agreements,
     charging: Charging,
+    /// Questions about books under way.
+    books: Books,
     introductions: Introductions,
     partners: Partners,
     audiences: Audiences,
@@ -254,6 +269,7 @@ impl Roaming {
             clock_check: ClockCheck::default(),
             agreements: Agreements::default(),
             charging: Charging::default(),
+            books: Books::default(),
             introductions: Introductions::default(),
             partners: Partners::default(),
             audiences: Audiences::default(),
@@ -334,10 +350,19 @@ impl Roaming {
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)
             }
+            Input::Erase { call, what } => self.erase(call, what, &mut fx),
             Input::PinChecked { call, matches } => self.pin_checked(call, matches, now, &mut fx),
+            Input::AskBooks { call, ours, partner, message } => {
+                self.ask_books(call, (ours, partner), &message, now, &mut fx);
+            }
+            Input::ResendCdrs { cdrs } => self.resend_cdrs(cdrs, now, &mut fx),
+            Input::BooksServed { serve, message } => self.books_served(serve, &message, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),
-            Input::Reloaded { call, trust, parties } => self.reloaded(call, trust, parties, now, &mut fx),
+            Input::Reloaded { call, trust, parties, policy } => {
+                let outcome = self.reloaded(trust, parties, policy, now, &mut fx);
+                fx.actions.push(Action::Reloaded { call, outcome });
+            }
             Input::CardFound { key, bytes } => self.card_found(&key, &bytes, now, &mut fx),
             Input::CardNotFound { key } => self.card_not_found(&key, now, &mut fx),
             Input::Tick => self.tick(now, &mut fx),

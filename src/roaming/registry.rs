@@ -8,7 +8,7 @@ use super::change::LedgerChange;
 use super::effect::{Action, Effects, Misdeed, Refusal, Report};
 use super::input::{CallId, GossipId, Now};
 use super::{Pending, Roaming};
-use crate::identity::{self, Added, IdConflict, PartyId, RegistryError};
+use crate::identity::{self, Added, IdConflict, PartyId, Registry, RegistryError};
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{Answer, Digest, FeedId, NodeId, OBJECTS_MAX, ObjectName, Question, Topic, Verdict};
 
@@ -322,6 +322,11 @@ impl Roaming {
     }
 
     /// The ids that several claim.
+    /// What is known of everybody, and a number that is another one whenever it is.
+    pub fn known_identities(&self) -> (&Registry, u64) {
+        (self.speakers.registry(), self.speakers.registry_changes())
+    }
+
     pub(super) fn id_conflicts(&self) -> impl Iterator<Item = &IdConflict> {
         self.id_conflicts.values()
     }

@@ -1,4 +1,4 @@
-//! Another trust list, other delegations and message keys, while everything goes on.
+//! Another trust list, other delegations and message keys, another policy, while everything goes on.
 //!
 //! A reload leads to the state that a restart with the same files would lead to, without the gap: the
 //! view is a function of feeds and trust (`decisions.md` 2), so the feeds of those whom nobody vouches for
@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::compare::COMPARE_MS_MIN;
 use super::effect::{Action, Effects};
-use super::input::{CallId, Now};
+use super::input::Now;
+use super::policy::Policy;
 use super::speakers::Knowledge;
 use super::{OurParty, Roaming};
 use crate::identity::{PartyId, TrustList};
@@ -102,20 +103,19 @@ impl Roaming {
     /// All of it is taken, or nothing.
     pub(super) fn reloaded(
         &mut self,
-        call: CallId,
         trust: TrustList,
         parties: Vec<OurParty>,
+        policy: Policy,
         now: Now,
         fx: &mut Effects,
-    ) {
-        let outcome = self.may_reload(&trust, &parties, now);
-        if outcome.is_ok() {
-            if trust != *self.speakers.trust() {
-                self.believe(trust, now, fx);
-            }
-            self.speak_as(parties, now, fx);
+    ) -> Result<(), ReloadError> {
+        self.may_reload(&trust, &parties, now)?;
+        if trust != *self.speakers.trust() {
+            self.believe(trust, now, fx);
         }
-        fx.actions.push(Action::Reloaded { call, outcome });
+        self.speak_as(parties, now, fx);
+        self.take_policy(policy);
+        Ok(())
     }
 
     fn may_reload(&self, trust: &TrustList, parties: &[OurParty], now: Now) -> Result<(), ReloadError> {

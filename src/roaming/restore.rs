@@ -12,6 +12,7 @@ use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::planted::{Bug, planted};
+use crate::protocol::evidence::LogTail;
 use crate::protocol::{FeedId, Head, SessionRecord, SignedHead};
 
 /// A feed as storage remembers it.
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub cdrs: Vec<StoredCdr>,
     /// Media that EMPs of ours uploaded.
     pub media: Vec<(PartyId, MediumKey, KnownMedium)>,
+    /// The end of the log of messages.
+    pub log: LogTail,
 }
 
 impl Roaming {
@@ -63,6 +66,7 @@ impl Roaming {
         }
         self.reload_agreements(snapshot.agreements);
         self.reload_media(snapshot.media);
+        self.reload_log(snapshot.log);
         self.reload_sessions(snapshot.sessions, now);
         self.reload_cdrs(snapshot.cdrs, now);
         self.held = snapshot.held.into_iter().map(|held| (held.id, held)).collect();

@@ -59,6 +59,8 @@ pub(super) struct Speakers {
     network: String,
     trust: TrustList,
     registry: Registry,
+    /// How often it has changed.
+    registry_changes: u64,
     /// Its root, until it changes.
     registry_root: Option<Digest>,
     known: BTreeMap<Digest, (Arc<Speaker>, Chain)>,
@@ -74,6 +76,7 @@ impl Speakers {
             network,
             trust,
             registry: Registry::empty(),
+            registry_changes: 0,
             registry_root: None,
             known: BTreeMap::new(),
             distrusted: BTreeMap::new(),
@@ -169,6 +172,7 @@ impl Speakers {
     pub(super) fn learn(&mut self, bytes: &[u8]) -> Result<Added, RegistryError> {
         let added = self.registry.add(bytes, &self.network, &self.trust)?;
         if matches!(added, Added::New { .. }) {
+            self.registry_changes += 1;
             self.registry_root = None;
         }
         Ok(added)
@@ -177,6 +181,11 @@ impl Speakers {
     /// What is known of everybody.
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// A number that is another one whenever the registry is.
+    pub(super) fn registry_changes(&self) -> u64 {
+        self.registry_changes
     }
 
     /// One hash over all of it.

@@ -42,6 +42,8 @@ pub struct IssuerSummary {
     pub key: PublicKey,
     /// How much its word counts.
     pub class: IssuerClass,
+    /// Number of its newest status list.
+    pub status_list_seq: Option<u64>,
     /// Until when its newest status list holds, unix time; none was ever seen: nothing is said.
     pub status_list_until_unix_s: Option<u64>,
 }
@@ -109,6 +111,7 @@ impl Roaming {
             name: issuer.name.clone(),
             key: issuer.key,
             class: issuer.class,
+            status_list_seq: registry.status_list(issuer.key.as_bytes()).map(|list| list.seq),
             status_list_until_unix_s: registry
                 .status_list(issuer.key.as_bytes())
                 .map(|list| list.valid_until_unix_s),

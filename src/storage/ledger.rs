@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 
+use super::accounts;
 use super::cdrs;
 use super::config::Config;
 use super::directory::{self, CommitVersion, RestoredEntry, RestoredFeed};
 use super::error::{Database, StorageError};
+use super::evidence;
 use super::media;
 use super::place::{self, Place, SharedConnection, lock};
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
@@ -140,7 +142,11 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             )?
             .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
             .map(drop),
+        LedgerChange::Evidence(new) => evidence::append(tx, new),
+        LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
+        LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),
         LedgerChange::Media { party, changes } => media::write(tx, party, changes),
+        LedgerChange::Statement { statement } => accounts::write_statement(tx, statement),
         LedgerChange::Cdr { cdr } => cdrs::write(tx, cdr),
         LedgerChange::AgreementForgotten { id } => {
             tx.prepare_cached("DELETE FROM agreements WHERE id = ?")?.execute([id]).map(drop)

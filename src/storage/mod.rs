@@ -12,10 +12,12 @@
 //! Nothing here reads a clock: times come with the changes. In simulations everything runs inline and in
 //! memory.
 
+mod accounts;
 mod cdrs;
 mod config;
 mod directory;
 mod error;
+mod evidence;
 mod ledger;
 mod media;
 mod place;
@@ -24,12 +26,15 @@ mod value;
 mod writer;
 
 #[cfg(test)]
+mod evidence_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use crate::protocol::CdrState;
 pub use crate::roaming::change::StoredCdr;
+pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{
@@ -37,6 +42,7 @@ pub use directory::{
     FeedAnswer, FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
+pub use evidence::LogLine;
 pub use ledger::{Ledger, LedgerState};
 pub use place::{DataDir, MemoryDisk, Place};
 pub use reader::Reader;

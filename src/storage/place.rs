@@ -228,6 +228,8 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-5.sql")),
             M::up(include_str!("migrations/ledger-6.sql")),
             M::up(include_str!("migrations/ledger-7.sql")),
+            M::up(include_str!("migrations/ledger-8.sql")),
+            M::up(include_str!("migrations/ledger-9.sql")),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
@@ -239,7 +241,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 7,
+        Database::Ledger => 8,
         Database::Directory => 2,
     }
 }

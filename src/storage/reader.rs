@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::accounts::{self, Account, AccountPlace, AccountRow, AttentionRow};
 use super::cdrs::{self, CdrFilter, CdrPull};
 use super::config::Config;
 use super::directory::{
@@ -15,6 +16,7 @@ use super::directory::{
     RestoredFeed, StatusQuery, StatusRow,
 };
 use super::error::{Database, StorageError};
+use super::evidence::{self, LogLine};
 use super::ledger::{self, Ledger, LedgerState};
 use super::media;
 use super::place::{SharedConnection, lock, open_reader};
@@ -22,8 +24,9 @@ use super::writer::{Runner, start};
 use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
-use crate::protocol::{Digest, FeedId, SignedHead, SyncRequest};
-use crate::roaming::change::{CdrsOfSession, KnownMedium, StoredCdr};
+use crate::protocol::evidence::{LogTail, LoggedSession};
+use crate::protocol::{CdrMark, Digest, FeedId, SignedHead, SyncRequest};
+use crate::roaming::change::{CdrsOfSession, KnownMedium, SignedStatement, StoredCdr};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -119,18 +122,18 @@ impl Reader {
 
     /// A session of the ledger and its charge detail records.
     pub async fn cdrs_of(&self, session: String) -> Result<CdrsOfSession, StorageError> {
-        self.ask_ledger(move |connection| cdrs::of_session(connection, &session)).await
+        self.of_ledger(move |connection| cdrs::of_session(connection, &session)).await
     }
 
     /// One page of the charge detail records that an EMP of this node received, the oldest first, and how many there
     /// are on all pages.
     pub async fn pulled_cdrs(&self, pull: CdrPull) -> Result<(u64, Vec<StoredCdr>), StorageError> {
-        self.ask_ledger(move |connection| cdrs::pulled(connection, &pull)).await
+        self.of_ledger(move |connection| cdrs::pulled(connection, &pull)).await
     }
 
     /// The newest charge detail records that fit a filter.
     pub async fn listed_cdrs(&self, filter: CdrFilter) -> Result<Vec<StoredCdr>, StorageError> {
-        self.ask_ledger(move |connection| cdrs::listed(connection, &filter)).await
+        self.of_ledger(move |connection| cdrs::listed(connection, &filter)).await
     }
 
     /// The media that EMPs of this node uploaded, from the ledger.
@@ -139,6 +142,71 @@ impl Reader {
             connections.read(&connections.ledger, Database::Ledger, u64::MAX, media::all)
         })
         .await
+    }
+
+    /// The end of the log of messages, from the ledger.
+    pub async fn log_tail(&self) -> Result<LogTail, StorageError> {
+        self.of_ledger(evidence::tail).await
+    }
+
+    /// What the log holds about a session; `None` if there is nothing.
+    pub async fn logged(&self, session: String) -> Result<Option<LoggedSession>, StorageError> {
+        self.of_ledger(move |connection| evidence::of_session(connection, &session)).await
+    }
+
+    /// At most `most` entries of the log before a number (`None`: its end), the newest first; of one session only, if
+    /// one is given.
+    pub async fn log_lines(
+        &self,
+        session: Option<String>,
+        before: Option<u64>,
+        most: u32,
+    ) -> Result<Vec<LogLine>, StorageError> {
+        self.of_ledger(move |connection| evidence::lines(connection, session.as_deref(), before, most)).await
+    }
+
+    /// Whether personal data from before a time is left in the ledger, of sessions that are over.
+    pub async fn has_personal_data(&self, before_unix_ms: u64) -> Result<bool, StorageError> {
+        self.of_ledger(move |connection| evidence::has_personal_data(connection, before_unix_ms)).await
+    }
+
+    /// A page of the records of an account that count, by SessionEnd, and where the next one begins.
+    pub async fn account_page(
+        &self,
+        account: Account,
+        after: Option<AccountPlace>,
+    ) -> Result<(Vec<AccountRow>, Option<AccountPlace>), StorageError> {
+        self.of_ledger(move |connection| accounts::page(connection, &account, after)).await
+    }
+
+    /// The marks of all records of an account, in any order; at most so many and one more.
+    pub async fn account_marks(
+        &self,
+        account: Account,
+        records_max: u64,
+    ) -> Result<Vec<CdrMark>, StorageError> {
+        self.of_ledger(move |connection| accounts::marks(connection, &account, records_max)).await
+    }
+
+    /// Charge detail records that wait for the other side or for our backend since before a time, the oldest first.
+    pub async fn waiting_cdrs(&self, before_unix_ms: u64) -> Result<Vec<AttentionRow>, StorageError> {
+        self.of_ledger(move |connection| accounts::waiting(connection, before_unix_ms)).await
+    }
+
+    /// Charge detail records since a time that the other side did not take, the newest first, without those that were
+    /// corrected.
+    pub async fn denied_cdrs(&self, since_unix_ms: u64) -> Result<Vec<AttentionRow>, StorageError> {
+        self.of_ledger(move |connection| accounts::denied(connection, since_unix_ms)).await
+    }
+
+    /// The statements of a month that both sides signed, the newest first.
+    pub async fn signed_statements(
+        &self,
+        ours: PartyId,
+        partner: PartyId,
+        month: String,
+    ) -> Result<Vec<SignedStatement>, StorageError> {
+        self.of_ledger(move |connection| accounts::statements(connection, &ours, &partner, &month)).await
     }
 
     /// The highest version of a signer's trust list that was ever in use, from the ledger; 0: none.
@@ -263,22 +331,22 @@ impl Reader {
         self.ask(directory::feeds_overview).await
     }
 
+    async fn of_ledger<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, question)
+        })
+        .await
+    }
+
     async fn ask<R: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
     ) -> Result<R, StorageError> {
         self.run(move |connections| {
             connections.read(&connections.directory, Database::Directory, connections.steps_max, question)
-        })
-        .await
-    }
-
-    async fn ask_ledger<R: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
-    ) -> Result<R, StorageError> {
-        self.run(move |connections| {
-            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, question)
         })
         .await
     }

@@ -118,6 +118,24 @@ fn nothing_is_bound_to_one_machine() {
 }
 
 #[test]
+fn every_test_that_the_table_of_attacks_names_is_there() {
+    let table = std::fs::read_to_string(root().join("tests/it/README.md")).unwrap();
+    let named =
+        table.split('`').filter_map(|text| text.split_once("::")).filter(|(file, _)| file.ends_with(".rs"));
+    let missing = |(file, test): &(&str, &str)| {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        let (before, _) = text.split_once(&format!("fn {test}()")).unwrap_or_default();
+        // `async` may stand between the attribute and the name.
+        let mut above = before.lines().rev().take(2).map(str::trim);
+        !above.any(|line| line.starts_with("#[") && line.contains("test"))
+    };
+    let named: Vec<(&str, &str)> = named.collect();
+    assert!(named.len() > 30, "the table is read");
+    let missing: Vec<_> = named.into_iter().filter(missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn the_top_level_is_as_agreed() {
     let mut surprises: Vec<String> = std::fs::read_dir(root())
         .unwrap_or_else(|error| panic!("{error}"))

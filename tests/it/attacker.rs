@@ -159,6 +159,8 @@ fn answer(event: MeshEvent, mesh: &Mesh, script: &Mutex<Script>, spawner: &Arc<d
             let chain = |hash| script.chains.iter().find(|chain| chain.delegation_hash() == hash).cloned();
             let said = match Question::decode(&body) {
                 Ok(Question::Heads(_)) => Answer::Heads(script.heads.clone()),
+                // Else the victim would not know who was revoked, and begin nothing.
+                Ok(Question::Registry(_)) => Answer::Noted,
                 Ok(Question::Chain(hash)) => chain(hash).map_or(Answer::NotFound, Answer::Chain),
                 _ => Answer::Unsupported,
             };

@@ -11,7 +11,7 @@ use chargemesh::outbound::HubClient;
 
 use crate::support::{PATIENCE, push_data, push_status};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_chargemesh");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_chargemesh");
 
 /// Calls a command that ends by itself.
 pub(crate) fn call(dir: &Path, args: &[&str]) -> Output {

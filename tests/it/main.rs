@@ -23,6 +23,7 @@ mod real_demo;
 mod rebuild;
 mod reload;
 mod replay;
+mod replayed_start;
 mod rotation;
 mod slots;
 mod support;

@@ -1,10 +1,12 @@
 //! Running nodes are asked who is who, and told who is no longer: what one node is handed, all know.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use chargemesh::outbound::HubClient;
 
-use crate::cli::{Running, call, refused, succeeds, told, wait_for};
+use crate::cli::{BINARY, Running, call, refused, succeeds, told, wait_for};
 use crate::support::{push_data, runtime, unix_s};
 use crate::trust_cli::{authority, install, issue, requested, said_as, words};
 
@@ -362,4 +364,53 @@ fn an_older_trust_list_is_refused_after_a_restart_too() {
     assert!(said.contains("has the version 2") && said.contains("has used version 3"), "{said}");
     std::fs::copy(dir.join("list/trust-list.cose"), &list).unwrap();
     drop(Running::start(dir, "emp"));
+}
+
+#[test]
+fn watch_ends_when_its_reader_has_gone_though_there_is_nothing_to_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let cpo = Running::start(dir, "cpo");
+    let mut watch = Command::new(BINARY);
+    watch.args(["trust", "watch", "--node", &cpo.url()]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut watch = watch.spawn().unwrap();
+    let mut reader = BufReader::new(watch.stdout.take().unwrap());
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    assert!(first.starts_with("Watching: "), "{first}");
+    drop(reader);
+    let ended = wait_for("the end of the watch", || watch.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
+}
+
+#[test]
+fn rules_of_the_policy_are_taken_while_the_node_runs_and_others_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    vouched_for(dir);
+    let cpo = Running::start(dir, "cpo");
+    let checked = || told(&call(dir, &["agreement", "check", "EMP:DE-DCB", "--node", &cpo.url()]));
+    assert!(checked().contains("no contract"), "{}", checked());
+    let settings = dir.join("cpo/node.toml");
+    let before = std::fs::read_to_string(&settings).unwrap();
+    let rule = "\n[[policy.rule]]\nparty = \"EMP:DE-DCB\"\nservices = [\"Cdr\"]\nallow = true\n";
+    std::fs::write(&settings, format!("{before}{rule}")).unwrap();
+    // It looks by itself, too, every few seconds.
+    cpo.send("HUP");
+    wait_for("the new rule", || {
+        let said = checked();
+        said.lines().any(|line| line.contains("Cdr") && line.contains("allowed")).then_some(())
+    });
+    let other = "\n[visibility]\n[[visibility.rule]]\nevses = [\"DE*GEF*E1\"]\nparties = [\"EMP:DE-DCB\"]\n";
+    std::fs::write(&settings, format!("{before}{rule}{other}")).unwrap();
+    cpo.send("HUP");
+    wait_for("a word about what needs a restart", || {
+        let logged = cpo.logged();
+        (logged.contains("[visibility]") && logged.contains("need a restart")).then_some(())
+    });
+    std::fs::write(&settings, format!("{before}\n[[policy.rule]]\nallow = true\n")).unwrap();
+    cpo.send("HUP");
+    wait_for("a word about a wrong rule", || cpo.logged().contains("goes on with what it had").then_some(()));
+    assert!(checked().contains("allowed"));
 }

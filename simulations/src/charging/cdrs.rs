@@ -83,9 +83,10 @@ impl Charges {
             Ok(Ok(answer)) => {
                 let said = read_acknowledgement(&answer.body)?;
                 if said.result {
-                    let cdr = state.cdrs.get_mut(&key);
                     let now_ms = elapsed().as_millis() as u64;
-                    cdr.into_iter().for_each(|cdr| drop(cdr.acknowledged_ms.get_or_insert(now_ms)));
+                    if let Some(cdr) = state.cdrs.get_mut(&key) {
+                        cdr.acknowledged_ms = cdr.acknowledged_ms.or(Some(now_ms));
+                    }
                 }
                 said.status.code.as_str().to_owned()
             }

@@ -154,8 +154,13 @@ impl Store {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }
                 LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
+                LedgerChange::Evidence(_) | LedgerChange::EvidenceChain { .. } | LedgerChange::PersonalDataErased(_) => {
+                    return Err("a message about a session, and nobody charges".to_owned());
+                }
                 LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
+                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
+                LedgerChange::Statement { .. } => return Err("a statement, and nobody charges".to_owned()),
             }
         }
         let mut applied = Vec::new();
@@ -210,6 +215,7 @@ impl Store {
             sessions: Vec::new(),
             cdrs: Vec::new(),
             media: Vec::new(),
+            log: chargemesh::protocol::evidence::LogTail::default(),
         }
     }
 

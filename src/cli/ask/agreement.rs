@@ -30,6 +30,9 @@ const DAYS_MAX: u64 = 5 * 366;
 
 /// Agree with other parties who may do what, and see what was agreed.
 ///
+/// An agreement is between an operator (CPO) and a provider (EMP), and in force while both its signers are believed. Rules
+/// under `[policy]` in node.toml go over it.
+///
 /// Exit codes: 0 done; 1 the node refuses, or there is no such agreement; 2 not done.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -299,6 +302,7 @@ fn state(agreement: &Node<'_>, now_unix_s: u64) -> String {
     match (text(agreement, "state").as_str(), flag(agreement, "own_offer")) {
         ("ended", _) => format!("ended by {}", text(agreement, "ended_by")),
         _ if until <= now_unix_s => "over".to_owned(),
+        ("agreed", _) if !flag(agreement, "believed") => "NOT in force: a signer is not believed".to_owned(),
         ("agreed", _) if now_unix_s < from => "agreed, not yet begun".to_owned(),
         ("agreed", _) => "in force".to_owned(),
         (_, true) => "waits for the other side".to_owned(),

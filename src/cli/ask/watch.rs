@@ -11,7 +11,7 @@ use super::table::shown;
 use super::who::{PATH, claims, names, own_alarm, words};
 use super::{Lines, Target, items, parsed, text};
 use crate::cli::EXIT_FOUND;
-use crate::cli::text::print;
+use crate::cli::text::{print, reader_gone};
 
 /// Between two looks at the node.
 const POLL: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(crate) struct WatchArgs {
     once: bool,
 }
 
-/// Polls until this node's own id is claimed by another key.
+/// Polls until this node's own id is claimed by another key, or nobody reads what is said.
 pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let mut before: Option<Seen> = None;
     let mut is_reached = true;
@@ -51,7 +51,10 @@ pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         if args.once {
             return Ok(ExitCode::SUCCESS);
         }
-        tokio::time::sleep(POLL).await;
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = reader_gone() => return Ok(ExitCode::SUCCESS),
+        }
     }
 }
 

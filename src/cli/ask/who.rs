@@ -76,7 +76,8 @@ fn issuer_table(root: &Node<'_>, out: &mut Lines) {
     ));
     let mut table = Table::new("  ").header(["issuer", "class", "status list"]);
     for issuer in issuers {
-        let list = status_list(now_unix_s, number(issuer, "status_list_until_unix_s"));
+        let [seq, until] = ["status_list_seq", "status_list_until_unix_s"].map(|name| number(issuer, name));
+        let list = status_list(now_unix_s, seq, until);
         table.row([shown(&text(issuer, "name")), shown(&text(issuer, "class")), list]);
     }
     out.0.push_str(&table.to_text());
@@ -95,11 +96,11 @@ fn heard(now_unix_ms: u64, compared_unix_ms: u64, is_stale: bool) -> String {
 }
 
 /// How old an issuer's newest status list is: an old one hides what was revoked since.
-fn status_list(now_unix_s: u64, until_unix_s: u64) -> String {
+fn status_list(now_unix_s: u64, seq: u64, until_unix_s: u64) -> String {
     match until_unix_s {
         0 => "none seen".to_owned(),
-        until if until > now_unix_s => format!("good for {}", span(until - now_unix_s)),
-        until => format!("OVERDUE for {}", span(now_unix_s - until)),
+        until if until > now_unix_s => format!("number {seq}, good for {}", span(until - now_unix_s)),
+        until => format!("number {seq}, OVERDUE for {}", span(now_unix_s - until)),
     }
 }
 
@@ -164,12 +165,12 @@ mod tests {
     fn an_old_status_list_is_told_in_capitals() {
         for (until, text) in [
             (0, "none seen"),
-            (10_000, "OVERDUE for 0 min"),
-            (10_060, "good for 1 min"),
-            (10_000 + 86_400, "good for 24 h"),
-            (1_000, "OVERDUE for 2 h"),
+            (10_000, "number 7, OVERDUE for 0 min"),
+            (10_060, "number 7, good for 1 min"),
+            (10_000 + 86_400, "number 7, good for 24 h"),
+            (1_000, "number 7, OVERDUE for 2 h"),
         ] {
-            assert_eq!(status_list(10_000, until), text);
+            assert_eq!(status_list(10_000, 7, until), text);
         }
     }
 }

@@ -8,7 +8,7 @@ use chargemesh::config::Config;
 /// What tells that a file is another one, or `None` if there is none.
 type Mark = Option<(SystemTime, u64, u64)>;
 
-/// Trust list, pins, delegations, credentials and message keys of a node.
+/// Settings, trust list, pins, delegations, credentials and message keys of a node.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
     /// As they were when they were read last.
@@ -18,10 +18,11 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Those that the settings name, to be called before they are read.
-    pub(super) fn of(config: &Config) -> Files {
+    /// The settings and what they name, to be called before that is read.
+    pub(super) fn of(settings: &Path, config: &Config) -> Files {
         let of_party = config.parties.iter().flat_map(|p| [&p.message_key, &p.credential, &p.delegation]);
         let paths: Vec<PathBuf> = of_party.chain([&config.node.trust, &config.node.pins]).cloned().collect();
+        let paths: Vec<PathBuf> = paths.into_iter().chain([settings.to_owned()]).collect();
         let used: Vec<Mark> = paths.iter().map(|path| mark(path)).collect();
         Files { paths, seen: used.clone(), used }
     }
@@ -61,7 +62,8 @@ mod tests {
         let trust = config.node.trust.clone();
         std::fs::create_dir_all(trust.parent().unwrap()).unwrap();
         std::fs::write(&trust, "one").unwrap();
-        let mut files = Files::of(&config);
+        let settings = dir.path().join("node.toml");
+        let mut files = Files::of(&settings, &config);
         assert!(files.changed().is_empty());
         std::fs::write(&trust, "longer").unwrap();
         assert!(files.changed().is_empty(), "it may still be written");
@@ -75,6 +77,9 @@ mod tests {
         std::fs::rename(&other, &trust).unwrap();
         files.changed();
         assert_eq!(files.changed().len(), 1);
+        std::fs::write(&settings, "[policy]").unwrap();
+        files.changed();
+        assert_eq!(files.changed(), [settings.as_path()]);
         std::fs::remove_file(&trust).unwrap();
         files.changed();
         assert_eq!(files.changed().len(), 1, "so that somebody says that it is gone");

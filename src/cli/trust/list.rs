@@ -211,12 +211,12 @@ impl Open {
     }
 }
 
-fn file_of(list: &Path) -> PathBuf {
+pub(crate) fn file_of(list: &Path) -> PathBuf {
     if list.is_dir() { list.join(LIST) } else { list.to_owned() }
 }
 
 /// A list that holds in itself; whether its signer is the right one is for the reader to say.
-fn read(file: &Path) -> anyhow::Result<(String, PublicKey, TrustList)> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<(String, PublicKey, TrustList)> {
     let bytes = files::read(file, SIGNED_FILE_BYTES_MAX)?;
     let context = || format!("{} is no trust list that holds", file.display());
     let header = peek(&bytes).with_context(context)?;

@@ -3,7 +3,7 @@
 mod bury;
 mod issue;
 mod issuer;
-mod list;
+pub(super) mod list;
 mod status_list;
 mod submit;
 
@@ -24,13 +24,17 @@ pub(crate) enum Command {
     List(list::Command),
     /// Say that a credential, a delegation or an org key is dead before its time.
     Bury(bury::Args),
-    /// Say which of an issuer's credentials are dead; to be made anew every day.
+    /// Say which of an issuer's credentials are dead; to be made anew every day, for nodes that have seen one begin nothing
+    /// new with its parties when the next is overdue.
     StatusList(status_list::Args),
     /// Hand a signed object to a running node, which tells everybody.
     Submit(submit::Args),
-    /// Who is who at a running node. Exit code 1 if somebody else claims an id of this node's own.
+    /// Who is who at a running node, who vouches for it and until when, and how old what the node knows of revocations
+    /// is: if it is STALE, or the status list of a partner's issuer OVERDUE, nothing new begins with that partner unless
+    /// it is pinned; what runs goes on. Exit code 1 if somebody else claims an id of this node's own.
     Show(ask::ShowArgs),
-    /// Tell what changes there. Ends with exit code 1 when somebody else claims an id of this node's own.
+    /// Tell what changes there. Ends with exit code 1 when somebody else claims an id of this node's own, and when nobody
+    /// reads what it says.
     Watch(ask::WatchArgs),
 }
 

@@ -83,6 +83,9 @@ impl Runner {
                 let (places, told) = (self.pin_checks.clone(), self.parts.answered.clone());
                 pins::check(&self.parts.spawner, places, told, call, (pin, hash));
             }
+            Action::ServeBooks { serve, ours, partner, message, signed } => {
+                self.serve_books(serve, (ours, partner), message, signed);
+            }
             Action::FindCard { key } => partners::find_card(mesh, key),
             Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
             Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
@@ -113,6 +116,12 @@ impl Runner {
                     }
                     // It is in use, whether anybody waits or not.
                     let _gone = reply.send(outcome.map_err(EngineError::from));
+                }
+            }
+            Action::BooksAnswered { call, answer } => {
+                if let Some(reply) = self.books_calls.remove(&call) {
+                    // Who compares may have given up.
+                    let _gone = reply.send(answer);
                 }
             }
             Action::AgreementDone { call, done } => {

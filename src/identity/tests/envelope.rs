@@ -13,6 +13,7 @@ fn envelope() -> Envelope {
     Envelope {
         id: MessageId([7; 16]),
         to: PartyId::parse("EMP:DEDCB").unwrap(),
+        node: vec![5; 38],
         reply_to: None,
         created_unix_ms: NOW_MS,
         expires_unix_ms: NOW_MS + 10_000,
@@ -58,6 +59,8 @@ fn it_lives_ten_minutes_at_most_and_is_not_endless() {
     for bad in [0, NOW_MS - 1, NOW_MS, NOW_MS + ENVELOPE_VALIDITY_MS_MAX + 1] {
         assert!(matches!(lives(bad), Err(SealError::Content(_))), "{bad}");
     }
+    let to_node = |length| issued(&Envelope { node: vec![1; length], ..envelope() });
+    assert!(to_node(64).is_ok() && to_node(0).is_err() && to_node(65).is_err());
     let long = |length| issued(&Envelope { body: vec![1; length], ..envelope() });
     assert!(long(ENVELOPE_BODY_BYTES_MAX).is_ok());
     assert!(matches!(long(ENVELOPE_BODY_BYTES_MAX + 1), Err(SealError::Content(_))));

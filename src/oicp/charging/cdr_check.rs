@@ -51,11 +51,31 @@ pub enum CdrRule {
     SignedValuesUnordered,
     /// A signed value is empty or without status.
     SignedValueIncomplete,
+    /// The EVSE is not that of the session.
+    OtherEvse,
+    /// The medium is none that may have opened or ended the session.
+    OtherMedium,
+    /// A partner's reference is not that of the session.
+    OtherReference,
+    /// SessionEnd is before the session was opened.
+    EndsBeforeSession,
+    /// SessionStart is long before the session was opened.
+    StartsLongBeforeSession,
+    /// The EVSE says `External`, but the signed values of start and end are not both there.
+    SignedEndsMissing,
+    /// The EVSE says `External`, but nobody can verify the signed values: no key and no encoding.
+    SignedKeyMissing,
+    /// MeteringCheck is `Failed`.
+    MeteringCheckFailed,
+    /// MeteringCheck is none of `Passed`, `Failed`, `Not Apply`.
+    MeteringCheckUnknown,
+    /// PartnerProductID is neither a recommended nor an agreed one.
+    ProductUnknown,
 }
 
 impl CdrRule {
-    /// All rules.
-    pub const ALL: [CdrRule; 17] = [
+    /// Every rule.
+    pub const ALL: [CdrRule; 27] = [
         CdrRule::EnergyMissing,
         CdrRule::CheckedWithoutEnergy,
         CdrRule::EnergyTooLarge,
@@ -73,6 +93,16 @@ impl CdrRule {
         CdrRule::TooManyDecimals,
         CdrRule::SignedValuesUnordered,
         CdrRule::SignedValueIncomplete,
+        CdrRule::OtherEvse,
+        CdrRule::OtherMedium,
+        CdrRule::OtherReference,
+        CdrRule::EndsBeforeSession,
+        CdrRule::StartsLongBeforeSession,
+        CdrRule::SignedEndsMissing,
+        CdrRule::SignedKeyMissing,
+        CdrRule::MeteringCheckFailed,
+        CdrRule::MeteringCheckUnknown,
+        CdrRule::ProductUnknown,
     ];
 
     /// The stable kebab-case name.
@@ -96,6 +126,16 @@ impl CdrRule {
             CdrRule::TooManyDecimals => "too-many-decimals",
             CdrRule::SignedValuesUnordered => "signed-values-unordered",
             CdrRule::SignedValueIncomplete => "signed-value-incomplete",
+            CdrRule::OtherEvse => "other-evse",
+            CdrRule::OtherMedium => "other-medium",
+            CdrRule::OtherReference => "other-reference",
+            CdrRule::EndsBeforeSession => "ends-before-session",
+            CdrRule::StartsLongBeforeSession => "starts-long-before-session",
+            CdrRule::SignedEndsMissing => "signed-ends-missing",
+            CdrRule::SignedKeyMissing => "signed-key-missing",
+            CdrRule::MeteringCheckFailed => "metering-check-failed",
+            CdrRule::MeteringCheckUnknown => "metering-check-unknown",
+            CdrRule::ProductUnknown => "product-unknown",
         }
     }
 
@@ -127,7 +167,7 @@ pub struct CdrFinding {
 }
 
 impl CdrFinding {
-    fn new(rule: CdrRule, message: impl Into<String>) -> CdrFinding {
+    pub(super) fn new(rule: CdrRule, message: impl Into<String>) -> CdrFinding {
         CdrFinding { rule, message: message.into() }
     }
 

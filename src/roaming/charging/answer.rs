@@ -2,19 +2,28 @@
 
 use bytes::Bytes;
 
+use crate::identity::PartyId;
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::charging::{AuthorizationStart, AuthorizationStop, PartnerSessionId, PartnerSessions};
 use crate::oicp::json_write::Writer;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{SessionOperation, SessionRecord};
+use crate::roaming::Stale;
 
 /// An HTTP answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// HTTP status.
     pub http_status: u16,
     /// An OICP message.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the message: it may name a driver.
+        write!(f, "HttpAnswer(HTTP {}, {} bytes)", self.http_status, self.body.len())
+    }
 }
 
 impl HttpAnswer {
@@ -57,6 +66,11 @@ pub(super) fn refusal(
         _ => Acknowledgement { status, ..acknowledgement(false, session) }.to_json(),
     };
     HttpAnswer { http_status: 200, body: body.into() }
+}
+
+/// What a backend is told if nothing may be begun with a partner.
+pub(super) fn refused_as_stale(partner: &PartyId, why: Stale) -> String {
+    format!("it is not known whether {partner} was revoked: {why}, or pin the partner")
 }
 
 /// An acknowledgement that names the session.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, acknowledgement, refusal};
-use super::request::{ChargeRequest, service};
+use super::answer::{HttpAnswer, acknowledgement, refusal, refused_as_stale};
+use super::request::{ChargeRequest, service, what_it_is};
 use super::table::Event;
-use super::{About, EvseSeen, OurMessage, Session, Waiting};
+use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
 use crate::oicp::charging::{
     AuthorizationStart, AuthorizationStatus, FieldValue, NotificationKind, SessionId, read_acknowledgement,
@@ -18,6 +18,9 @@ use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, Sessio
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
+
+/// How long a backend waits after the connection to its partner broke, in milliseconds: partners are dialled at once.
+const LINK_BACK_MS: u64 = 10_000;
 
 /// A backend's call, with what is needed to answer it.
 pub(in crate::roaming) struct Asked<'a> {
@@ -39,7 +42,17 @@ pub(super) struct Wish {
 impl Roaming {
     /// A backend of ours asks. It is answered now, or when the partner has, or at the deadline.
     pub(in crate::roaming) fn charge(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) {
-        let refused = match asked.request.operation() {
+        let operation = asked.request.operation();
+        if let Err(status) = self.refuse_unless_signing() {
+            let answer = refusal(
+                operation,
+                Code::ServiceNotAvailable,
+                &status.additional_info.unwrap_or_default(),
+                None,
+            );
+            return reply(asked.call, answer, fx);
+        }
+        let refused = match operation {
             SessionOperation::AuthorizeStart => self.authorize_start(asked, now, fx),
             SessionOperation::RemoteStart | SessionOperation::ReservationStart => {
                 self.remote_start(asked, now, fx)
@@ -67,6 +80,9 @@ impl Roaming {
         if let Some(code) = self.decide(asked.party, &cpo, service(operation), now).code() {
             let info = format!("no agreement with {cpo} for this service: see `chargemesh agreement offer`");
             return Err(refuse(code, &info));
+        }
+        if let Some(why) = self.may_still(&cpo, what_it_is(operation), now).refused() {
+            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&cpo, why)));
         }
         match asked.evse {
             None if self.publishes_any(&cpo) => {
@@ -234,8 +250,8 @@ impl Roaming {
             ours: ours.clone(),
             to: partner.clone(),
             call,
-            again: None,
             timeout_ms,
+            way: Way::default(),
         };
         if !self.send(message_id, &message, about(), now, fx) {
             self.ask_unanswered(about(), operation, false, now, fx);
@@ -289,11 +305,14 @@ impl Roaming {
         let info = if sent {
             "the partner did not answer in time; what became of it is being asked"
         } else {
-            "no node of the partner can be reached"
+            "no node of the partner can be reached, or too much is under way to it"
         };
         if operation.begins() {
             let event = if sent { Event::Silence } else { Event::NotSent };
             self.step(ours.session, event, now, fx);
+            if sent {
+                return self.await_link(ours.session, now, fx);
+            }
             return self.answer_waiting(ours.session, Code::PartnerDidNotRespond, info, fx);
         }
         let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
@@ -357,10 +376,26 @@ impl Roaming {
         self.answer_all(id, &answer, fx);
     }
 
+    /// No answer to a start: its time is over, or its connection broke. Then the next may be there in a moment, and
+    /// what became of the start is asked over it.
+    fn await_link(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let longest_ms = now.mono_ms + LINK_BACK_MS;
+        session.waiting.iter_mut().for_each(|waiting| waiting.until_ms = waiting.until_ms.min(longest_ms));
+        session.settle_at_ms = session.settle_at_ms.min(now.mono_ms + super::TICK_MS);
+        self.answer_late(id, now.mono_ms + super::TICK_MS, fx);
+        self.note_unsettled(id);
+    }
+
     /// Backends that joined a start wait no longer than they would alone.
     pub(super) fn tick_waiting(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        self.answer_late(id, now.mono_ms.saturating_sub(super::TICK_MS), fx);
+    }
+
+    /// Answers those whose time ends by then, on the monotonic clock.
+    fn answer_late(&mut self, id: SessionId, until_ms: u64, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        let late = |waiting: &Waiting| waiting.until_ms + super::TICK_MS <= now.mono_ms;
+        let late = |waiting: &Waiting| waiting.until_ms <= until_ms;
         let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
         let info = "the partner did not answer in time; what became of it is being asked";
         for waiting in expired {

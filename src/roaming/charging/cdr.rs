@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::{Asker, Session};
 use crate::identity::{Chain, Hash, PartyId, Receipt, SignedCdr, hash_of};
-use crate::oicp::charging::{CdrFinding, ChargeDetailRecord, SessionId, calibration_findings, cdr_findings};
+use crate::oicp::charging::{
+    CdrFinding, ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings,
+};
 use crate::oicp::id::EvseId;
 use crate::planted::{Bug, planted};
 use crate::protocol::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrState, Digest};
@@ -53,7 +55,8 @@ impl CdrArrival {
     /// Looks at a record. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
     pub fn new(cdr: &ChargeDetailRecord, availability: Option<&str>, now_unix_ms: u64) -> CdrArrival {
         let mut findings = cdr_findings(cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
-        findings.extend(calibration_findings(cdr, availability));
+        let evse = EvseFacts { calibration_law: availability, products: &[] };
+        findings.extend(evse_findings(cdr, &evse));
         findings.sort_by_key(|finding| finding.refusal().is_none());
         CdrArrival {
             session: cdr.session_id,

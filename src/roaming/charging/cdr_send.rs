@@ -6,8 +6,9 @@ use bytes::Bytes;
 use super::answer::{HttpAnswer, acknowledgement, refusal};
 use super::ask::reply;
 use super::cdr::{CdrArrival, CdrKey, ReadReceipt, cdr_hash, finding_texts, note_signer};
+use super::cdr_findings;
 use super::table::{self, Event};
-use super::{About, Asker, OurMessage};
+use super::{About, Asker, OurMessage, Way};
 use crate::identity::{
     CDR_OICP_BYTES_MAX, Chain, MessageId, Operation, PartyId, Receipt, ReceiptVerdict, Role, SignedCdr,
 };
@@ -170,6 +171,8 @@ impl Roaming {
         let signed = cdr
             .issue(self.speakers.network(), &ours.speaker, &ours.message_key)
             .map_err(|error| refused(format!("it cannot be signed: {error}")))?;
+        let mut findings = wish.arrival.findings.clone();
+        findings.extend(cdr_findings::of_body(&wish.body, record));
         let mut stored = StoredCdr {
             session: cdr.session,
             hash,
@@ -183,7 +186,7 @@ impl Roaming {
             ended_unix_ms: wish.arrival.ended_unix_ms,
             replaces: wish.replaces,
             signed: Some(signed.into()),
-            record: CdrRecord { findings: finding_texts(&wish.arrival.findings), ..CdrRecord::default() },
+            record: CdrRecord { findings: finding_texts(&findings), ..CdrRecord::default() },
         };
         note_signer(&mut stored, *ours.speaker.delegation_hash(), Some(&ours.chain));
         Ok(stored)
@@ -238,7 +241,7 @@ impl Roaming {
             ours,
             to,
             call: None,
-            again: None,
+            way: Way::default(),
             timeout_ms: ANSWER_MS,
         };
         let id = MessageId(self.random_16());
@@ -329,6 +332,10 @@ impl Roaming {
             if received {
                 self.put_off(&key, ASK_AGAIN_MS, now);
             }
+        } else if open.stored.state.is_final() {
+            // Sent again although the partner's node had it all the time.
+            open.stored.is_open = false;
+            self.remember_cdr(key, fx);
         }
     }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use super::answer::refusal;
 use super::ask::reply;
 use super::cdr::{CdrKey, CdrWaiter, finding_texts, note_signer};
+use super::cdr_findings::with_session;
 use super::cdr_send::{may_have_cdr, may_replace, state_of};
 use super::{About, Asker, BackendAnswer, OurMessage};
 use crate::identity::{Chain, Operation, PartyId, Receipt, ReceiptVerdict, SignedCdr};
-use crate::oicp::charging::{ChargeDetailRecord, SessionId, cdr_findings, read_acknowledgement};
+use crate::oicp::charging::{
+    ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings, read_acknowledgement,
+};
 use crate::oicp::id::operator_for_display;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
@@ -196,10 +199,13 @@ impl Roaming {
             return Err(Code::InconsistentEvseId);
         }
         let now_ms = i64::try_from(now.unix_ms).unwrap_or(i64::MAX);
+        let mut findings = cdr_findings(&read, now_ms);
+        findings.extend(evse_findings(&read, &EvseFacts::default()));
+        findings.extend(with_session(&read, record));
         Ok(Box::new(ReadCdr {
             operator,
             ended_unix_ms: u64::try_from(read.session_end.unix_ms()).unwrap_or(0),
-            findings: finding_texts(&cdr_findings(&read, now_ms)),
+            findings: finding_texts(&findings),
         }))
     }
 

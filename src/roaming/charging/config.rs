@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::card_filters::PartyList;
+
 /// What is done with a remote start that succeeded after its deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,9 +36,13 @@ pub struct ChargingConfig {
     pub late_start: LateStart,
     /// A session of which nothing is heard ends, with a report, after this time, in days.
     pub session_expiry_days: u64,
+    /// Personal data of sessions is deleted after this time, in days; 0: never. Messages, what sessions know of drivers
+    /// and charge detail records go, the hashes of the log stay. Claims come under limitation after three years in many
+    /// countries; the law of yours may want another time.
+    pub personal_data_days: u64,
     /// Sessions that are open at once; more are refused.
     pub sessions_max: usize,
-    /// Messages under way to one partner at once; more are refused.
+    /// Messages under way to one partner at once, and calls of our backend for one; more are refused.
     pub in_flight_per_partner_max: usize,
     /// Shortest time between two Progress notifications of one session, in seconds (OICP: five minutes).
     pub progress_every_s: u64,
@@ -54,11 +60,17 @@ pub struct ChargingConfig {
     pub cdr_backend_days: u64,
     /// A charge detail record that is not settled after this time, in minutes, is reported.
     pub cdr_alarm_minutes: u64,
+    /// A session without a charge detail record of which nothing was heard for so long, in hours, is reported: longer
+    /// than a car stands at a station over a weekend.
+    pub cdr_overdue_hours: u64,
     /// Whether a charge detail record that comes a second time is refused with 400, as the hub does.
     pub refuse_identical_cdr: bool,
     /// Whether corrections of charge detail records are given to the EMP's backend, pushed and pulled. OICP has no
     /// word for what they replace.
     pub forward_corrections: bool,
+    /// The CPOs that are shown which cards the EMPs of this node uploaded, so that they do not ask for others; only
+    /// for EMPs that upload all their cards. What it gives away: [`crate::protocol::CardFilter`].
+    pub card_filter_for: PartyList,
 }
 
 impl Default for ChargingConfig {
@@ -71,6 +83,7 @@ impl Default for ChargingConfig {
             backend_patience_ms: 120_000,
             late_start: LateStart::Auto,
             session_expiry_days: 30,
+            personal_data_days: 1_095,
             sessions_max: 200_000,
             in_flight_per_partner_max: 2_048,
             progress_every_s: 300,
@@ -80,8 +93,10 @@ impl Default for ChargingConfig {
             cdr_backend_ms: 30_000,
             cdr_backend_days: 14,
             cdr_alarm_minutes: 60,
+            cdr_overdue_hours: 72,
             refuse_identical_cdr: false,
             forward_corrections: false,
+            card_filter_for: PartyList::default(),
         }
     }
 }

@@ -6,10 +6,14 @@
 mod answer;
 mod ask;
 mod authorize;
+mod card_filters;
 mod cdr;
+mod cdr_findings;
+mod cdr_resend;
 mod cdr_send;
 mod cdr_serve;
 mod config;
+mod evidence;
 mod offline;
 mod request;
 mod send;
@@ -23,28 +27,34 @@ use bytes::Bytes;
 
 pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
+pub use authorize::CardQuestions;
+pub use card_filters::PartyList;
 pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
+pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
 use super::change::{KnownMedium, LedgerChange};
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
+use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
 use crate::planted::{Bug, planted};
-use crate::protocol::{Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
+use card_filters::CardFilters;
 use cdr::Cdrs;
+use evidence::Log;
 use table::Event;
 
 /// Sessions that were asked about and never came, remembered so that they do not begin later.
 const NEVER_CAME_MAX: usize = 10_000;
 
-/// ... for so long, in milliseconds: no envelope lives longer.
-const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
+/// ... for so long, in milliseconds: no envelope is taken for longer, by whichever clock.
+const NEVER_CAME_MS: u64 = crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX + 2 * FUTURE_MS_MAX;
 
 /// A session that is over is looked up for so long, in milliseconds; later it is unknown.
 pub const SESSION_OVER_FOR_MS: u64 = 24 * 3_600_000;
@@ -63,7 +73,7 @@ pub struct BackendTraits {
 }
 
 /// A backend's answer to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum BackendAnswer {
     /// It answered something.
     Answered {
@@ -76,6 +86,19 @@ pub enum BackendAnswer {
     NotSent(String),
     /// It was sent, and no answer came.
     Silent(String),
+}
+
+impl std::fmt::Debug for BackendAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // Not the message: it names drivers.
+            BackendAnswer::Answered { http_status, body } => {
+                write!(f, "Answered(HTTP {http_status}, {} bytes)", body.len())
+            }
+            BackendAnswer::NotSent(why) => f.debug_tuple("NotSent").field(why).finish(),
+            BackendAnswer::Silent(why) => f.debug_tuple("Silent").field(why).finish(),
+        }
+    }
 }
 
 /// What the facade knows of an EVSE from the directory.
@@ -94,14 +117,12 @@ struct Waiting {
 }
 
 /// A stop that came before the answer to its start.
-#[derive(Debug)]
 struct Deferred {
     asker: Asker,
     demand: Demand,
 }
 
 /// One session.
-#[derive(Debug)]
 struct Session {
     record: SessionRecord,
     waiting: Vec<Waiting>,
@@ -113,6 +134,8 @@ struct Session {
     settle_wait_ms: u64,
     /// When the last Progress notification was taken, on the monotonic clock.
     progress_ms: Option<u64>,
+    /// What was answered last within the session: its connection may have broken.
+    said: Option<(MessageId, AskOutcome)>,
 }
 
 impl Session {
@@ -125,6 +148,7 @@ impl Session {
             settle_at_ms: now.mono_ms + settle::WAIT_MS_MIN,
             settle_wait_ms: settle::WAIT_MS_MIN,
             progress_ms: None,
+            said: None,
         }
     }
 
@@ -137,7 +161,7 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Back {
     /// To a peer that asked.
-    Peer(AskId),
+    Peer(NodeId, AskId),
     /// To a party of this very node.
     Local,
 }
@@ -152,7 +176,6 @@ struct Asker {
 }
 
 /// What is asked of our backend in a session.
-#[derive(Debug)]
 struct Demand {
     session: SessionId,
     operation: SessionOperation,
@@ -176,7 +199,6 @@ enum About {
 }
 
 /// A message of ours that waits for its answer.
-#[derive(Debug)]
 struct OurMessage {
     session: SessionId,
     about: About,
@@ -184,14 +206,27 @@ struct OurMessage {
     to: PartyId,
     /// The backend that waits, if it is not the session's.
     call: Option<CallId>,
-    /// To be sent once more to a peer that did not know us.
-    again: Option<(NodeId, Bytes)>,
     /// How long the answer is waited for, in milliseconds.
     timeout_ms: u64,
+    way: Way,
+}
+
+/// How a message of ours went.
+#[derive(Default)]
+struct Way {
+    /// The envelope; `None` if it did not leave this node.
+    sealed: Option<Bytes>,
+    /// The node that it is for: another one of the party does not take it.
+    node: Option<NodeId>,
+    /// Whether its connection broke, so that it waits for the next.
+    is_lost: bool,
+    /// Whether it was sent once more to a peer that did not know us.
+    introduced: bool,
+    /// Until when the answer counts, on the monotonic clock.
+    until_ms: u64,
 }
 
 /// A call of our backend.
-#[derive(Debug)]
 struct BackendCall {
     session: SessionId,
     operation: SessionOperation,
@@ -214,7 +249,7 @@ struct BackendCall {
 }
 
 /// All sessions of our parties.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Charging {
     config: ChargingConfig,
     backends: BTreeMap<PartyId, BackendTraits>,
@@ -225,9 +260,12 @@ pub(super) struct Charging {
     messages: BTreeMap<MessageId, OurMessage>,
     calls: BTreeMap<BackendCallId, BackendCall>,
     learned: Learned,
+    pub(super) card_filters: CardFilters,
+    card_questions: CardQuestions,
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    log: Log,
     cdrs: Cdrs,
 }
 
@@ -240,7 +278,10 @@ impl Charging {
                 waits || session.broadcast.is_some() || session.settle_at_ms <= now_ms + TICK_IDLE_MS
             })
         };
-        !self.calls.is_empty() || self.cdrs.is_busy(now_ms) || self.unsettled.iter().any(soon)
+        !self.calls.is_empty()
+            || self.cdrs.is_busy(now_ms)
+            || self.waits_for_link()
+            || self.unsettled.iter().any(soon)
     }
 }
 
@@ -342,7 +383,7 @@ impl Roaming {
         SessionId::from_random(self.random_16())
     }
 
-    fn random_16(&mut self) -> [u8; 16] {
+    pub(in crate::roaming) fn random_16(&mut self) -> [u8; 16] {
         let (high, low) = (self.random(), self.random());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     }
@@ -351,6 +392,7 @@ impl Roaming {
     pub(super) fn tick_charging(&mut self, now: Now, fx: &mut Effects) {
         self.tick_calls(now, fx);
         self.tick_cdrs(now, fx);
+        self.send_lost(now, fx);
         let due: Vec<SessionId> = self.charging.unsettled.iter().copied().collect();
         for id in due {
             self.tick_waiting(id, now, fx);
@@ -359,9 +401,11 @@ impl Roaming {
             self.settle(id, now, fx);
             self.note_unsettled(id);
         }
+        self.tick_card_filters(now, fx);
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);
+            self.erase_old(now, fx);
         }
     }
 

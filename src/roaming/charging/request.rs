@@ -10,6 +10,7 @@ use crate::oicp::finding::Fault;
 use crate::oicp::id::EvseId;
 use crate::oicp::reading::Reading;
 use crate::protocol::SessionOperation;
+use crate::roaming::Operation;
 
 /// A message about a session, parsed.
 #[derive(Clone, Debug)]
@@ -153,6 +154,17 @@ pub(super) fn asker_role(operation: SessionOperation) -> Role {
         | SessionOperation::RemoteStop
         | SessionOperation::ReservationStart
         | SessionOperation::ReservationStop => Role::Emp,
+    }
+}
+
+/// What it is for the fail modes of old knowledge.
+pub(super) fn what_it_is(operation: SessionOperation) -> Operation {
+    match operation {
+        SessionOperation::AuthorizeStart => Operation::Authorization,
+        SessionOperation::RemoteStart => Operation::RemoteStart,
+        SessionOperation::ReservationStart => Operation::Reservation,
+        SessionOperation::RemoteStop | SessionOperation::ReservationStop => Operation::RemoteStop,
+        SessionOperation::AuthorizeStop | SessionOperation::Notification => Operation::RunningSession,
     }
 }
 

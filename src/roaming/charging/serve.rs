@@ -4,13 +4,13 @@
 use bytes::Bytes;
 
 use super::ask::said_yes;
-use super::request::{ChargeRequest, asker_role, service};
+use super::request::{ChargeRequest, asker_role, service, what_it_is};
 use super::table::Event;
 use super::{
     Asker, Back, BackendAnswer, BackendCall, Deferred, Demand, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX,
     Session,
 };
-use crate::identity::{Envelope, PartyId};
+use crate::identity::{Envelope, MessageId, PartyId, Role, Service};
 use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
@@ -48,12 +48,15 @@ impl Roaming {
                     false => self.serve_within(asker, demand, now, fx),
                 }
             }
-            SessionMessage::Query { .. } => {
-                let outcome = self.outcome_of(id, partner, now);
+            SessionMessage::Query { ask, .. } => {
+                if !self.charging.sessions.contains_key(&id) {
+                    self.note_never_came(&asker, id, ask, now, fx);
+                }
+                let outcome = self.outcome_of(id, partner);
                 self.say(asker, id.as_str(), outcome, now, fx);
             }
             SessionMessage::Release { session } => {
-                self.serve_release(id, partner, now, fx);
+                self.serve_release(&asker, id, now, fx);
                 self.answer_message(asker, SessionMessage::Released { session }, now, fx);
             }
             SessionMessage::Cdr { signed, chain, .. } => {
@@ -83,7 +86,7 @@ impl Roaming {
             // Never a second call: what is known is said again.
             let same = session.is_with(&asker.ours, &asker.partner) && session.record.ask == asker.message;
             let outcome = match same {
-                true => self.outcome_of(id, &asker.partner, now),
+                true => self.outcome_of(id, &asker.partner),
                 false => refused(Code::SessionInvalid),
             };
             return self.say(asker, id.as_str(), outcome, now, fx);
@@ -96,26 +99,12 @@ impl Roaming {
             reference.as_ref().map(|reference| reference.as_str().to_owned())
         };
         let record = SessionRecord {
-            session: id.as_str().to_owned(),
-            operation: demand.operation,
-            asked_by_us: false,
-            ours: asker.ours.clone(),
-            partner: Some(asker.partner.clone()),
-            phase: SessionPhase::Calling,
-            ask: asker.message,
             ask_expires_unix_ms: now.unix_ms + demand.until_ms.saturating_sub(now.mono_ms),
             evse: request.evse().map(|evse| evse.as_str().to_owned()),
             medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
-            stop_media: Vec::new(),
-            answer: None,
             cpo_partner_session: text(&request.partners().cpo),
             emp_partner_session: text(&request.partners().emp),
-            to_release: Vec::new(),
-            seen: Vec::new(),
-            offline: false,
-            to_tell_backend: false,
-            opened_unix_ms: now.unix_ms,
-            changed_unix_ms: now.unix_ms,
+            ..asked_of_us(&asker, id, demand.operation, now)
         };
         self.charging.sessions.insert(id, Session::new(record, now));
         self.remember(id, fx);
@@ -133,6 +122,14 @@ impl Roaming {
         let service = service(demand.operation);
         if let Some(code) = self.decide(&asker.ours, &asker.partner, service, now).code() {
             return Err(code);
+        }
+        if self.may_still(&asker.partner, what_it_is(demand.operation), now).refused().is_some() {
+            return Err(Code::ServiceNotAvailable);
+        }
+        // One who asks without end takes the places of nobody else.
+        let of_partner = self.charging.calls.values().filter(|call| call.partner == asker.partner).count();
+        if of_partner >= self.charging.config.in_flight_per_partner_max {
+            return Err(Code::ServiceNotAvailable);
         }
         match request.evse() {
             Some(evse) if demand.operation != SessionOperation::AuthorizeStart => {
@@ -178,16 +175,18 @@ impl Roaming {
         let (id, operation) = (demand.session, demand.operation);
         let Some(session) = self.charging.sessions.get_mut(&id) else {
             // It speaks of a session that never came here: it must not begin any more.
-            self.note_never_came(id, now);
+            self.note_never_came(&asker, id, asker.message, now, fx);
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
         if !session.is_with(&asker.ours, &asker.partner) || session.record.phase.is_over() {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
         if session.record.seen.contains(&asker.message) {
-            return self.say(asker, id.as_str(), AskOutcome::Unconfirmed, now, fx);
+            return self.serve_again(asker, &demand, now, fx);
         }
         if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
+            // It comes again, over another connection.
+            session.deferred.retain(|earlier| earlier.asker.message != asker.message);
             session.deferred.push(Deferred { asker, demand });
             return self.note_unsettled(id);
         }
@@ -209,6 +208,23 @@ impl Roaming {
         }
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// The message of a stop or a notification comes again, for its connection broke: it is not carried out twice,
+    /// and who waits hears what the backend says.
+    fn serve_again(&mut self, asker: Asker, demand: &Demand, now: Now, fx: &mut Effects) {
+        let mut running = self.charging.calls.values_mut();
+        let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
+        if let Some(call) = running.find(same) {
+            call.back = Some(asker.back);
+            call.until_ms = demand.until_ms;
+            return;
+        }
+        let session = self.charging.sessions.get(&demand.session);
+        let said = session.and_then(|session| session.said.clone());
+        let said = said.filter(|(message, _)| *message == asker.message);
+        let outcome = said.map_or(AskOutcome::Unconfirmed, |(_, outcome)| outcome);
+        self.say(asker, demand.session.as_str(), outcome, now, fx);
     }
 
     fn call_backend(
@@ -290,8 +306,13 @@ impl Roaming {
                 session.record.answer = Some(oicp.clone());
             }
             self.step(call.session, event, now, fx);
-        } else if event == Event::Confirmed {
-            self.step(call.session, Event::ShownAlive, now, fx);
+        } else {
+            if event == Event::Confirmed {
+                self.step(call.session, Event::ShownAlive, now, fx);
+            }
+            if let Some(session) = self.charging.sessions.get_mut(&call.session) {
+                session.said = Some((call.message, outcome.clone()));
+            }
         }
         self.after_backend(&call, event, &outcome, fx);
         let BackendCall { session, back, message, ours, partner, .. } = call;
@@ -299,22 +320,6 @@ impl Roaming {
             self.say(Asker { back, partner, ours, message }, session.as_str(), outcome, now, fx);
         }
         self.resume_deferred(session, now, fx);
-    }
-
-    /// What our backend's answer to anything but a start leaves behind.
-    fn after_backend(&mut self, call: &BackendCall, event: Event, outcome: &AskOutcome, fx: &mut Effects) {
-        let Some(session) = self.charging.sessions.get_mut(&call.session) else { return };
-        let record = &mut session.record;
-        if call.operation == SessionOperation::Notification && event == Event::Confirmed {
-            // It knows now that the session runs.
-            if std::mem::take(&mut record.to_tell_backend) {
-                self.remember(call.session, fx);
-            }
-        } else if !call.operation.begins() && *outcome == not_sent() {
-            // It heard nothing, so the same message may come once more.
-            record.seen.retain(|message| *message != call.message);
-            self.remember(call.session, fx);
-        }
     }
 
     /// Whether our backend did not answer, somebody waits, and this node may answer in its place.
@@ -361,11 +366,8 @@ impl Roaming {
     }
 
     /// What became of a session's start, for the partner that asked it.
-    fn outcome_of(&mut self, id: SessionId, partner: &PartyId, now: Now) -> AskOutcome {
-        let Some(session) = self.charging.sessions.get(&id) else {
-            self.note_never_came(id, now);
-            return AskOutcome::NeverCame;
-        };
+    fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
+        let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
         if record.partner.as_ref() != Some(partner) || record.asked_by_us {
             return refused(Code::SessionInvalid);
@@ -389,8 +391,22 @@ impl Roaming {
         }
     }
 
-    /// It must not begin any more. Bounded: the oldest is forgotten.
-    fn note_never_came(&mut self, id: SessionId, now: Now) {
+    /// It must not begin any more, whatever was held back on the way. What a partner could begin is remembered as a
+    /// session that was refused, also over a restart. Bounded: the oldest is forgotten.
+    fn note_never_came(&mut self, asker: &Asker, id: SessionId, ask: MessageId, now: Now, fx: &mut Effects) {
+        let operation = match asker.partner.role {
+            Role::Emp => SessionOperation::RemoteStart,
+            Role::Cpo | Role::Hub => SessionOperation::AuthorizeStart,
+        };
+        let may = |service| self.decide(&asker.ours, &asker.partner, service, now).code().is_none();
+        let could_begin = may(Service::Authorization) || may(Service::Reservation);
+        let has_room = self.charging.never_came.len() < NEVER_CAME_MAX && self.has_room_for_session();
+        if could_begin && has_room {
+            let record =
+                SessionRecord { phase: SessionPhase::Refused, ask, ..asked_of_us(asker, id, operation, now) };
+            self.charging.sessions.insert(id, Session::new(record, now));
+            self.remember(id, fx);
+        }
         let never_came = &mut self.charging.never_came;
         if never_came.len() >= NEVER_CAME_MAX
             && let Some(oldest) = never_came.iter().min_by_key(|(_, until_ms)| **until_ms).map(|(id, _)| *id)
@@ -401,17 +417,43 @@ impl Roaming {
     }
 
     /// The session is another EMP's, or the CPO did not wait.
-    fn serve_release(&mut self, id: SessionId, partner: &PartyId, now: Now, fx: &mut Effects) {
+    fn serve_release(&mut self, asker: &Asker, id: SessionId, now: Now, fx: &mut Effects) {
         match self.charging.sessions.get(&id) {
-            None => self.note_never_came(id, now),
+            None => self.note_never_came(asker, id, asker.message, now, fx),
             Some(session) => {
                 let record = &session.record;
-                let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
+                let theirs = record.partner.as_ref() == Some(&asker.partner) && !record.asked_by_us;
                 if theirs && record.operation == SessionOperation::AuthorizeStart {
                     self.step(id, Event::Released, now, fx);
                 }
             }
         }
+    }
+}
+
+/// A session that a partner asks us for.
+fn asked_of_us(asker: &Asker, id: SessionId, operation: SessionOperation, now: Now) -> SessionRecord {
+    SessionRecord {
+        session: id.as_str().to_owned(),
+        operation,
+        asked_by_us: false,
+        ours: asker.ours.clone(),
+        partner: Some(asker.partner.clone()),
+        phase: SessionPhase::Calling,
+        ask: asker.message,
+        ask_expires_unix_ms: now.unix_ms,
+        evse: None,
+        medium: None,
+        stop_media: Vec::new(),
+        answer: None,
+        cpo_partner_session: None,
+        emp_partner_session: None,
+        to_release: Vec::new(),
+        seen: Vec::new(),
+        offline: false,
+        to_tell_backend: false,
+        opened_unix_ms: now.unix_ms,
+        changed_unix_ms: now.unix_ms,
     }
 }
 

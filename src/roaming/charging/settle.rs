@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::answer::HttpAnswer;
 use super::serve::{not_sent, own_yes};
 use super::table::Event;
-use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session};
+use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Way};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
     AuthorizeRemoteStop, ChargingNotification, NotificationKind, PartnerSessions, SessionId,
@@ -228,6 +228,29 @@ impl Roaming {
         self.answer_all(id, &answer, fx);
     }
 
+    /// What our backend's answer to anything but a start leaves behind.
+    pub(super) fn after_backend(
+        &mut self,
+        call: &BackendCall,
+        event: Event,
+        outcome: &AskOutcome,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&call.session) else { return };
+        let record = &mut session.record;
+        if call.operation == SessionOperation::Notification && event == Event::Confirmed {
+            // It knows now that the session runs.
+            if std::mem::take(&mut record.to_tell_backend) {
+                self.remember(call.session, fx);
+            }
+        } else if !call.operation.begins() && *outcome == not_sent() {
+            // It heard nothing, so the same message may come once more.
+            record.seen.retain(|message| *message != call.message);
+            session.said = None;
+            self.remember(call.session, fx);
+        }
+    }
+
     /// The late start is known where it has to be, or stopped.
     pub(super) fn late_start_done(&mut self, id: SessionId, fx: &mut Effects) {
         if let Some(session) = self.charging.sessions.get_mut(&id) {
@@ -251,7 +274,7 @@ impl Roaming {
 /// A word of our own in a session, for which no backend waits.
 fn word(session: SessionId, about: About, ours: &PartyId, to: &PartyId) -> OurMessage {
     let (ours, to) = (ours.clone(), to.clone());
-    OurMessage { session, about, ours, to, call: None, again: None, timeout_ms: QUERY_TIMEOUT_MS }
+    OurMessage { session, about, ours, to, call: None, timeout_ms: QUERY_TIMEOUT_MS, way: Way::default() }
 }
 
 fn partners_of(session: &Session) -> PartnerSessions {

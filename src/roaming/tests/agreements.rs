@@ -61,7 +61,7 @@ impl World {
         self.asked(node, from, &Question::Agreement(Box::new(papers)));
     }
 
-    fn asked(&mut self, node: usize, from: usize, question: &Question) {
+    pub(super) fn asked(&mut self, node: usize, from: usize, question: &Question) {
         self.count += 1;
         let ask = AskId(1_000_000 + self.count);
         self.nodes[node].asks.insert(ask, (from, RequestId(0)));
@@ -80,6 +80,23 @@ pub(super) fn offer_to(partner: &Person, now: Now, days: u64) -> AgreementAct {
         services: BTreeSet::from([Service::Authorization, Service::Cdr]),
         valid_from_unix_s: None,
         valid_until_unix_s: now.unix_s() + days * 86_400,
+    }
+}
+
+#[test]
+fn two_operators_cannot_agree_and_are_told_why() {
+    let (mut world, cpo_node, emp_node) = two();
+    for (node, partner) in [(cpo_node, Person::new("CH*OTH", 3)), (emp_node, Person::new("CH*OTH", 3).emp())]
+    {
+        for by_name in [false, true] {
+            let mut act = offer_to(&partner, world.now(), 30);
+            if let AgreementAct::Offer { ours, .. } = &mut act {
+                *ours = by_name.then(|| world.nodes[node].people[0].party());
+            }
+            let refused = world.settle(node, act).unwrap_err();
+            assert!(matches!(refused, AgreementRefusal::SameRole { .. }), "{refused}");
+            assert!(refused.to_string().contains(&partner.party().to_text()), "{refused}");
+        }
     }
 }
 
@@ -397,7 +414,7 @@ fn acts_that_make_no_sense_are_refused_with_a_reason() {
     let now = world.now();
     assert_eq!(world.settle(cpo_node, offer_to(&emp(), now, 0)), Err(AgreementRefusal::Past));
     let to_cpo = world.settle(cpo_node, offer_to(&Person::new("CH*XYZ", 9), now, 9));
-    assert!(matches!(to_cpo, Err(AgreementRefusal::WhichParty(_))), "{to_cpo:?}");
+    assert!(matches!(to_cpo, Err(AgreementRefusal::SameRole { .. })), "{to_cpo:?}");
     let AgreementAct::Offer { partner, services, valid_until_unix_s, .. } = offer_to(&emp(), now, 9) else {
         panic!()
     };

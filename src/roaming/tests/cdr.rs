@@ -107,19 +107,14 @@ impl World {
     }
 
     /// Gives a node a message of a partner as if it had just come.
-    fn message_to(
-        &mut self,
-        node: usize,
-        from: &Person,
-        sender: usize,
-        body: SessionMessage,
-    ) -> Option<Bytes> {
+    fn message_to(&mut self, node: usize, from: &Person, sender: usize, body: SessionMessage) {
         let ours = from.ours(&node_id(sender));
         let now = self.now().unix_ms;
         self.calls += 1;
         let envelope = crate::identity::Envelope {
             id: MessageId(u128::from(self.calls).to_be_bytes()),
             to: self.nodes[node].people[0].party(),
+            node: node_id(node).as_bytes().to_vec(),
             reply_to: None,
             created_unix_ms: now,
             expires_unix_ms: now + 60_000,

@@ -1,5 +1,8 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
+mod evidence;
+mod under_way;
+
 use super::agreements::{cpo, emp};
 use super::*;
 use crate::identity::Service;
@@ -52,6 +55,11 @@ impl Told {
         }
     }
 
+    /// The process that asked is gone.
+    pub(super) fn calls_gone(&mut self) {
+        self.calls.clear();
+    }
+
     pub(super) fn settings(&self, core: Roaming, people: &[Person]) -> Roaming {
         let online = people.iter().filter(|_| !self.no_backend);
         let backends = online.map(|person| (person.party(), BackendTraits { notifications: true })).collect();
@@ -86,13 +94,13 @@ pub(super) fn agreed() -> (World, usize, usize) {
     agreed_with([ChargingConfig::default(), ChargingConfig::default()])
 }
 
-fn remote_start(evse: &str) -> String {
+pub(super) fn remote_start(evse: &str) -> String {
     format!(
         r#"{{"ProviderID":"CH*EMP","EvseID":"{evse}","EMPPartnerSessionID":"mine","Identification":{{"RemoteIdentification":{{"EvcoID":"CH-EMP-C12345678-X"}}}}}}"#
     )
 }
 
-fn remote_stop(session: &str) -> String {
+pub(super) fn remote_stop(session: &str) -> String {
     format!(r#"{{"SessionID":"{session}","ProviderID":"CH*EMP","EvseID":"CH*ABC*E1"}}"#)
 }
 

@@ -1,11 +1,12 @@
 //! What goes on and what does not, when what is known of revocations is old.
 
 use super::agreements::{cpo, emp, two};
+use super::charging::{CARD, YES, agreed as agreed_to_charge, remote_stop};
 use super::people::{REGISTRAR, key, trust};
 use super::*;
 use crate::identity::{Dead, Pin, Service, StatusList, Tombstone};
 use crate::oicp::push::ActionType::{FullLoad, Update};
-use crate::protocol::Answer;
+use crate::protocol::{Answer, SessionOperation};
 use crate::roaming::PartyStanding;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -198,4 +199,73 @@ fn a_buried_delegation_is_shown_until_another_one_is_known() {
     let reports = &world.nodes[emp_node].reports;
     assert!(reports.iter().any(|report| matches!(report, Report::Replaced { .. })), "{reports:?}");
     assert!(!reports.iter().any(|report| matches!(report, Report::Revoked { .. })), "{reports:?}");
+}
+
+/// A CPO and an EMP in agreement whose issuer is late with its status list; one session of them runs.
+fn late_issuer() -> (World, usize, usize, String) {
+    let (mut world, a, b) = agreed_to_charge();
+    world.hand_in(a, list(&world, 1, 2));
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    let running = world.session(b).session;
+    world.run(2 * HOUR_MS);
+    assert!(matches!(world.may_agree(b, &cpo()), Err(Stale::ListOverdue { .. })));
+    (world, a, b, running)
+}
+
+#[test]
+fn what_runs_is_stopped_and_nothing_begins_while_it_is_not_known_who_was_revoked() {
+    let (mut world, a, b, running) = late_issuer();
+    let refused = |world: &World, node: usize, call: CallId| {
+        let (_, said) = world.heard(node, call).expect("refused at once");
+        assert!(said.contains("\"320\"") && said.contains("status list"), "{said}");
+    };
+    let start = world.start_charging(b);
+    refused(&world, b, start);
+    let card = world.charge(a, SessionOperation::AuthorizeStart, CARD);
+    refused(&world, a, card);
+    assert_eq!((world.nodes[a].charging.called, world.nodes[b].charging.called), (1, 0));
+    // A car gets its stop.
+    let stop = world.charge(b, SessionOperation::RemoteStop, &remote_stop(&running));
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    assert!(world.heard(b, stop).unwrap().1.contains("true"));
+    assert_eq!(world.nodes[a].charging.called, 2);
+}
+
+#[test]
+fn the_side_that_is_asked_looks_for_itself_and_a_pin_is_enough() {
+    let (mut world, a, b, _) = late_issuer();
+    // The EMP compared the operator's key by hand, the operator not theirs.
+    world.pin(b, &cpo());
+    let start = world.start_charging(b);
+    world.run(1_000);
+    let (_, said) = world.heard(b, start).unwrap();
+    assert!(said.contains("\"320\"") && said.contains("the partner's node refuses it"), "{said}");
+    assert_eq!(world.nodes[a].charging.called, 1);
+    world.pin(a, &emp());
+    world.run(3_000);
+    world.start_charging(b);
+    world.charge(a, SessionOperation::AuthorizeStart, CARD);
+    world.run(1_000);
+    assert_eq!((world.nodes[a].charging.called, world.nodes[b].charging.called), (2, 1));
+}
+
+#[test]
+fn a_node_that_has_just_started_asks_who_was_revoked_before_it_begins_anything() {
+    let (mut world, a, b) = agreed_to_charge();
+    world.kill(a);
+    world.run(1_000);
+    world.start(a);
+    let card = world.charge(a, SessionOperation::AuthorizeStart, CARD);
+    let (_, said) = world.heard(a, card).unwrap();
+    assert!(said.contains("\"320\"") && said.contains("no peer has told"), "{said}");
+    world.connect(a, b);
+    world.run(3_000);
+    world.charge(a, SessionOperation::AuthorizeStart, CARD);
+    world.run(1_000);
+    assert_eq!(world.nodes[b].charging.called, 1);
 }

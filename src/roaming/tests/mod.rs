@@ -7,6 +7,7 @@ mod audience;
 mod cdr;
 mod charging;
 mod claims;
+mod envelopes;
 mod freshness;
 mod gossip;
 mod late;
@@ -65,6 +66,7 @@ struct Node {
     config: Config,
     people: Vec<Person>,
     trust: Option<TrustList>,
+    policy: Policy,
     visibility: Visibility,
     store: Store,
     life: u64,
@@ -160,7 +162,7 @@ impl World {
         let trust = node.trust.clone().unwrap();
         let misplaced = node.store.misplaced(&node.visibility);
         let core = Roaming::restore(config, NETWORK, trust, ours, seed, snapshot, now);
-        let core = core.with_visibility(node.visibility.clone(), misplaced);
+        let core = core.with_policy(node.policy.clone()).with_visibility(node.visibility.clone(), misplaced);
         node.core = Some(node.charging.settings(core, &node.people));
     }
 
@@ -187,17 +189,6 @@ impl World {
         for peer in node.links.clone() {
             self.handle(index, Input::PeerUp(node_id(peer)));
         }
-    }
-
-    /// Loads the node's people and trust list anew while it runs.
-    fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
-        self.calls += 1;
-        let call = CallId(self.calls);
-        let node = &self.nodes[index];
-        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
-        let trust = node.trust.clone().unwrap();
-        self.handle(index, Input::Reloaded { call, trust, parties });
-        self.nodes[index].reloads.remove(&call).expect("an answer")
     }
 
     fn latency(&mut self) -> u64 {
@@ -253,6 +244,10 @@ impl World {
             Event::Input(input) => self.handle(to, input),
             Event::Gossip { from, topic, bytes } => {
                 let id: Digest = Sha256::digest(&bytes).into();
+                let hears = node.core.as_ref().is_some_and(Roaming::replicates_all);
+                if !hears && topic != Topic::Identity {
+                    return;
+                }
                 if node.seen.insert(id) {
                     let gossip = GossipId(count);
                     node.gossip.insert(gossip, (from, topic, bytes.clone()));

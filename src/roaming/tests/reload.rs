@@ -36,6 +36,19 @@ fn rotate_under_load(seed: u64, loss_percent: u64) -> World {
     world
 }
 
+impl World {
+    /// Loads the node's people and trust list anew while it runs.
+    pub(super) fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let node = &self.nodes[index];
+        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
+        let (trust, policy) = (node.trust.clone().unwrap(), node.policy.clone());
+        self.handle(index, Input::Reloaded { call, trust, parties, policy });
+        self.nodes[index].reloads.remove(&call).expect("an answer")
+    }
+}
+
 #[test]
 fn keys_rotate_under_load_and_nothing_is_lost() {
     for loss_percent in [0, 30] {
@@ -212,5 +225,84 @@ fn nothing_is_signed_while_three_parties_agree_that_the_clock_is_wrong() {
         assert_eq!(world.code(ours, call), "000", "the clock was set right");
         assert!(world.nodes[ours].published.len() > published);
         world.blameless();
+    }
+}
+
+#[test]
+fn who_only_publishes_asks_what_time_it_is_and_is_told_by_nobody_but_the_party_itself() {
+    for (ahead_ms, wrong) in [(-90_000, true), (90_000, true), (20_000, false)] {
+        let mut world = World::new(7);
+        // None of them says anything by gossip.
+        for (id, number) in ["CH*AAA", "CH*BBB", "CH*CCC"].into_iter().zip(1..) {
+            world.add(&[Person::new(id, number).emp()]);
+        }
+        let ours = world.add(&[Person::new("CH*DDD", 9)]);
+        assert!(!world.core(ours).replicates_all());
+        world.nodes[ours].ahead_ms = ahead_ms;
+        world.connect_all();
+        world.run(15_000);
+        let off_ms = world.core(ours).view().clock.off_ms().expect("they were asked");
+        assert!((off_ms + ahead_ms).abs() < 1_000, "{off_ms}");
+        assert_eq!(world.core(ours).may_sign(), !wrong);
+        let call = world.push(ours, Kind::Data, FullLoad, &[("CH*DDD*E1", "x")]);
+        assert_eq!(world.code(ours, call), if wrong { "320" } else { "000" });
+        // It stays so for as long as they are there, and not much longer.
+        world.run(3_600_000);
+        assert_eq!(world.core(ours).may_sign(), !wrong);
+        world.nodes[ours].ahead_ms = 0;
+        world.run(70_000);
+        assert!(world.core(ours).may_sign(), "the clock was set right");
+        world.blameless();
+    }
+}
+
+#[test]
+fn a_time_that_was_told_to_somebody_else_or_before_says_nothing() {
+    let mut world = World::new(8);
+    let (teller, ours) =
+        (world.add(&[Person::new("CH*AAA", 1).emp()]), world.add(&[Person::new("CH*DDD", 9)]));
+    world.connect_all();
+    world.run(3_000);
+    let now = world.now();
+    let asked = crate::identity::MessageId([7; 16]);
+    let (us, them) = (world.nodes[ours].people[0].party(), node_id(ours));
+    let ask = |world: &mut World, of: &NodeId, id| {
+        world.nodes[teller].core.as_mut().unwrap().tell_time(of, id, us.clone(), now)
+    };
+    let right = ask(&mut world, &them, asked);
+    let to_another_node = ask(&mut world, &node_id(7), asked);
+    let to_another_question = ask(&mut world, &them, crate::identity::MessageId([8; 16]));
+    let core = world.nodes[ours].core.as_mut().unwrap();
+    core.clock_check = Default::default();
+    let heard = |core: &Roaming| core.clock_check.heard_since(0);
+    for answer in [to_another_node, to_another_question, crate::protocol::Answer::NotFound] {
+        core.time_told(&node_id(teller), asked, &answer, now);
+        assert_eq!(heard(core), 0, "{answer:?}");
+    }
+    core.time_told(&node_id(7), asked, &right, now);
+    assert_eq!(heard(core), 0, "passed on by somebody who is not the party's node");
+    core.time_told(&node_id(teller), asked, &right, now);
+    assert_eq!(heard(core), 1);
+}
+
+#[test]
+fn another_policy_decides_from_then_on_and_after_a_restart() {
+    let (mut world, cpo_node, emp_node) = super::agreements::two();
+    let partner = super::agreements::emp();
+    let decided = |world: &World| world.decision(cpo_node, &partner, crate::identity::Service::Cdr);
+    assert_eq!(decided(&world), Decision::NoContract);
+    let whom = Whom { party: Some(partner.party()), ..Whom::default() };
+    for (allow, expected) in [(true, Decision::Allowed), (false, Decision::Denied)] {
+        let rule = Rule { whom: whom.clone(), services: BTreeSet::new(), allow };
+        world.nodes[cpo_node].policy = Policy { rules: vec![rule] };
+        assert_ne!(decided(&world), expected, "not yet");
+        assert_eq!(world.reload(cpo_node), Ok(()));
+        assert_eq!(decided(&world), expected);
+        world.run(3_000);
+        let kept = world.nodes[cpo_node].partners.kept.last().cloned().unwrap_or_default();
+        assert_eq!(kept.contains(&emp_node), allow, "whoever may do something is kept");
+        world.recover(cpo_node);
+        assert_eq!(decided(&world), expected);
+        world.run(3_000);
     }
 }

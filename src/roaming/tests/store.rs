@@ -7,13 +7,16 @@ use bytes::Bytes;
 use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
+use crate::protocol::evidence::{
+    EvidenceParts, EvidenceStep, LogHead, LogTail, LoggedSession, leaf_hash, log_path,
+};
 use crate::protocol::{
     Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry,
     SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{
-    CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, RecordChange,
-    StoredCdr,
+    CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, NewEvidence,
+    PersonalData, RecordChange, StoredCdr,
 };
 use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
@@ -49,6 +52,8 @@ pub(super) struct Store {
     pub(super) sessions: BTreeMap<String, Bytes>,
     pub(super) cdrs: BTreeMap<(String, Digest, bool), StoredCdr>,
     pub(super) media: BTreeMap<(PartyId, MediumKey), KnownMedium>,
+    pub(super) log: Vec<NewEvidence>,
+    log_chains: BTreeMap<Digest, Chain>,
     pub(super) equivocations: Vec<(SignedHead, SignedHead)>,
     pub(super) conflicts: BTreeMap<(Kind, EvseKey), (Option<PartyId>, Vec<PartyId>)>,
 }
@@ -169,7 +174,19 @@ impl Store {
                         }
                     }
                 }
+                LedgerChange::Statement { .. } => {}
                 LedgerChange::AgreementForgotten { id } => drop(self.agreements.remove(&id)),
+                LedgerChange::Evidence(new) => self.log.push(*new),
+                LedgerChange::EvidenceChain { delegation, chain } => {
+                    self.log_chains.insert(delegation, chain);
+                }
+                LedgerChange::PersonalDataErased(what) => {
+                    let meant = |new: &NewEvidence| match &what {
+                        PersonalData::Session(session) => new.session == *session,
+                        PersonalData::Before(unix_ms) => new.entry.at_unix_ms < *unix_ms,
+                    };
+                    self.log.iter_mut().filter(|new| meant(new)).for_each(|new| new.entry.content = None);
+                }
             }
         }
         directory.into_iter().for_each(|change| self.directory(change));
@@ -225,7 +242,35 @@ impl Store {
             media: (self.media.iter())
                 .map(|((party, key), known)| (party.clone(), key.clone(), known.clone()))
                 .collect(),
+            log: self.log_tail(),
         }
+    }
+
+    fn log_tail(&self) -> LogTail {
+        let head = |number: u64| LogHead { number, hash: self.log[number as usize - 1].hash };
+        LogTail::restore(LogTail::numbers(self.log.len() as u64).map(head).collect())
+    }
+
+    /// As `storage::evidence::of_session`.
+    pub(super) fn logged(&self, session: &str) -> LoggedSession {
+        let of = |new: &&NewEvidence| new.session == session;
+        let entries: Vec<_> = self.log.iter().filter(of).map(|new| new.entry.clone()).collect();
+        let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
+        let head = self.log_tail().head();
+        let step = |number: u64| {
+            let new = &self.log[number as usize - 1];
+            let entry = &new.entry;
+            let leaf = leaf_hash(entry.at_unix_ms, entry.direction, &new.session, &entry.content_hash);
+            EvidenceStep { number, leaf, previous: entry.previous, skipped: entry.skipped }
+        };
+        let parts = EvidenceParts {
+            steps: log_path(head.number, &numbers).into_iter().map(step).collect(),
+            chains: self.log_chains.values().cloned().collect(),
+            entries,
+            registry: Vec::new(),
+        };
+        let party = self.log.iter().find(of).unwrap().ours.clone();
+        LoggedSession { session: session.to_owned(), party, head, parts }
     }
 
     /// As `storage::directory::answer`: `None` if this node cannot serve the feed.

@@ -120,6 +120,11 @@ impl Side {
         self.backend().received().into_iter().filter(|received| received.operation == operation).collect()
     }
 
+    /// Others find its node there from now on.
+    pub(super) fn set_mesh(&mut self, address: String) {
+        self.mesh = address;
+    }
+
     /// Nothing listens at the backend's address any more.
     pub(super) async fn stop_backend(&mut self) {
         self.backend.take().unwrap().stop().await;
@@ -236,7 +241,7 @@ impl Stage {
     }
 
     /// Nothing runs yet but the backends.
-    async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
+    pub(super) async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
         let (cpo, emp) = (backend(Kind::Cpo).await, backend(Kind::Emp).await);
         let side = |kind, backend: Backend| {
@@ -247,6 +252,11 @@ impl Stage {
         let (cpo, emp) = (side(Kind::Cpo, cpo), side(Kind::Emp, emp));
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Stage { cpo, emp, world: World::new(), http, dir }
+    }
+
+    /// Where a side's facade is.
+    pub(super) fn url(&self, kind: Kind) -> &str {
+        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
     }
 
     /// Where the nodes' data is.
@@ -332,11 +342,20 @@ impl Stage {
         self.calls(Kind::Emp, path, body).await.unwrap()
     }
 
-    /// What a side's admin API answers.
+    /// The same as JSON.
     pub(super) async fn admin(&self, kind: Kind, what: &str) -> Value {
-        let side = if kind == Kind::Cpo { &self.cpo } else { &self.emp };
-        let answer = self.http.get(format!("{}/admin/v1/{what}", side.url)).send().await.unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+        serde_json::from_str(&self.admin_text(kind, what).await).unwrap()
+    }
+
+    /// What the admin API of a side answers.
+    pub(super) async fn admin_text(&self, kind: Kind, what: &str) -> String {
+        let answer = self.http.get(format!("{}/admin/v1/{what}", self.url(kind))).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
+    /// The base URL of a side's facade.
+    pub(super) fn url(&self, kind: Kind) -> &str {
+        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
     }
 
     /// The sessions of a side: how far each has come.

@@ -4,6 +4,7 @@ mod agreements;
 mod ends;
 mod feeds;
 pub(crate) mod meanings;
+mod messages;
 mod trust;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,8 @@ pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
         agreements::offer(cast),
         agreements::acceptance(cast),
         agreements::end(cast),
+        messages::envelope(cast),
+        messages::sub_grant(cast),
     ]
 }
 

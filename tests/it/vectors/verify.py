@@ -278,6 +278,21 @@ def check_agreement_end(vectors, file):
     assert end[1] == "end" and end[10] == sha256(vectors.object("agreement-offer"))
 
 
+def check_envelope(vectors, file):
+    said = vectors.open_of_node(bytes.fromhex(file["object"]), "envelope")
+    assert said[2] == vectors.provider and 0 < said[4] - said[3] <= 600_000
+    node_key = bytes.fromhex(vectors.files["provider-delegation"]["public_keys"]["provider node"])
+    assert said[7] == PEER_ID_BEGIN + node_key, "for another node"
+    assert len(said[1]) == len(said[5]) == 16 and one_value(said[6])
+
+
+def check_sub_grant(vectors, file):
+    header, payload = open_signed(bytes.fromhex(file["object"]), vectors.org_key, "sub-grant", file["network"])
+    grant = one_value(payload)
+    assert header[KID] == vectors.org_key and grant[1] == vectors.credential and grant[5] < grant[4]
+    assert grant[2] != vectors.party and grant[2].split(":")[0] == vectors.party.split(":")[0], "grantee"
+
+
 def root_of(records):
     buckets = [[] for _ in range(256)]
     for key, record in sorted(records.items()):
@@ -359,6 +374,8 @@ def main():
         "agreement-offer": check_offer,
         "agreement-acceptance": check_acceptance,
         "agreement-end": check_agreement_end,
+        "envelope": check_envelope,
+        "sub-grant": check_sub_grant,
     }
     failed = False
     for name, file in vectors.files.items():

@@ -14,7 +14,7 @@ use super::{Cast, Kid, MADE_UNIX_S, NETWORK, Sample, same, secret, text};
 /// An hour after everything was made.
 const OFFERED_UNIX_S: u64 = MADE_UNIX_S + 3_600;
 
-fn provider() -> PartyId {
+pub(super) fn provider() -> PartyId {
     PartyId::parse("EMP:DEXYZ").unwrap()
 }
 

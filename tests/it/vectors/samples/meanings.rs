@@ -137,3 +137,21 @@ pub(crate) const AGREEMENT_END: Meanings = &[
     ("7", "when it was ended, Unix time"),
     ("10", "hash of the offer: which agreement"),
 ];
+
+pub(crate) const ENVELOPE: Meanings = &[
+    ("1", "id: 16 random bytes; a message that is sent again has the same"),
+    ("2", "to whom"),
+    ("3", "when it was signed, Unix time in milliseconds"),
+    ("4", "first millisecond in which it counts no more, Unix time; at most 600,000 later"),
+    ("5", "id of the message that it answers; absent if it answers none"),
+    ("6", "the message, CBOR; empty in the answer to a question about the time"),
+    ("7", "peer id of the node that it is for: no other node of the party takes it"),
+];
+
+pub(crate) const SUB_GRANT: Meanings = &[
+    ("1", "the holder's credential, the whole object: says whose main id it is and who may sign this"),
+    ("2", "who may publish under that id; of the holder's role"),
+    ("3", "epoch: of several for one grantee the highest counts"),
+    ("4", "first second in which it does not hold any more, Unix time"),
+    ("5", "first second of validity, Unix time"),
+];

@@ -1,0 +1,227 @@
+//! `chargemesh statement` and `reconcile`: a month on paper, and whether the other side sees it the same way.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use bytes::Bytes;
+use chargemesh::engine::Month;
+use chargemesh::oicp::json::Node;
+use chargemesh::oicp::json_write::Writer;
+use chargemesh::outbound::Received;
+
+use super::table::{Table, grouped, shown};
+use super::{Lines, Target, flag, items, number, parsed, print_json, said, text};
+use crate::cli::EXIT_FOUND;
+use crate::cli::party::party_id;
+use crate::cli::text::print;
+use crate::cli::{files, text as words};
+
+/// Characters shown of a reason.
+const REASON_CHARACTERS_MAX: usize = 400;
+
+/// Differences that are shown; `--json` has up to 10,000.
+const DIFFERENCES_SHOWN_MAX: usize = 50;
+
+/// Between whom.
+#[derive(clap::Args)]
+struct Sides {
+    /// The other side: role and id, as in EMP:DE-XYZ.
+    #[arg(long, value_name = "PARTY", value_parser = canonical)]
+    partner: String,
+    /// Which party of the node, if it has several: as in CPO:DE*ABC.
+    #[arg(long, value_name = "PARTY", value_parser = canonical)]
+    party: Option<String>,
+}
+
+/// Make the statement of a month: all charge detail records between two parties whose sessions ended in it (UTC).
+///
+/// Both sides make the same file, to the byte.
+///
+/// Exit codes: 0 done; 1 there is none, or the other side has another one; 2 not done.
+#[derive(clap::Args)]
+pub(crate) struct StatementArgs {
+    #[command(flatten)]
+    sides: Sides,
+    /// The month, as in 2026-11.
+    #[arg(long)]
+    month: Month,
+    /// What kind of file.
+    #[arg(long, default_value = "csv", value_parser = ["csv", "json", "html"])]
+    format: String,
+    /// Writes it to a new file instead of the standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Has the partner's node sign the same statement, and keeps both signatures; prints no statement.
+    #[arg(long, conflicts_with_all = ["format", "out"])]
+    sign: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Compare with the partner's node who holds which charge detail records; what the EMP lacks is sent again.
+///
+/// Exit codes: 0 both sides hold the same; 1 they differ; 2 not done.
+#[derive(clap::Args)]
+pub(crate) struct ReconcileArgs {
+    #[command(flatten)]
+    sides: Sides,
+    /// The first day (UTC) of the ends of sessions, as in 2026-11-01.
+    #[arg(long, value_name = "DAY")]
+    from: String,
+    /// The last day, as in 2026-11-30.
+    #[arg(long, value_name = "DAY")]
+    to: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn canonical(typed: &str) -> Result<String, String> {
+    party_id(typed).map(|party| party.to_text()).map_err(|error| error.to_string())
+}
+
+/// Makes or signs a statement.
+pub(crate) async fn statement(args: StatementArgs) -> anyhow::Result<ExitCode> {
+    let StatementArgs { sides, month, format, out, sign, target } = args;
+    let mut query = format!("partner={}&month={month}", in_query(&sides.partner));
+    if let Some(party) = &sides.party {
+        query.push_str(&format!("&party={}", in_query(party)));
+    }
+    if sign {
+        return signed(
+            &target,
+            target.post(&format!("admin/v1/statement/sign?{query}"), Bytes::new()).await?,
+        );
+    }
+    let format = if target.json { "json".to_owned() } else { format };
+    let answer = target.get(&format!("admin/v1/statement?{query}&format={format}")).await?;
+    if answer.http_status != 200 {
+        return refused(&target, &answer);
+    }
+    match out {
+        Some(file) => {
+            files::write_new(&file, &answer.body)?;
+            print(&format!("{}: {} bytes\n", file.display(), grouped(answer.body.len() as u64)))?;
+        }
+        None => print(&String::from_utf8_lossy(&answer.body))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A party in a query: nothing in an id but the plus of DIN ids has a meaning there.
+fn in_query(party: &str) -> String {
+    party.replace('+', "%2B")
+}
+
+fn signed(target: &Target, answer: Received) -> anyhow::Result<ExitCode> {
+    if answer.http_status != 200 {
+        return refused(target, &answer);
+    }
+    let root = parsed(&answer)?;
+    let agreed = flag(&root, "agreed");
+    if target.json {
+        print_json(&answer)?;
+    } else {
+        let mut out = Lines::default();
+        let side = |records: &str, energy: &str, digest: &str| {
+            format!(
+                "{}, {} kWh, digest {}",
+                words::counted(usize::try_from(number(&root, records)).unwrap_or(usize::MAX), "record"),
+                shown(&text(&root, energy)),
+                text(&root, digest).chars().take(16).collect::<String>()
+            )
+        };
+        out.line(match agreed {
+            true => "Both sides have the same statement, and signed it.",
+            false => "The statements DIFFER: nothing was signed. Compare with `chargemesh reconcile`.",
+        });
+        out.line(&format!("  here:  {}", side("records", "energy_kwh", "digest")));
+        out.line(&format!("  there: {}", side("partner_records", "partner_energy_kwh", "partner_digest")));
+        print(&out.0)?;
+    }
+    Ok(if agreed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+}
+
+fn refused(target: &Target, answer: &Received) -> anyhow::Result<ExitCode> {
+    if !matches!(answer.http_status, 400 | 409) {
+        bail!("{} answered with HTTP {}: {}", target.node, answer.http_status, said(answer));
+    }
+    if target.json {
+        return print_json(answer).or(Ok(ExitCode::from(EXIT_FOUND)));
+    }
+    let reading = chargemesh::oicp::reading::Reading::Tolerant;
+    let root = chargemesh::oicp::json::parse(&answer.body, reading);
+    let why = root.as_ref().map(|root| text(root, "refused")).unwrap_or_default();
+    let why = if why.is_empty() { said(answer) } else { words::shown(&why, REASON_CHARACTERS_MAX) };
+    print(&format!("refused: {why}\n"))?;
+    Ok(ExitCode::from(EXIT_FOUND))
+}
+
+/// Compares with the partner's node.
+pub(crate) async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
+    let ReconcileArgs { sides, from, to, target } = args;
+    let mut body = Writer::new();
+    body.begin_object().key("partner").string(&sides.partner);
+    if let Some(party) = &sides.party {
+        body.key("party").string(party);
+    }
+    body.key("from").string(&from).key("to").string(&to).end_object();
+    let answer = target.post("admin/v1/reconcile", body.finish().into()).await?;
+    if answer.http_status != 200 {
+        return refused(&target, &answer);
+    }
+    let root = parsed(&answer)?;
+    let found = number(&root, "difference_count");
+    if target.json {
+        print_json(&answer)?;
+    } else {
+        print(&told(&root))?;
+    }
+    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) })
+}
+
+fn told(root: &Node<'_>) -> String {
+    let mut out = Lines::default();
+    let shown_text = |name| shown(&text(root, name));
+    out.line(&format!(
+        "{} and {}, sessions that ended from {} to {} (UTC)",
+        shown_text("ours"),
+        shown_text("partner"),
+        shown_text("from"),
+        shown_text("to")
+    ));
+    out.line(&format!(
+        "  records: {} here, {} there",
+        grouped(number(root, "records_here")),
+        grouped(number(root, "records_there"))
+    ));
+    let (found, days) = (number(root, "difference_count"), number(root, "differing_days"));
+    if found == 0 {
+        out.line("  Both sides hold the same.");
+        return out.0;
+    }
+    out.line(&format!("  DIFFERENCES: {} on {} of the days", grouped(found), grouped(days)));
+    let mut table = Table::new("  ").header(["day", "session", "here", "there", "record"]);
+    let differences = items(root, "differences");
+    for difference in differences.iter().take(DIFFERENCES_SHOWN_MAX) {
+        table.row([
+            shown(&text(difference, "day")),
+            shown(&text(difference, "session")),
+            shown(&text(difference, "here")),
+            shown(&text(difference, "there")),
+            text(difference, "hash").chars().take(12).collect(),
+        ]);
+    }
+    out.0.push_str(&table.to_text());
+    if found > DIFFERENCES_SHOWN_MAX as u64 {
+        out.line("  ... `--json` has more of them.");
+    }
+    match number(root, "sent_again") {
+        0 => {}
+        again => out.line(&format!(
+            "  {} on the way to the side that lacks them: compare again in a minute.",
+            grouped(again)
+        )),
+    }
+    out.0
+}

@@ -1,0 +1,201 @@
+//! What this node answers when a partner's node asks about their common books: from storage, within bounds.
+
+use bytes::Bytes;
+
+use super::super::store::Store;
+use super::{AccountError, statement};
+use crate::identity::PartyId;
+use crate::protocol::{
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, CdrState, DayMark,
+    StatementMark,
+};
+use crate::roaming::change::{LedgerChange, SignedStatement, StoredCdr};
+use crate::roaming::statement::{Month, Statement};
+use crate::storage::Account;
+
+/// A day in milliseconds.
+pub(super) const DAY_MS: u64 = 86_400_000;
+
+/// Days since 1970 that can be asked for: up to the year 9998.
+const DAYS_MAX: u32 = 2_932_000;
+
+/// Answers a partner, and says which of our records it lacks; `signed` is its envelope with the time, kept if it signs a statement that is ours as well.
+pub(in crate::engine) async fn answer(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    message: BooksMessage,
+    signed: Option<(Bytes, u64)>,
+) -> (BooksMessage, Vec<StoredCdr>) {
+    if let BooksMessage::Missing(marks) = message {
+        let again = stored(store, ours, partner, &marks).await;
+        let count = u32::try_from(again.len()).unwrap_or(u32::MAX);
+        return (BooksMessage::Resending(count), again);
+    }
+    let answered = match message {
+        BooksMessage::AskDays { from, days } => days_of(store, ours, partner, from, days).await,
+        BooksMessage::AskDay { day, after } => match marks_of(store, ours, partner, day).await {
+            Ok(marks) => {
+                let after = usize::try_from(after).unwrap_or(usize::MAX);
+                Ok(BooksMessage::Day(marks.into_iter().skip(after).take(BOOKS_MARKS_MAX).collect()))
+            }
+            Err(error) => Err(error),
+        },
+        BooksMessage::Statement(theirs) => {
+            let known = theirs.clone();
+            match of_month(store, ours, partner, &theirs.month).await {
+                Ok(statement) => {
+                    let mark = mark_of(&statement);
+                    if let Some((signed, now_unix_ms)) = signed.filter(|_| mark == known) {
+                        note_their_word(store, ours, partner, &mark, signed, now_unix_ms).await;
+                    }
+                    Ok(BooksMessage::Statement(mark))
+                }
+                Err(error) => Err(error),
+            }
+        }
+        _ => Ok(BooksMessage::Refused("an answer is no question".to_owned())),
+    };
+    let answer = answered.unwrap_or_else(|error| {
+        tracing::debug!(%partner, %error, "a question of a partner about common books was not answered");
+        BooksMessage::Refused(told(&error))
+    });
+    (answer, Vec::new())
+}
+
+/// Our own records with these names, as far as they are stored and were not refused.
+pub(super) async fn stored(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    marks: &[CdrMark],
+) -> Vec<StoredCdr> {
+    let mut found = Vec::new();
+    for mark in marks {
+        let fits = |cdr: &StoredCdr| {
+            cdr.hash == mark.hash
+                && !cdr.incoming
+                && cdr.ours == *ours
+                && cdr.partner == *partner
+                && cdr.state != CdrState::Refused
+        };
+        match store.0.reader.cdrs_of(mark.session.clone()).await {
+            Ok(of_session) => found.extend(of_session.cdrs.into_iter().filter(fits)),
+            Err(error) => tracing::warn!(%error, "a record that a partner lacks was not read"),
+        }
+    }
+    found
+}
+
+/// What a partner hears of an error: nothing of the inside of this node.
+fn told(error: &AccountError) -> String {
+    match error {
+        AccountError::Storage(_) | AccountError::Engine(_) | AccountError::Damaged(_) => {
+            "its storage cannot be read now".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+async fn days_of(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    from: u32,
+    days: u32,
+) -> Result<BooksMessage, AccountError> {
+    day_marks(store, ours, partner, from, days).await.map(BooksMessage::Days)
+}
+
+/// One mark for each day that has records.
+pub(super) async fn day_marks(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    from: u32,
+    days: u32,
+) -> Result<Vec<DayMark>, AccountError> {
+    if days as usize > BOOKS_DAYS_MAX {
+        return Err(AccountError::Period("too many days for one comparison"));
+    }
+    let mut marks = Vec::new();
+    for day in from..from.saturating_add(days) {
+        let mut of_day = marks_of(store, ours, partner, day).await?;
+        if !of_day.is_empty() {
+            marks.push(DayMark::of(day, &mut of_day));
+        }
+    }
+    Ok(marks)
+}
+
+/// The records of one day, in order.
+pub(super) async fn marks_of(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    day: u32,
+) -> Result<Vec<CdrMark>, AccountError> {
+    if day > DAYS_MAX {
+        return Err(AccountError::Period("there is no such day"));
+    }
+    let from_unix_ms = u64::from(day) * DAY_MS;
+    let account = Account {
+        ours: ours.clone(),
+        partner: partner.clone(),
+        from_unix_ms,
+        until_unix_ms: from_unix_ms + DAY_MS,
+    };
+    let mut marks = store.0.reader.account_marks(account, BOOKS_OF_DAY_MAX as u64).await?;
+    if marks.len() > BOOKS_OF_DAY_MAX {
+        let why = format!("more than {BOOKS_OF_DAY_MAX} records on day {day} since 1970");
+        return Err(AccountError::TooMany(why));
+    }
+    marks.sort_unstable();
+    Ok(marks)
+}
+
+async fn of_month(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    month: &str,
+) -> Result<Statement, AccountError> {
+    let month: Month = month.parse().map_err(|_| AccountError::Period("there is no such month"))?;
+    statement(store, ours.clone(), partner.clone(), month).await
+}
+
+/// What is signed of a statement.
+pub(super) fn mark_of(statement: &Statement) -> StatementMark {
+    StatementMark {
+        month: statement.month().to_string(),
+        digest: *statement.digest(),
+        records: statement.total().records,
+        energy: statement.total().energy_text(),
+    }
+}
+
+/// The partner signed a statement that is ours as well. What we sign ourselves travels in the answer.
+async fn note_their_word(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    mark: &StatementMark,
+    signed: Bytes,
+    now_unix_ms: u64,
+) {
+    let statement = SignedStatement {
+        ours: ours.clone(),
+        partner: partner.clone(),
+        month: mark.month.clone(),
+        digest: mark.digest,
+        records: mark.records,
+        energy: mark.energy.clone(),
+        agreed_unix_ms: now_unix_ms,
+        signed_by_us: Bytes::new(),
+        signed_by_partner: signed,
+    };
+    let change = LedgerChange::Statement { statement: Box::new(statement) };
+    if let Err(error) = store.commit_ledger(vec![change]).await {
+        tracing::warn!(%partner, %error, "a partner's signature of a statement was not kept: it can sign again");
+    }
+}
