@@ -116,8 +116,7 @@ impl SimulatedBackends {
                 }
                 let other = story.pending.iter().find(|other| *other != session).cloned();
                 story.pending.insert(session.clone());
-                thinking =
-                    Some(Thinking { charges: self.charges.clone(), charge, session: session.clone() });
+                thinking = Some(Thinking { charges: self.charges.clone(), charge, session: session.clone() });
                 if let Some(other) = other {
                     state.wrong("no-backend-asked-twice", || {
                         format!("charge {charge} is to be started as {session} while {other} is open")

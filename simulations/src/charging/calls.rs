@@ -99,7 +99,8 @@ impl Charges {
         let body = Bytes::from(call.body.clone());
         let request = ChargeRequest::parse(call.operation, &body, Reading::Strict);
         let request = request.map_err(|fault| anyhow::anyhow!("{}: {fault:?}", call.body))?;
-        let begins = matches!(call.operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+        let begins =
+            matches!(call.operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
         let evse = match request.evse().filter(|_| begins) {
             Some(evse) => reach.reader.data_record(evse.key().clone()).await.unwrap_or_default(),
             None => None,
@@ -268,7 +269,8 @@ impl Charges {
         let mut state = self.state();
         let outcome = match answer {
             None => {
-                state.wrong("every-charge-answered", || format!("{name} of charge {} never was", call.charge));
+                state
+                    .wrong("every-charge-answered", || format!("{name} of charge {} never was", call.charge));
                 "never answered".to_owned()
             }
             Some(Err(EngineError::Stopped)) => {

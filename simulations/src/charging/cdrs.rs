@@ -136,7 +136,9 @@ impl Charges {
             state.wrong("cdrs-at-most-once", || format!("two records of {} were given to {side:?}", key.0));
         }
         let Some(cdr) = state.cdrs.get_mut(&key) else {
-            state.wrong("cdrs-at-most-once", || format!("nobody brought what {side:?} was given of {}", key.0));
+            state.wrong("cdrs-at-most-once", || {
+                format!("nobody brought what {side:?} was given of {}", key.0)
+            });
             return Box::pin(std::future::ready(BackendAnswer::Silent("unknown".to_owned())));
         };
         let play = if cdr.given == 0 { cdr.play } else { Play::Yes };
@@ -151,7 +153,8 @@ impl Charges {
         Box::pin(async move {
             tokio::time::sleep(plan.after).await;
             let answers = matches!(plan.answer, BackendAnswer::Answered { http_status: 200, .. });
-            if let Some(cdr) = charges.state().cdrs.get_mut(&key).filter(|_| answers && play != Play::Garbage) {
+            if let Some(cdr) = charges.state().cdrs.get_mut(&key).filter(|_| answers && play != Play::Garbage)
+            {
                 cdr.said = Some(plan.says_yes);
             }
             plan.answer

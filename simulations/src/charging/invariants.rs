@@ -134,7 +134,10 @@ fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
             let held = all.get(session);
             let at_cpo = held.and_then(|held| held.asked.values().next());
             ensure(lives(at_cpo), || {
-                format!("{session} was heard by its CPO's backend, whose node has {at_cpo:?}; {:?}", story.start)
+                format!(
+                    "{session} was heard by its CPO's backend, whose node has {at_cpo:?}; {:?}",
+                    story.start
+                )
             })?;
         }
         for session in &story.heard_yes {

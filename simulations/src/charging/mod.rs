@@ -19,10 +19,10 @@ use chargemesh::protocol::Digest;
 
 pub(crate) use backends::SimulatedBackends;
 pub(crate) use calls::Reach;
+use cdrs::Cdr;
 pub(crate) use contracts::settle;
 pub(crate) use draw::{Notice, Start, draw};
 pub(crate) use play::Play;
-use cdrs::Cdr;
 use stories::{Marker, Story};
 pub(crate) use summary::SessionsReport;
 use summary::Tally;

@@ -54,7 +54,9 @@ impl Play {
         };
         match self {
             Play::Slow(ms) if Duration::from_millis(ms) >= patience => no_answer(patience, "too slow"),
-            Play::Slow(ms) => answered(Duration::from_millis(ms), 200, message(operation, provider, true), true),
+            Play::Slow(ms) => {
+                answered(Duration::from_millis(ms), 200, message(operation, provider, true), true)
+            }
             Play::Yes => answered(SOON, 200, message(operation, provider, true), true),
             Play::No => answered(SOON, 200, message(operation, provider, false), false),
             Play::Silent => no_answer(patience, "no answer"),

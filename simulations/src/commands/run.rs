@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::determinism;
 use crate::charging::SessionsReport;
+use crate::determinism;
 use crate::report::{Delivery, Report, Sample, units};
 use crate::run::Progress;
 use crate::scenario::{self, Scenario};
@@ -179,7 +179,8 @@ fn print_sessions(sessions: &SessionsReport) {
     let agreed = sessions.agreed_s.map_or_else(|| "never".to_owned(), |s| format!("after {s:.1} s"));
     println!("  sessions       {}; agreed {agreed}", count(&sessions.phases));
     let took = |took: &Delivery| {
-        let [p50, p99, max] = [took.p50_ms, took.p99_ms, took.max_ms].map(|ms| units::milliseconds(ms.into()));
+        let [p50, p99, max] =
+            [took.p50_ms, took.p99_ms, took.max_ms].map(|ms| units::milliseconds(ms.into()));
         format!("{:>5}: p50 {p50}, p99 {p99}, max {max}", units::count(took.count))
     };
     for operation in &sessions.operations {

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::children::{Job, cores, run_all};
 use super::sweep::span;
+use crate::charging::Play;
 use crate::determinism::wall_s;
 use crate::scenario::{REGRESSIONS, Scenario, Span};
-use crate::charging::Play;
 use crate::schedule::{Act, Entry, draw};
 use crate::world::World;
 

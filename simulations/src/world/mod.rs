@@ -219,11 +219,7 @@ impl World {
             | Act::Update { operator, .. }
             | Act::Delete { operator, .. }
             | Act::Insert { operator, .. } => self.push(*operator, entry.act.clone()),
-            Act::Start(_)
-            | Act::Again { .. }
-            | Act::Stop { .. }
-            | Act::Notify { .. }
-            | Act::Cdr { .. } => {
+            Act::Start(_) | Act::Again { .. } | Act::Stop { .. } | Act::Notify { .. } | Act::Cdr { .. } => {
                 self.charge(entry.act.clone());
             }
         }
@@ -244,9 +240,9 @@ impl World {
     fn charge(&self, act: Act) {
         let Some(side) = self.charges.side_of(&act) else { return self.charges.left_out() };
         let host = self.hosts.iter().find(|host| host.side == Some(side));
-        let reach = host.and_then(Host::node).and_then(|node| {
-            Some(Reach { engine: node.engine()?.clone(), reader: node.reader()?.clone() })
-        });
+        let reach = host
+            .and_then(Host::node)
+            .and_then(|node| Some(Reach { engine: node.engine()?.clone(), reader: node.reader()?.clone() }));
         let Some(reach) = reach else { return self.charges.left_out() };
         let charges = self.charges.clone();
         self.calls.spawn(async move {
