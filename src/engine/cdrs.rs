@@ -10,6 +10,9 @@ use crate::identity::PartyId;
 use crate::protocol::Digest;
 use crate::roaming::{CdrArrival, HttpAnswer, Roaming};
 
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
+
 impl Engine {
     /// A CPO's backend brings a charge detail record, or a person the correction of one (`replaces`: the hash of the
     /// message that it takes the place of; `party`: `None` if it is the session's). Returns after the durable

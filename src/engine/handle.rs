@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::cdrs::ChargeReply;
 use super::sessions::SessionView;
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
@@ -110,9 +111,6 @@ pub(crate) enum Command {
         reply: oneshot::Sender<NodeView>,
     },
 }
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
 
 impl Command {
     /// Answers that it cannot be done now. Who only looks hears nothing.
@@ -306,7 +304,7 @@ pub struct NodeView {
     pub status_lists: Vec<StatusListView>,
     /// How many sessions there are in each phase.
     pub session_counts: BTreeMap<&'static str, u64>,
-    /// Charge detail records that are not settled, by state, as in `sent waiting` or `received accepted`.
+    /// Charge detail records that are not settled, by state, as in `sent waiting`.
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::agreements::{AgreementReply, permissions};
 use super::backends::Backends;
-use super::cdrs::cdr_counts;
+use super::cdrs::{ChargeReply, cdr_counts};
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, ChargeReply, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
 use super::pins::CHECKS_AT_ONCE;
 use super::sessions::{session_counts, sessions};
