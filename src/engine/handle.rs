@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::cdrs::ChargeReply;
-use super::sessions::SessionView;
+use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::id::EvseKey;
@@ -308,8 +308,9 @@ pub struct NodeView {
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,
-    /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
-    /// in the last quarter of an hour. `None` if nobody was.
+    /// How many EMPs were told of cards.
+    pub cards: CardsView,
+    /// How far the clocks of others are ahead of ours, in milliseconds: the median of the last quarter of an hour.
     pub clock_off_ms: Option<i64>,
     /// Whether the node signs: not while enough parties agree that its clock is wrong.
     pub signs: bool,

@@ -34,6 +34,19 @@ pub struct SessionView {
     pub changed_unix_ms: u64,
 }
 
+/// How many EMPs were told of cards at our CPOs' stations, since the start.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct CardsView {
+    /// Questions about a card or a contract.
+    pub questions: u64,
+    /// EMPs that were told, over all questions.
+    pub emps_told: u64,
+    /// EMPs under contract that were not told, because they have said that they cannot know the card.
+    pub emps_spared: u64,
+    /// How many questions were told to how many EMPs.
+    pub by_emps_told: BTreeMap<usize, u64>,
+}
+
 impl Engine {
     /// The sessions that changed last, the newest first, at most [`SESSIONS_SHOWN_MAX`]; only those of a phase, if
     /// one is given. Those that were over a day ago are not among them.

@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 
 use super::agreements::agreement_view;
+use super::cdrs::CdrCounts;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
     StatusListView, TrustListView, TrustSummary,
 };
+use super::sessions::CardsView;
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
-use crate::roaming::{FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, TrustView, View};
+use crate::roaming::{
+    CardQuestions, FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, TrustView, View,
+};
 
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(
     node: &str,
     parties: Vec<String>,
     view: View,
-    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, (BTreeMap<String, u64>, u64)),
+    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, CdrCounts),
     peers: Vec<PeerInfo>,
 ) -> NodeView {
     let conflict =
@@ -54,9 +58,15 @@ pub(crate) fn node_view(
         session_counts,
         open_cdrs,
         overdue_cdrs,
+        cards: cards_view(view.card_questions),
         clock_off_ms: view.clock.off_ms(),
         signs: !view.clock.is_wrong(),
     }
+}
+
+fn cards_view(cards: CardQuestions) -> CardsView {
+    let CardQuestions { questions, told, spared, by_told } = cards;
+    CardsView { questions, emps_told: told, emps_spared: spared, by_emps_told: by_told }
 }
 
 fn status_list_view((issuer, created_unix_s, until_unix_s): (String, u64, u64)) -> StatusListView {

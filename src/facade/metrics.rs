@@ -158,6 +158,10 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     number("partners_away", "Partners that are not connected", away as u64);
     number("pushes_held", "Pushes that wait for confirmation", view.held.len() as u64);
     number("overdue_cdrs", "Charge detail records that wait for too long", view.overdue_cdrs);
+    number("card_questions", "Questions about cards since the start", view.cards.questions);
+    number("card_emps_told", "EMPs that were told of a card, over all questions", view.cards.emps_told);
+    let help = "EMPs that were not, because they have said that they cannot know it";
+    number("card_emps_spared", help, view.cards.emps_spared);
     let sessions = Family::<ByPhase, FloatGauge>::default();
     for (phase, count) in &view.session_counts {
         sessions.get_or_create(&ByPhase { phase }).set(*count as f64);
@@ -261,6 +265,7 @@ mod tests {
             own: vec![own],
             clock_off_ms: Some(-1_500),
             session_counts: [("in doubt", 2)].into(),
+            cards: crate::engine::CardsView { emps_told: 49, ..Default::default() },
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
@@ -274,6 +279,7 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_card_emps_told 49",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agreement::AgreementPapers;
 use super::announcement::Announcement;
+use super::card_filter::CardFilter;
 use super::codec::{ProtocolError, decode, encode};
 use super::wire::{Buf, Hash, Limited};
 use super::{Digest, EXCHANGE_FRAME_BYTES_MAX, FeedId, Head, KEY_BYTES_MAX, SignedHead};
@@ -59,6 +60,9 @@ pub enum Question {
     Message(Bytes),
     /// What a writer gossips of a public feed, of a feed with a closed audience: told to its members alone.
     Announce(Box<Announcement>),
+    /// Which cards an EMP that the asker speaks for knows: it is not to be asked for others. Answered
+    /// [`Answer::Noted`], or [`Answer::NotFound`] if it is of no use there.
+    CardFilter(Box<CardFilter>),
 }
 
 /// A head in short form: enough to see who is behind.
@@ -196,6 +200,8 @@ enum QuestionWire {
     Message(Buf),
     #[serde(rename = "a")]
     Announce(Buf),
+    #[serde(rename = "f")]
+    CardFilter(Buf),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -243,6 +249,7 @@ impl Question {
             Question::Agreement(papers) => QuestionWire::Agreement(Buf(papers.encode())),
             Question::Message(envelope) => QuestionWire::Message(Buf(envelope.clone())),
             Question::Announce(announcement) => QuestionWire::Announce(Buf(announcement.encode())),
+            Question::CardFilter(filter) => QuestionWire::CardFilter(Buf(filter.encode())),
         };
         encode(&wire).into()
     }
@@ -274,6 +281,9 @@ impl Question {
             QuestionWire::Message(Buf(envelope)) => Ok(Question::Message(envelope)),
             QuestionWire::Announce(Buf(bytes)) => {
                 Ok(Question::Announce(Box::new(Announcement::decode(&bytes)?)))
+            }
+            QuestionWire::CardFilter(Buf(bytes)) => {
+                Ok(Question::CardFilter(Box::new(CardFilter::decode(&bytes)?)))
             }
         }
     }

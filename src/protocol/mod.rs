@@ -7,6 +7,7 @@
 mod agreement;
 mod announcement;
 mod audience;
+mod card_filter;
 mod cdr_record;
 mod codec;
 mod exchange;
@@ -23,6 +24,7 @@ mod wire;
 pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
+pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};
 pub use codec::{ProtocolError, compress, decompress};
 pub use exchange::{

@@ -3,6 +3,8 @@
 //! A session begins with an `Ask` and everything that is asked later names it. Whoever asked and heard nothing
 //! asks what became of it until it knows: that question has no effect, so it may come as often as it likes.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +83,7 @@ impl SessionOperation {
 }
 
 /// What became of what was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum AskOutcome {
     /// The backend, or the node for it, answered with this OICP message.
     Answered(Bytes),
@@ -96,8 +98,21 @@ pub enum AskOutcome {
     Unconfirmed,
 }
 
-/// What one party's node says to another's about a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl fmt::Debug for AskOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Not the message: it names drivers.
+            AskOutcome::Answered(oicp) => write!(f, "Answered({} bytes)", oicp.len()),
+            AskOutcome::Refused(code) => write!(f, "Refused({code})"),
+            AskOutcome::Pending => f.write_str("Pending"),
+            AskOutcome::NeverCame => f.write_str("NeverCame"),
+            AskOutcome::Unconfirmed => f.write_str("Unconfirmed"),
+        }
+    }
+}
+
+/// What one party's node says to another's about a session. Its Debug names the session, not what is said.
+#[derive(Clone, PartialEq, Eq)]
 pub enum SessionMessage {
     /// Ask your backend.
     Ask {
@@ -205,6 +220,17 @@ pub(super) fn chain_to_wire(chain: &Chain) -> ChainWire {
 
 pub(super) fn chain_from_wire(ChainWire(credential, delegation): ChainWire) -> Chain {
     Chain { credential: credential.0.to_vec(), delegation: delegation.0.to_vec() }
+}
+
+impl fmt::Debug for SessionMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = self.session();
+        match self {
+            SessionMessage::Ask { operation, .. } => write!(f, "Ask({session}, {operation:?})"),
+            SessionMessage::Outcome { outcome, .. } => write!(f, "Outcome({session}, {outcome:?})"),
+            _ => write!(f, "SessionMessage({session})"),
+        }
+    }
 }
 
 impl SessionMessage {

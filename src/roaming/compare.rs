@@ -63,6 +63,7 @@ impl Roaming {
         self.peers.remove(node);
         self.introductions.forget(node);
         self.agreements.forget(node);
+        self.charging.card_filters.forget(node);
         self.partners.look_soon();
     }
 
@@ -170,6 +171,7 @@ impl Roaming {
             Ok(Question::Conflict(notice)) => self.noticed(notice, fx),
             Ok(Question::Introduce(chains)) => self.introduced(from, chains, now, fx),
             Ok(Question::Announce(told)) => self.announce_told(from, *told, now, fx),
+            Ok(Question::CardFilter(filter)) => self.card_filter_told(from, *filter, now),
             Ok(Question::Agreement(papers)) => self.agreement_told(from, *papers, now, fx),
             Ok(Question::Message(envelope)) => match self.message_came(from, ask, &envelope, now, fx) {
                 Some(answer) => answer,
@@ -267,6 +269,9 @@ impl Roaming {
             (Pending::Introduction, Answer::Chains(chains)) => self.learn_parties(from, chains, now),
             (Pending::Message(id), answer) => self.message_replied(from, id, answer, now, fx),
             (Pending::Agreement(id), answer) => self.agreement_answered(from, id, Some(&answer), now),
+            (Pending::CardFilter(party), answer) => {
+                self.card_filter_answered(from, &party, Some(&answer), now)
+            }
             (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
         }
     }
@@ -296,6 +301,7 @@ impl Roaming {
             Pending::Registry | Pending::Objects { .. } => self.registry_done(&asking.to, now, fx),
             Pending::Agreement(id) => self.agreement_answered(&asking.to, id, None, now),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
+            Pending::CardFilter(party) => self.card_filter_answered(&asking.to, &party, None, now),
             Pending::Heads | Pending::Notice | Pending::Introduction | Pending::Announcement => {}
         }
     }
@@ -321,6 +327,7 @@ impl Roaming {
             | Pending::Introduction
             | Pending::Agreement(_)
             | Pending::Announcement
+            | Pending::CardFilter(_)
             | Pending::Message(_) => false,
         };
         self.requests.values().any(|asking| own(&asking.about))

@@ -1,5 +1,7 @@
 //! What the core answers: what is to be remembered, and only then what is to be done.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::agreements::AgreementRefusal;
@@ -38,8 +40,7 @@ impl Effects {
     }
 }
 
-/// Something to do.
-#[derive(Debug)]
+/// Something to do. Its Debug shows no message: they name drivers.
 pub enum Action {
     /// Gossip a message.
     Publish {
@@ -182,6 +183,27 @@ pub enum Action {
     KeepPartners(Vec<NodeId>),
     /// Tell the operator of the node.
     Report(Report),
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Publish { topic, bytes } => write!(f, "Publish({topic:?}, {} bytes)", bytes.len()),
+            Action::Judge { gossip, verdict } => write!(f, "Judge({gossip:?}, {verdict:?})"),
+            Action::Ask { to, request, .. } => write!(f, "Ask({to}, {request:?})"),
+            Action::Answer { ask, .. } => write!(f, "Answer({ask:?})"),
+            Action::Sync { to, sync, .. } => write!(f, "Sync({to}, {sync:?})"),
+            Action::Penalise { node, why } => write!(f, "Penalise({node}, {why:?})"),
+            Action::Reply { call, status, .. } => write!(f, "Reply({call:?}, {status:?})"),
+            Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
+            Action::CallBackend { call, party, operation, .. } => {
+                write!(f, "CallBackend({call:?}, {party}, {operation:?})")
+            }
+            Action::CheckPin { call, .. } => write!(f, "CheckPin({call:?})"),
+            Action::Report(report) => write!(f, "Report({report:?})"),
+            _ => f.write_str("Action"),
+        }
+    }
 }
 
 /// What a peer did wrong, beyond gossip that was rejected.

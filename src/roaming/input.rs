@@ -51,8 +51,7 @@ pub struct BackendCallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SyncId(pub u64);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. It has no Debug: messages name drivers.
 pub enum Input {
     /// A backend pushed EVSE data.
     PushData {
@@ -128,7 +127,7 @@ pub enum Input {
         /// Which.
         session: SessionId,
         /// What was found.
-        found: Option<CdrsOfSession>,
+        found: Option<Box<CdrsOfSession>>,
     },
     /// A backend of ours answered a call, or did not.
     BackendAnswered {

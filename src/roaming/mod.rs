@@ -49,8 +49,8 @@ use rand_core::{Rng, SeedableRng};
 pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, CdrArrival, ChargeRequest, ChargingConfig, EvseSeen,
-    HttpAnswer, LateStart, MEDIA_MAX, SESSION_OVER_FOR_MS,
+    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
+    ChargingConfig, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList, SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -132,11 +132,16 @@ enum Pending {
     Chain(Digest),
     Notice,
     Registry,
-    Objects { asked: Vec<ObjectName>, later: Vec<ObjectName> },
+    Objects {
+        asked: Vec<ObjectName>,
+        later: Vec<ObjectName>,
+    },
     Introduction,
     Agreement(Digest),
     Message(MessageId),
     Announcement,
+    /// Of this EMP of ours.
+    CardFilter(PartyId),
 }
 
 /// A question of ours that waits for its answer.

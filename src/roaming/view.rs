@@ -46,6 +46,8 @@ pub struct View {
     /// The issuers of the trust list that showed a status list, by name: from when it is, and the first second in
     /// which it counts no more, Unix time.
     pub status_lists: Vec<(String, u64, u64)>,
+    /// How many EMPs were told of cards.
+    pub card_questions: super::CardQuestions,
 }
 
 /// Under what a party of this node speaks, and until when.
@@ -119,6 +121,7 @@ impl Roaming {
             registry_objects: self.speakers.registry().len() as u64,
             registry_root: self.speakers.registry_root_now(),
             id_conflicts: self.id_conflicts().cloned().collect(),
+            card_questions: self.card_questions().clone(),
             feeds,
         }
     }

@@ -79,9 +79,7 @@ pub(super) fn write(tx: &Transaction<'_>, cdr: &StoredCdr) -> Result<()> {
 /// Those for which something is still to be done, the oldest first.
 pub(super) fn open(connection: &Connection) -> std::result::Result<Vec<StoredCdr>, StorageError> {
     let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE is_open = 1 ORDER BY stored_unix_ms");
-    let read = || -> Result<Vec<StoredCdr>> {
-        connection.prepare(&sql)?.query_map([], |row| of_row(row))?.collect()
-    };
+    let read = || -> Result<Vec<StoredCdr>> { connection.prepare(&sql)?.query_map([], of_row)?.collect() };
     read().map_err(failed)
 }
 
@@ -99,10 +97,7 @@ pub(super) fn of_session(
             .map(|record| SessionRecord::decode(session, &record).map_err(|error| damaged(0, error)))
             .transpose()?;
         let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE session = ? ORDER BY number");
-        let cdrs = connection
-            .prepare_cached(&sql)?
-            .query_map([session], |row| of_row(row))?
-            .collect::<Result<_>>()?;
+        let cdrs = connection.prepare_cached(&sql)?.query_map([session], of_row)?.collect::<Result<_>>()?;
         Ok(CdrsOfSession { session: record, cdrs })
     };
     read().map_err(failed)
@@ -145,8 +140,7 @@ pub(super) fn pulled(
         let mut values = values.clone();
         values.extend([integer(pull.limit), integer(pull.offset)]);
         let mut statement = connection.prepare_cached(&sql)?;
-        let cdrs =
-            statement.query_map(params_from_iter(&values), |row| of_row(row))?.collect::<Result<_>>()?;
+        let cdrs = statement.query_map(params_from_iter(&values), of_row)?.collect::<Result<_>>()?;
         Ok((total, cdrs))
     };
     read().map_err(failed)
@@ -179,7 +173,7 @@ pub(super) fn listed(
     values.push(integer(filter.limit.min(CDRS_LISTED_MAX)));
     let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE {clause} ORDER BY number DESC LIMIT ?");
     let read = || -> Result<Vec<StoredCdr>> {
-        connection.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| of_row(row))?.collect()
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&values), of_row)?.collect()
     };
     read().map_err(failed)
 }
@@ -226,7 +220,7 @@ mod tests {
             incoming: true,
             ours: PartyId::parse("EMP:DEDCB").unwrap(),
             partner: PartyId::parse("CPO:DEGEF").unwrap(),
-            operator: if number % 2 == 0 { "DEGEF" } else { "DESUB" }.to_owned(),
+            operator: if number.is_multiple_of(2) { "DEGEF" } else { "DESUB" }.to_owned(),
             is_open: !state.is_final(),
             state,
             stored_unix_ms: 1_000 + u64::from(number),

@@ -7,6 +7,8 @@ mod cdr_crash;
 mod crash;
 mod faults;
 mod late;
+mod link;
 mod load;
 mod operations;
+mod privacy;
 mod stage;

@@ -1,9 +1,10 @@
-//! The smallest HTTP client that keeps its connection: what it costs is not the product's.
+//! The smallest HTTP clients that keep their connection: what they cost is not the product's.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// One kept-open connection.
 pub(crate) struct Client {
@@ -27,11 +28,7 @@ impl Client {
     /// # Errors
     /// If the answer is no HTTP, or the connection ends.
     pub(crate) fn post(&mut self, path: &str, json: &str) -> Result<(u16, &[u8])> {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
-            json.len()
-        );
-        self.exchange(request.as_bytes())
+        self.exchange(request(path, json).as_bytes())
     }
 
     /// Gets a path.
@@ -67,6 +64,52 @@ impl Client {
         }
         Ok((status, &self.buffer[start..end]))
     }
+}
+
+/// The same for many at once: one kept-open connection that waits without a thread.
+pub(crate) struct Caller {
+    stream: tokio::net::TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Caller {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Caller> {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Caller { stream, buffer: Vec::new() })
+    }
+
+    /// Posts JSON; gives the status and the body.
+    ///
+    /// # Errors
+    /// If the answer is no HTTP, or the connection ends.
+    pub(crate) async fn post(&mut self, path: &str, json: &str) -> Result<(u16, &[u8])> {
+        self.stream.write_all(request(path, json).as_bytes()).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                bail!("the node closed the connection");
+            }
+            let Some(start) = head_end(&self.buffer) else { continue };
+            let head = std::str::from_utf8(&self.buffer[..start])?;
+            let status = head.split_whitespace().nth(1).context("no status")?.parse()?;
+            let end = start + content_length(head)?;
+            if self.buffer.len() >= end {
+                return Ok((status, &self.buffer[start..end]));
+            }
+        }
+    }
+}
+
+fn request(path: &str, json: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    )
 }
 
 fn head_end(bytes: &[u8]) -> Option<usize> {

@@ -1,18 +1,24 @@
 //! The benchmarks of the product against bare peers, measured interleaved in one run: A B A B, the median of
 //! the pairs counts. See `../../README.md`.
 
+mod bare_exchange;
 mod bare_gossip;
+mod bare_http;
 mod bare_sqlite;
+mod charging_pair;
 mod child;
 mod client;
 mod cold_sync;
 mod credentials;
 mod evses;
+mod facade_throughput;
 mod http;
 mod measure;
 mod parties;
 mod prefill;
 mod radius_query;
+mod remote_start;
+mod slow_link;
 mod status_fanout;
 mod status_ingest;
 
@@ -58,6 +64,10 @@ struct Options {
 #[derive(Subcommand)]
 #[command(rename_all = "snake_case")]
 enum Benchmark {
+    /// 1: a remote start from backend to backend, one after the other and 64 at once.
+    RemoteStartLoopback,
+    /// 2: the same through a link of 20 ms one way.
+    RemoteStartWan,
     /// 4: cost of one delivered status update, and delivery with nodes killed.
     StatusFanoutCost {
         #[command(flatten)]
@@ -77,6 +87,8 @@ enum Benchmark {
         #[arg(long, default_value = "Google")]
         notation: String,
     },
+    /// 11: what the facade takes from one backend.
+    FacadeThroughput,
     /// Credentials of all parties: size on disk, and time to verify them at a start. Without a bare peer.
     Credentials {
         /// Parties in the mesh.
@@ -94,10 +106,13 @@ enum Benchmark {
 fn main() -> Result<()> {
     let Arguments { options, benchmark } = Arguments::parse();
     match benchmark {
+        Benchmark::RemoteStartLoopback => remote_start::loopback(&options),
+        Benchmark::RemoteStartWan => remote_start::wan(&options),
         Benchmark::StatusFanoutCost { shape } => status_fanout::run(&options, shape),
         Benchmark::StatusIngest { batches } => status_ingest::run(&options, batches),
         Benchmark::ColdSync => cold_sync::run(&options),
         Benchmark::RadiusQuery { notation } => radius_query::run(&options, &notation),
+        Benchmark::FacadeThroughput => facade_throughput::run(&options),
         Benchmark::Credentials { parties } => credentials::run(&options, parties),
         Benchmark::ColdSyncSources { dir } => cold_sync::sources(&options, &dir),
         Benchmark::StatusIngestSender { now_ms, batches } => status_ingest::sender(&options, now_ms, batches),

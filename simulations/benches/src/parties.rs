@@ -120,10 +120,20 @@ pub(crate) fn settings(data_dir: &Path, party: Option<&str>, bootstrap: &[String
 /// # Errors
 /// What the node says.
 pub(crate) async fn start(name: &str, party_text: &str, settings: Settings) -> Result<Node> {
+    start_with(name, &[party_text], settings).await
+}
+
+/// The same for several parties.
+///
+/// # Errors
+/// What the node says.
+pub(crate) async fn start_with(name: &str, parties: &[&str], settings: Settings) -> Result<Node> {
     let now_s = unix_ms() / 1_000;
     let mut identity = Identity::without_party(node_seed(name), trust(now_s));
-    let party = party(party_text, name, now_s)?;
-    identity.add_party(NETWORK, party.id, name, party.chain, party.message_key, now_s)?;
+    for text in parties {
+        let party = party(text, name, now_s)?;
+        identity.add_party(NETWORK, party.id, name, party.chain, party.message_key, now_s)?;
+    }
     let [seed, ..] = node_seed(name);
     Ok(Node::start(settings, identity, Deps::system(seed.into())).await?)
 }

@@ -103,7 +103,10 @@ impl Archive {
             Question::Objects(_) => Answer::NotFound,
             Question::Conflict(_) | Question::Registry(_) => Answer::Noted,
             Question::Introduce(_) => Answer::Chains(Vec::new()),
-            Question::Agreement(_) | Question::Message(_) | Question::Announce(_) => Answer::NotFound,
+            Question::Agreement(_)
+            | Question::Message(_)
+            | Question::Announce(_)
+            | Question::CardFilter(_) => Answer::NotFound,
         }
     }
 

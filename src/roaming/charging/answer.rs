@@ -9,12 +9,19 @@ use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{SessionOperation, SessionRecord};
 
 /// An HTTP answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// HTTP status.
     pub http_status: u16,
     /// An OICP message.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the message: it may name a driver.
+        write!(f, "HttpAnswer(HTTP {}, {} bytes)", self.http_status, self.body.len())
+    }
 }
 
 impl HttpAnswer {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::answer::{HttpAnswer, acknowledgement, refusal};
 use super::request::{ChargeRequest, service};
 use super::table::Event;
-use super::{About, EvseSeen, OurMessage, Session, Waiting};
+use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
 use crate::oicp::charging::{
     AuthorizationStart, AuthorizationStatus, FieldValue, NotificationKind, SessionId, read_acknowledgement,
@@ -17,6 +17,9 @@ use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, Sessio
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
+
+/// How long a backend waits after the connection to its partner broke, in milliseconds: partners are dialled at once.
+const LINK_BACK_MS: u64 = 10_000;
 
 /// A backend's call, with what is needed to answer it.
 pub(in crate::roaming) struct Asked<'a> {
@@ -232,8 +235,8 @@ impl Roaming {
             ours: ours.clone(),
             to: partner.clone(),
             call,
-            again: None,
             timeout_ms,
+            way: Way::default(),
         };
         if !self.send(message_id, &message, about(), now, fx) {
             self.ask_unanswered(about(), operation, false, now, fx);
@@ -287,11 +290,14 @@ impl Roaming {
         let info = if sent {
             "the partner did not answer in time; what became of it is being asked"
         } else {
-            "no node of the partner can be reached"
+            "no node of the partner can be reached, or too much is under way to it"
         };
         if operation.begins() {
             let event = if sent { Event::Silence } else { Event::NotSent };
             self.step(ours.session, event, now, fx);
+            if sent {
+                return self.await_link(ours.session, now, fx);
+            }
             return self.answer_waiting(ours.session, Code::PartnerDidNotRespond, info, fx);
         }
         let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
@@ -355,10 +361,26 @@ impl Roaming {
         self.answer_all(id, &answer, fx);
     }
 
+    /// No answer to a start: its time is over, or its connection broke. Then the next may be there in a moment, and
+    /// what became of the start is asked over it.
+    fn await_link(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let longest_ms = now.mono_ms + LINK_BACK_MS;
+        session.waiting.iter_mut().for_each(|waiting| waiting.until_ms = waiting.until_ms.min(longest_ms));
+        session.settle_at_ms = session.settle_at_ms.min(now.mono_ms + super::TICK_MS);
+        self.answer_late(id, now.mono_ms + super::TICK_MS, fx);
+        self.note_unsettled(id);
+    }
+
     /// Backends that joined a start wait no longer than they would alone.
     pub(super) fn tick_waiting(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        self.answer_late(id, now.mono_ms.saturating_sub(super::TICK_MS), fx);
+    }
+
+    /// Answers those whose time ends by then, on the monotonic clock.
+    fn answer_late(&mut self, id: SessionId, until_ms: u64, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        let late = |waiting: &Waiting| waiting.until_ms + super::TICK_MS <= now.mono_ms;
+        let late = |waiting: &Waiting| waiting.until_ms <= until_ms;
         let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
         let info = "the partner did not answer in time; what became of it is being asked";
         for waiting in expired {

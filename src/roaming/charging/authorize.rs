@@ -10,7 +10,7 @@ use super::ask::{Asked, Wish, reply, with_session};
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
-    AuthorizationStart, AuthorizationStatus, FieldValue, Identification, SessionId, with_fields,
+    AuthorizationStart, AuthorizationStatus, FieldValue, Identification, MediumKey, SessionId, with_fields,
     with_upper_case_uid,
 };
 use crate::oicp::status_code::Code;
@@ -22,7 +22,6 @@ use crate::roaming::input::{CallId, Now};
 const OPERATION: SessionOperation = SessionOperation::AuthorizeStart;
 
 /// A question about a card that is under way.
-#[derive(Debug)]
 pub(super) struct Broadcast {
     call: CallId,
     /// The end of it all, on the monotonic clock.
@@ -36,18 +35,33 @@ pub(super) struct Broadcast {
     /// Whether anybody answered at all.
     heard: bool,
     refusal: Code,
-    medium: String,
+    medium: MediumKey,
+    /// EMPs that were told of the card.
+    told: usize,
+}
+
+/// How many EMPs were told of cards, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CardQuestions {
+    /// Questions about cards and contracts of a CPO of ours.
+    pub questions: u64,
+    /// EMPs that were told of a card, over all questions.
+    pub told: u64,
+    /// EMPs under contract that were not, because they have said that they cannot know it.
+    pub spared: u64,
+    /// How many questions were told to how many EMPs. Bounded by [`SESSION_ASKED_MAX`].
+    pub by_told: BTreeMap<usize, u64>,
 }
 
 /// Which EMP said yes to a card last. A hint, in memory only.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Learned {
-    by_medium: BTreeMap<String, PartyId>,
-    order: VecDeque<String>,
+    by_medium: BTreeMap<MediumKey, PartyId>,
+    order: VecDeque<MediumKey>,
 }
 
 impl Learned {
-    fn note(&mut self, medium: String, emp: PartyId, max: usize) {
+    fn note(&mut self, medium: MediumKey, emp: PartyId, max: usize) {
         if self.by_medium.insert(medium.clone(), emp).is_none() {
             self.order.push_back(medium);
         }
@@ -59,7 +73,20 @@ impl Learned {
     }
 }
 
+impl CardQuestions {
+    fn note(&mut self, told: usize) {
+        self.questions += 1;
+        self.told += told as u64;
+        *self.by_told.entry(told).or_default() += 1;
+    }
+}
+
 impl Roaming {
+    /// How many EMPs were told of cards, since the start.
+    pub fn card_questions(&self) -> &CardQuestions {
+        &self.charging.card_questions
+    }
+
     /// A CPO's backend asks whether a card may charge.
     pub(super) fn authorize_start(
         &mut self,
@@ -71,14 +98,21 @@ impl Roaming {
         let Some(identification) = asked.request.identification() else {
             return Err(refuse(Code::DataError, "Identification is needed"));
         };
-        let targets = self.whom_to_ask(asked.party, identification, now);
+        let mut targets = self.whom_to_ask(asked.party, identification, now);
         if targets.is_empty() {
             let info = "no EMP that could know it has an agreement with you";
             return Err(refuse(Code::NoValidContract, info));
         }
+        let contracted = targets.len();
+        targets.retain(|emp| !self.cannot_know(emp, identification, now));
+        self.charging.card_questions.spared += (contracted - targets.len()) as u64;
+        if targets.is_empty() {
+            self.charging.card_questions.note(0);
+            return Err(refuse(refused_medium(identification), "no EMP under contract knows it"));
+        }
         let id = self.begin(asked, None, now).map_err(|code| refuse(code, "too many open sessions"))?;
-        let medium = identification.medium_key().expose().to_owned();
-        let known = self.charging.learned.by_medium.get(&medium).filter(|emp| targets.contains(emp)).cloned();
+        let medium = identification.medium_key();
+        let known = self.who_knows(&medium).filter(|emp| targets.contains(emp)).cloned();
         let (first, later) = match known {
             Some(emp) => {
                 let others = targets.into_iter().filter(|other| *other != emp).collect();
@@ -98,6 +132,7 @@ impl Roaming {
             heard: false,
             refusal: refused_medium(identification),
             medium,
+            told: 0,
         };
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.broadcast = Some(broadcast);
@@ -125,6 +160,12 @@ impl Roaming {
         }
     }
 
+    /// The EMP of this node that uploaded a medium, else the one that said yes to it last.
+    fn who_knows(&self, medium: &MediumKey) -> Option<&PartyId> {
+        let uploaded = self.charging.media.iter().find(|(_, media)| media.contains_key(medium));
+        uploaded.map(|(emp, _)| emp).or_else(|| self.charging.learned.by_medium.get(medium))
+    }
+
     fn ask_emps(&mut self, id: SessionId, emps: Vec<PartyId>, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let Some(broadcast) = &mut session.broadcast else { return };
@@ -134,6 +175,15 @@ impl Roaming {
         session.record.to_release.extend(emps.iter().cloned());
         self.remember(id, fx);
         for emp in emps {
+            let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+            match &mut session.broadcast {
+                Some(broadcast) => broadcast.told += 1,
+                // An EMP of this node has said yes already: the others need not hear of the card.
+                None => {
+                    session.record.to_release.retain(|other| *other != emp);
+                    continue;
+                }
+            }
             let wish = Wish { operation: OPERATION, oicp: body.clone(), call: None };
             self.ask_partner(id, &emp, wish, now, fx);
         }
@@ -185,6 +235,7 @@ impl Roaming {
             session.record.to_release.retain(|other| other != emp);
         }
         if let Some(broadcast) = &mut session.broadcast {
+            broadcast.told -= usize::from(!sent).min(broadcast.told);
             broadcast.open.remove(emp);
             self.next_emps(id, now, fx);
         }
@@ -202,6 +253,7 @@ impl Roaming {
     ) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let Some(broadcast) = session.broadcast.take() else { return };
+        self.charging.card_questions.note(broadcast.told);
         let record = &mut session.record;
         record.partner = Some(emp.clone());
         record.to_release.retain(|other| other != emp);
@@ -243,6 +295,7 @@ impl Roaming {
     fn not_authorized(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let Some(broadcast) = session.broadcast.take() else { return };
+        self.charging.card_questions.note(broadcast.told);
         let (code, info) = match broadcast.heard {
             true => (broadcast.refusal, "every EMP that was asked says no"),
             false => (Code::NoPositiveAuthentication, "no EMP answered"),

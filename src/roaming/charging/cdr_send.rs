@@ -7,7 +7,7 @@ use super::answer::{HttpAnswer, acknowledgement, refusal};
 use super::ask::reply;
 use super::cdr::{CdrArrival, CdrKey, ReadReceipt, cdr_hash, finding_texts, note_signer};
 use super::table::{self, Event};
-use super::{About, Asker, OurMessage};
+use super::{About, Asker, OurMessage, Way};
 use crate::identity::{
     CDR_OICP_BYTES_MAX, Chain, MessageId, Operation, PartyId, Receipt, ReceiptVerdict, Role, SignedCdr,
 };
@@ -238,7 +238,7 @@ impl Roaming {
             ours,
             to,
             call: None,
-            again: None,
+            way: Way::default(),
             timeout_ms: ANSWER_MS,
         };
         let id = MessageId(self.random_16());

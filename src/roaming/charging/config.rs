@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::card_filters::PartyList;
+
 /// What is done with a remote start that succeeded after its deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,9 @@ pub struct ChargingConfig {
     /// Whether corrections of charge detail records are given to the EMP's backend, pushed and pulled. OICP has no
     /// word for what they replace.
     pub forward_corrections: bool,
+    /// The CPOs that are shown which cards the EMPs of this node uploaded, so that they do not ask for others; only
+    /// for EMPs that upload all their cards. What it gives away: [`crate::protocol::CardFilter`].
+    pub card_filter_for: PartyList,
 }
 
 impl Default for ChargingConfig {
@@ -82,6 +87,7 @@ impl Default for ChargingConfig {
             cdr_alarm_minutes: 60,
             refuse_identical_cdr: false,
             forward_corrections: false,
+            card_filter_for: PartyList::default(),
         }
     }
 }

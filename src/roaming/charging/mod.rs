@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod authorize;
+mod card_filters;
 mod cdr;
 mod cdr_send;
 mod cdr_serve;
@@ -23,6 +24,8 @@ use bytes::Bytes;
 
 pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
+pub use authorize::CardQuestions;
+pub use card_filters::PartyList;
 pub use cdr::CdrArrival;
 pub use config::{ChargingConfig, LateStart};
 pub use offline::{AuthenticationPush, MEDIA_MAX};
@@ -34,8 +37,9 @@ use super::input::{AskId, BackendCallId, CallId, Now};
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
-use crate::protocol::{Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
+use card_filters::CardFilters;
 use cdr::Cdrs;
 use table::Event;
 
@@ -62,7 +66,7 @@ pub struct BackendTraits {
 }
 
 /// A backend's answer to a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum BackendAnswer {
     /// It answered something.
     Answered {
@@ -75,6 +79,19 @@ pub enum BackendAnswer {
     NotSent(String),
     /// It was sent, and no answer came.
     Silent(String),
+}
+
+impl std::fmt::Debug for BackendAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // Not the message: it names drivers.
+            BackendAnswer::Answered { http_status, body } => {
+                write!(f, "Answered(HTTP {http_status}, {} bytes)", body.len())
+            }
+            BackendAnswer::NotSent(why) => f.debug_tuple("NotSent").field(why).finish(),
+            BackendAnswer::Silent(why) => f.debug_tuple("Silent").field(why).finish(),
+        }
+    }
 }
 
 /// What the facade knows of an EVSE from the directory.
@@ -93,14 +110,12 @@ struct Waiting {
 }
 
 /// A stop that came before the answer to its start.
-#[derive(Debug)]
 struct Deferred {
     asker: Asker,
     demand: Demand,
 }
 
 /// One session.
-#[derive(Debug)]
 struct Session {
     record: SessionRecord,
     waiting: Vec<Waiting>,
@@ -112,6 +127,8 @@ struct Session {
     settle_wait_ms: u64,
     /// When the last Progress notification was taken, on the monotonic clock.
     progress_ms: Option<u64>,
+    /// What was answered last within the session: its connection may have broken.
+    said: Option<(MessageId, AskOutcome)>,
 }
 
 impl Session {
@@ -124,6 +141,7 @@ impl Session {
             settle_at_ms: now.mono_ms + settle::WAIT_MS_MIN,
             settle_wait_ms: settle::WAIT_MS_MIN,
             progress_ms: None,
+            said: None,
         }
     }
 
@@ -151,7 +169,6 @@ struct Asker {
 }
 
 /// What is asked of our backend in a session.
-#[derive(Debug)]
 struct Demand {
     session: SessionId,
     operation: SessionOperation,
@@ -175,7 +192,6 @@ enum About {
 }
 
 /// A message of ours that waits for its answer.
-#[derive(Debug)]
 struct OurMessage {
     session: SessionId,
     about: About,
@@ -183,14 +199,25 @@ struct OurMessage {
     to: PartyId,
     /// The backend that waits, if it is not the session's.
     call: Option<CallId>,
-    /// To be sent once more to a peer that did not know us.
-    again: Option<(NodeId, Bytes)>,
     /// How long the answer is waited for, in milliseconds.
     timeout_ms: u64,
+    way: Way,
+}
+
+/// How a message of ours went.
+#[derive(Default)]
+struct Way {
+    /// The envelope; `None` if it did not leave this node.
+    sealed: Option<Bytes>,
+    /// Where it is under way; `None`: its connection broke, and it waits for the next.
+    node: Option<NodeId>,
+    /// Whether it was sent once more to a peer that did not know us.
+    introduced: bool,
+    /// Until when the answer counts, on the monotonic clock.
+    until_ms: u64,
 }
 
 /// A call of our backend.
-#[derive(Debug)]
 struct BackendCall {
     session: SessionId,
     operation: SessionOperation,
@@ -213,7 +240,7 @@ struct BackendCall {
 }
 
 /// All sessions of our parties.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Charging {
     config: ChargingConfig,
     backends: BTreeMap<PartyId, BackendTraits>,
@@ -224,6 +251,8 @@ pub(super) struct Charging {
     messages: BTreeMap<MessageId, OurMessage>,
     calls: BTreeMap<BackendCallId, BackendCall>,
     learned: Learned,
+    pub(super) card_filters: CardFilters,
+    card_questions: CardQuestions,
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
@@ -239,7 +268,10 @@ impl Charging {
                 waits || session.broadcast.is_some() || session.settle_at_ms <= now_ms + TICK_IDLE_MS
             })
         };
-        !self.calls.is_empty() || self.cdrs.is_busy(now_ms) || self.unsettled.iter().any(soon)
+        !self.calls.is_empty()
+            || self.cdrs.is_busy(now_ms)
+            || self.waits_for_link()
+            || self.unsettled.iter().any(soon)
     }
 }
 
@@ -347,6 +379,7 @@ impl Roaming {
     pub(super) fn tick_charging(&mut self, now: Now, fx: &mut Effects) {
         self.tick_calls(now, fx);
         self.tick_cdrs(now, fx);
+        self.send_lost(now, fx);
         let due: Vec<SessionId> = self.charging.unsettled.iter().copied().collect();
         for id in due {
             self.tick_waiting(id, now, fx);
@@ -355,6 +388,7 @@ impl Roaming {
             self.settle(id, now, fx);
             self.note_unsettled(id);
         }
+        self.tick_card_filters(now, fx);
         if now.mono_ms >= self.charging.expiry_at_ms {
             self.charging.expiry_at_ms = now.mono_ms + EXPIRY_CHECK_MS;
             self.expire_sessions(now, fx);

@@ -105,7 +105,7 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let outcome =
-            self.media_changes(party, push, now).map(|changes| self.apply_media(party, changes, fx));
+            self.media_changes(party, push, now).map(|changes| self.apply_media(party, changes, now, fx));
         publish::reply(call, outcome, fx);
     }
 
@@ -155,7 +155,7 @@ impl Roaming {
         Ok(changes(known, push))
     }
 
-    fn apply_media(&mut self, party: &PartyId, changes: Vec<MediumChange>, fx: &mut Effects) {
+    fn apply_media(&mut self, party: &PartyId, changes: Vec<MediumChange>, now: Now, fx: &mut Effects) {
         if changes.is_empty() {
             return;
         }
@@ -167,6 +167,7 @@ impl Roaming {
             }
         }
         fx.ledger.push(LedgerChange::Media { party: party.clone(), changes });
+        self.media_changed(party, now, fx);
     }
 
     /// Whether this node can answer for a party of its own what concerns a medium, without its backend.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::request::asker_role;
-use super::{About, Asker, Back, OurMessage};
+use super::{About, Asker, Back, Charging, OurMessage, Way};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
 use crate::protocol::{Answer, NodeId, Question, SessionMessage, SessionOperation};
@@ -46,8 +46,13 @@ impl Roaming {
         }
         let Some(node) = self.nodes_of(&about.to, now).into_iter().next() else { return false };
         let Some(bytes) = self.sealed(&about.ours, &envelope) else { return false };
-        about.again = Some((node.clone(), bytes.clone()));
         let timeout_ms = about.timeout_ms;
+        about.way = Way {
+            sealed: Some(bytes.clone()),
+            node: Some(node.clone()),
+            introduced: false,
+            until_ms: now.mono_ms + timeout_ms,
+        };
         self.charging.messages.insert(id, about);
         self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
         true
@@ -175,15 +180,21 @@ impl Roaming {
         };
         match read(self) {
             Some(message) => self.message_answered(id, message, now, fx),
-            None => self.message_failed(id, true, now, fx),
+            // An answer, and of no use: asking again would give the same.
+            None => {
+                if let Some(ours) = self.charging.messages.remove(&id) {
+                    self.unanswered(ours, true, now, fx);
+                }
+            }
         }
     }
 
     /// The peer does not know who speaks: it hears that first.
     fn send_again(&mut self, id: MessageId, now: Now, fx: &mut Effects) {
         let again = self.charging.messages.get_mut(&id).and_then(|message| {
-            let (node, bytes) = message.again.take()?;
-            Some((node, bytes, message.timeout_ms))
+            let first = !std::mem::replace(&mut message.way.introduced, true);
+            let way = first.then_some(&message.way)?;
+            Some((way.node.clone()?, way.sealed.clone()?, message.timeout_ms))
         });
         match again {
             Some((node, bytes, timeout_ms)) => {
@@ -225,8 +236,37 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        if let Some(ours) = self.charging.messages.remove(&id) {
-            self.unanswered(ours, sent, now, fx);
+        let Some(mut ours) = self.charging.messages.remove(&id) else { return };
+        // Its connection broke. A start is asked about (`settle`); all else is sent again as it was.
+        let again = matches!(ours.about, About::Ask(operation) if !operation.begins());
+        if sent && again && ours.way.sealed.is_some() && now.mono_ms < ours.way.until_ms {
+            ours.way.node = None;
+            self.charging.messages.insert(id, ours);
+            return;
+        }
+        self.unanswered(ours, sent, now, fx);
+    }
+
+    /// Messages whose connection broke: sent over the next one, and given up at their deadline. The other side
+    /// carries out none of them twice.
+    pub(super) fn send_lost(&mut self, now: Now, fx: &mut Effects) {
+        let lost = |message: &OurMessage| message.way.is_lost();
+        let waiting = self.charging.messages.iter().filter(|(_, message)| lost(message));
+        let waiting: Vec<MessageId> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            let Some(message) = self.charging.messages.get(&id) else { continue };
+            let (to, until_ms) = (message.to.clone(), message.way.until_ms);
+            let Some(bytes) = message.way.sealed.clone() else { continue };
+            if until_ms <= now.mono_ms {
+                self.message_failed(id, true, now, fx);
+            } else if let Some(node) = self.nodes_of(&to, now).into_iter().next() {
+                if let Some(message) = self.charging.messages.get_mut(&id) {
+                    message.way.node = Some(node.clone());
+                }
+                let left_ms = until_ms - now.mono_ms;
+                let question = Question::Message(bytes);
+                self.ask_within(node, Pending::Message(id), question, left_ms, now, fx);
+            }
         }
     }
 
@@ -235,6 +275,19 @@ impl Roaming {
         if let About::Ask(operation) = ours.about {
             self.ask_unanswered(ours, operation, sent, now, fx);
         }
+    }
+}
+
+impl Way {
+    fn is_lost(&self) -> bool {
+        self.sealed.is_some() && self.node.is_none()
+    }
+}
+
+impl Charging {
+    /// Whether a message waits for a connection.
+    pub(super) fn waits_for_link(&self) -> bool {
+        self.messages.values().any(|message| message.way.is_lost())
     }
 }
 

@@ -184,9 +184,11 @@ impl Roaming {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
         if session.record.seen.contains(&asker.message) {
-            return self.say(asker, id.as_str(), AskOutcome::Unconfirmed, now, fx);
+            return self.serve_again(asker, &demand, now, fx);
         }
         if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
+            // It comes again, over another connection.
+            session.deferred.retain(|earlier| earlier.asker.message != asker.message);
             session.deferred.push(Deferred { asker, demand });
             return self.note_unsettled(id);
         }
@@ -208,6 +210,23 @@ impl Roaming {
         }
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// The message of a stop or a notification comes again, for its connection broke: it is not carried out twice,
+    /// and who waits hears what the backend says.
+    fn serve_again(&mut self, asker: Asker, demand: &Demand, now: Now, fx: &mut Effects) {
+        let mut running = self.charging.calls.values_mut();
+        let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
+        if let Some(call) = running.find(same) {
+            call.back = Some(asker.back);
+            call.until_ms = demand.until_ms;
+            return;
+        }
+        let session = self.charging.sessions.get(&demand.session);
+        let said = session.and_then(|session| session.said.clone());
+        let said = said.filter(|(message, _)| *message == asker.message);
+        let outcome = said.map_or(AskOutcome::Unconfirmed, |(_, outcome)| outcome);
+        self.say(asker, demand.session.as_str(), outcome, now, fx);
     }
 
     fn call_backend(
@@ -286,8 +305,13 @@ impl Roaming {
                 session.record.answer = Some(oicp.clone());
             }
             self.step(call.session, event, now, fx);
-        } else if event == Event::Confirmed {
-            self.step(call.session, Event::ShownAlive, now, fx);
+        } else {
+            if event == Event::Confirmed {
+                self.step(call.session, Event::ShownAlive, now, fx);
+            }
+            if let Some(session) = self.charging.sessions.get_mut(&call.session) {
+                session.said = Some((call.message, outcome.clone()));
+            }
         }
         let BackendCall { session, back, message, ours, partner, .. } = call;
         if let Some(back) = back {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session};
+use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Way};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
     AuthorizeRemoteStop, ChargingNotification, NotificationKind, PartnerSessions, SessionId,
@@ -215,7 +215,7 @@ impl Roaming {
 /// A word of our own in a session, for which no backend waits.
 fn word(session: SessionId, about: About, ours: &PartyId, to: &PartyId) -> OurMessage {
     let (ours, to) = (ours.clone(), to.clone());
-    OurMessage { session, about, ours, to, call: None, again: None, timeout_ms: QUERY_TIMEOUT_MS }
+    OurMessage { session, about, ours, to, call: None, timeout_ms: QUERY_TIMEOUT_MS, way: Way::default() }
 }
 
 fn partners_of(session: &Session) -> PartnerSessions {

@@ -2,6 +2,7 @@
 
 mod cdr;
 mod cdr_faults;
+mod under_way;
 
 use super::agreements::{cpo, emp};
 use super::*;
@@ -105,7 +106,7 @@ impl World {
     pub(super) fn told_of_charging(&mut self, node: usize, action: Action) {
         let Action::FindCdrs { session } = action else { return self.nodes[node].charging.told(action) };
         let asked = &self.nodes[node];
-        let found = (!asked.charging.disk_is_away).then(|| asked.store.cdrs_of(session.as_str()));
+        let found = (!asked.charging.disk_is_away).then(|| Box::new(asked.store.cdrs_of(session.as_str())));
         self.deliver(node, None, 1, Event::Input(Input::CdrsFound { session, found }));
     }
 

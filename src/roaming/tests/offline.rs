@@ -1,5 +1,7 @@
 //! EMPs whose node answers for them: what an upload changes, whom it authorizes, and who may stop a session.
 
+mod card_filters;
+
 use super::agreements::emp;
 use super::charging::{agreed, agreed_with};
 use super::*;

@@ -1,9 +1,14 @@
 //! Backends that fail, partners that are away, and messages that should not have been sent.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chargemesh::backend::{Kind, Operation};
 use chargemesh::facade::ApiKey;
+use chargemesh::outbound::BackendClient;
 
 use super::stage::{
     AUTHORIZE_START, NOTIFICATION, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop,
@@ -63,6 +68,62 @@ fn a_backend_that_is_off_is_known_at_once() {
         assert_eq!(stage.phases().await, ["refused"]);
         stage.end().await;
     });
+}
+
+#[test]
+fn a_backend_that_takes_tls_only_answers_nothing_that_can_be_read() {
+    runtime().block_on(async {
+        let tls = TlsOnly::start();
+        let url = tls.url();
+        let stage = Stage::with(|kind, plan| {
+            if kind == Kind::Cpo {
+                plan.settings.outbound.backends[0].url = url.clone();
+            }
+        })
+        .await;
+        let answer = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await;
+        assert_eq!(answer.code(), (200, "310".to_owned()));
+        assert!(answer.took < Duration::from_millis(1_000), "{answer:?}");
+        // It has heard bytes: nobody can know what it made of them, and it is not asked again.
+        assert_eq!(stage.phases().await, ["unconfirmed"]);
+        assert_eq!(tls.asked(), 1);
+        stage.end().await;
+        let https = BackendClient::new(&url.replace("http:", "https:")).err().map(|error| error.to_string());
+        assert!(https.is_some_and(|why| why.contains("TLS proxy")));
+    });
+}
+
+/// A server that speaks TLS: to a request in clear text it answers with an alert, and hangs up.
+struct TlsOnly {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+}
+
+impl TlsOnly {
+    #[allow(clippy::disallowed_methods, reason = "a test is no part of a node")]
+    fn start() -> TlsOnly {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                if stream.read(&mut [0; 1_024]).is_ok_and(|read| read > 0) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    // fatal(2), protocol_version(70)
+                    let _gone = stream.write_all(&[21, 3, 1, 0, 2, 2, 70]);
+                }
+            }
+        });
+        TlsOnly { port, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
 }
 
 #[test]

@@ -120,6 +120,11 @@ impl Side {
         self.backend().received().into_iter().filter(|received| received.operation == operation).collect()
     }
 
+    /// Others find its node there from now on.
+    pub(super) fn set_mesh(&mut self, address: String) {
+        self.mesh = address;
+    }
+
     /// Nothing listens at the backend's address any more.
     pub(super) async fn stop_backend(&mut self) {
         self.backend.take().unwrap().stop().await;
@@ -236,7 +241,7 @@ impl Stage {
     }
 
     /// Nothing runs yet but the backends.
-    async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
+    pub(super) async fn empty(change: impl Fn(Kind, &mut Plan)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
         let (cpo, emp) = (backend(Kind::Cpo).await, backend(Kind::Emp).await);
         let side = |kind, backend: Backend| {

@@ -336,3 +336,18 @@ fn no_message_names_a_session_that_cannot_be() {
     world.run(1_000);
     assert!(world.stored(b).is_empty() && SessionId::parse("no uuid").is_none());
 }
+
+#[test]
+fn a_backend_that_never_answers_leaves_it_to_be_pulled() {
+    let config = ChargingConfig { cdr_backend_days: 1, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let id = world.running(a, b);
+    world.brought(a, &cdr(&id, "10.1"));
+    world.run(1_000);
+    world.backend_takes(b, BackendAnswer::Silent("no answer".into()));
+    world.asleep(&[a, b], 1);
+    world.run(3_000);
+    world.settled(a, b, CdrState::Kept);
+    assert_eq!(world.verdicts(a), [["received", "kept"]]);
+    assert_eq!(world.nodes[b].charging.given_ever.len(), 1);
+}

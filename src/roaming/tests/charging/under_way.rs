@@ -1,0 +1,64 @@
+//! What is under way to a partner: how much there is at once, and what becomes of it when the connection breaks.
+
+use super::*;
+
+#[test]
+fn no_more_is_under_way_to_a_partner_than_the_settings_allow() {
+    let config = ChargingConfig { in_flight_per_partner_max: 2, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let start = |world: &mut World, contract: u32| {
+        let body = remote_start("CH*ABC*E1").replace("C12345678", &format!("C{contract:08}"));
+        world.charge(b, SessionOperation::RemoteStart, &body)
+    };
+    let calls: Vec<CallId> = (0..3).map(|contract| start(&mut world, contract)).collect();
+    let (_, refused) = world.heard(b, calls[2]).unwrap();
+    assert!(refused.contains("\"310\"") && refused.contains("too much is under way"), "{refused}");
+    world.run(1_000);
+    assert_eq!(world.nodes[a].charging.called, 2);
+    world.backend_says(a, YES);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    assert!(calls[..2].iter().all(|call| world.heard(b, *call).unwrap().1.contains("true")));
+    // There is room again.
+    start(&mut world, 3);
+    world.run(1_000);
+    assert_eq!(world.nodes[a].charging.called, 3);
+}
+
+#[test]
+fn a_stop_outlives_its_connection_and_is_carried_out_once() {
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    let id = world.session(b).session;
+    // Before it arrives, while the backend is asked, and after it has answered.
+    for (run_ms, answered) in [(0, false), (1_000, false), (1_000, true)] {
+        let called = world.nodes[a].charging.called;
+        let stop = world.charge(b, SessionOperation::RemoteStop, &remote_stop(&id));
+        world.run(run_ms);
+        if answered {
+            world.backend_says(a, YES);
+        }
+        world.disconnect(a, b);
+        world.run(2_000);
+        assert!(world.heard(b, stop).is_none(), "it waits for the next connection");
+        world.connect(a, b);
+        world.run(3_000);
+        if !answered {
+            world.backend_says(a, YES);
+            world.run(1_000);
+        }
+        let (_, said) = world.heard(b, stop).unwrap();
+        assert!(said.contains("true"), "after {run_ms} ms, {answered}: {said}");
+        assert_eq!(world.nodes[a].charging.called, called + 1);
+    }
+    // Nobody comes back: it is answered at its deadline.
+    let stop = world.charge(b, SessionOperation::RemoteStop, &remote_stop(&id));
+    world.disconnect(a, b);
+    world.run(59_000);
+    assert!(world.heard(b, stop).is_none());
+    world.run(1_500);
+    assert!(world.heard(b, stop).unwrap().1.contains("\"310\""));
+}
