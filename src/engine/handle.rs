@@ -11,6 +11,7 @@ use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::evidence::EvidenceCommand;
 use super::sessions::{CardsView, ChargeReply, SessionView};
 use super::standing::Standing;
+use super::view::TrustListView;
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
@@ -330,15 +331,6 @@ pub struct StatusListView {
     /// When it was made, Unix time.
     pub created_unix_s: u64,
     /// First second in which it does not show any more that a credential is alive, Unix time.
-    pub until_unix_s: u64,
-}
-
-/// The trust list in use.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct TrustListView {
-    /// Its version.
-    pub seq: u64,
-    /// First second in which it is too old, Unix time.
     pub until_unix_s: u64,
 }
 

@@ -13,6 +13,7 @@ use crate::oicp::charging::{
 };
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -124,7 +125,8 @@ impl Roaming {
         medium: &str,
     ) -> Option<SessionId> {
         let same = |record: &SessionRecord| {
-            record.asked_by_us
+            !planted(Bug::RetryNotJoined)
+                && record.asked_by_us
                 && record.operation == operation
                 && matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
                 && record.ours == *ours
@@ -184,10 +186,15 @@ impl Roaming {
         let known = session.and_then(|id| self.charging.sessions.get(&id).map(|session| (id, session)));
         let valid = known.filter(|(_, session)| {
             let record = &session.record;
-            record.ours == *asked.party && !record.phase.is_over() && fits(operation, record)
+            let ours = record.ours == *asked.party || record.partner.as_ref() == Some(asked.party);
+            ours && !record.phase.is_over() && fits(operation, record)
         });
-        let Some((id, partner)) = valid.and_then(|(id, session)| Some((id, session.record.partner.clone()?)))
-        else {
+        let other = |record: &SessionRecord| match record.ours == *asked.party {
+            true => record.partner.clone(),
+            // Both are parties of this node.
+            false => Some(record.ours.clone()),
+        };
+        let Some((id, partner)) = valid.and_then(|(id, session)| Some((id, other(&session.record)?))) else {
             let info = "no open session of yours has this SessionID";
             return Err(refusal(operation, Code::SessionInvalid, info, None));
         };
@@ -229,7 +236,11 @@ impl Roaming {
     ) {
         let Wish { operation, oicp, call } = wish;
         let Some(session) = self.charging.sessions.get(&id) else { return };
-        let (ours, ask) = (session.record.ours.clone(), session.record.ask);
+        let ask = session.record.ask;
+        let ours = match session.record.ours == *partner {
+            true => session.record.partner.clone().unwrap_or_else(|| partner.clone()),
+            false => session.record.ours.clone(),
+        };
         let message_id = if operation.begins() && session.record.partner.is_some() {
             ask
         } else {

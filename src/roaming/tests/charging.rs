@@ -1,6 +1,7 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
 mod evidence;
+mod own_parties;
 mod under_way;
 
 use super::agreements::{cpo, emp};

@@ -10,6 +10,7 @@ mod claims;
 mod envelopes;
 mod freshness;
 mod gossip;
+mod late;
 mod liars;
 mod links;
 mod offline;
