@@ -77,6 +77,7 @@ impl Player {
         let envelope = Envelope {
             id: MessageId([id; 16]),
             to: to.speaker.party().clone(),
+            node: to.speaker.peer_id().to_vec(),
             reply_to: None,
             created_unix_ms: at_unix_ms,
             expires_unix_ms: at_unix_ms + 60_000,

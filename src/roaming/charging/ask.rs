@@ -12,6 +12,7 @@ use crate::oicp::charging::{
 };
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -123,7 +124,8 @@ impl Roaming {
         medium: &str,
     ) -> Option<SessionId> {
         let same = |record: &SessionRecord| {
-            record.asked_by_us
+            !planted(Bug::RetryNotJoined)
+                && record.asked_by_us
                 && record.operation == operation
                 && matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
                 && record.ours == *ours

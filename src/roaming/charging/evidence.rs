@@ -87,9 +87,10 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        if is_evidence(message)
-            && let Some(bytes) = self.sealed(ours, envelope)
-        {
+        let Some(own) = self.parties.get(ours).filter(|_| is_evidence(message)) else { return };
+        // It goes nowhere, so it names this node itself.
+        let envelope = &Envelope { node: own.speaker.peer_id().to_vec(), ..envelope.clone() };
+        if let Some(bytes) = self.sealed(ours, envelope) {
             let (direction, partner) = (Direction::Within, &envelope.to);
             self.log_ours(&Letter { direction, ours, partner, message, bytes: &bytes }, now, fx);
         }

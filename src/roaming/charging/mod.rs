@@ -43,6 +43,7 @@ use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
@@ -313,6 +314,9 @@ impl Roaming {
         let mut fx = Effects::default();
         for record in records {
             let Some(id) = SessionId::parse(&record.session) else { continue };
+            if planted(Bug::SessionForgotten) && record.phase == SessionPhase::Calling {
+                continue;
+            }
             let event = match (record.phase, record.operation) {
                 (SessionPhase::Requested, SessionOperation::AuthorizeStart) => Some(Event::Released),
                 // Of a party of this node: what its backend was asked is hidden, too.
