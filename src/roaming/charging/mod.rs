@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod authorize;
+mod calls;
 mod card_filters;
 mod cdr;
 mod cdr_findings;
