@@ -27,10 +27,22 @@ pub enum Bug {
     LedgerNotSynced,
     /// Heads are not compared with peers: what gossip lost stays lost.
     PeersNotCompared,
+    /// A start that is asked for again while it is in doubt begins another session.
+    RetryNotJoined,
+    /// After a restart a node no longer knows the starts that its backend was being asked about.
+    SessionForgotten,
+    /// EMPs whose session it is not are never told.
+    ReleaseNotSent,
+    /// What a backend answers after the asker's deadline counts for nothing.
+    LateAnswerDropped,
+    /// A charge detail record that comes again is not known any more.
+    CdrDedupeForgotten,
+    /// After a restart a node no longer sends the charge detail records that wait for their partners.
+    OutboxForgotten,
 }
 
 /// All bugs with their names; the feature of each is its name after `planted-`.
-pub const BUGS: [(&str, Bug); 7] = [
+pub const BUGS: [(&str, Bug); 13] = [
     ("dedup-lost-on-crash", Bug::DedupLostOnCrash),
     ("gap-ignored", Bug::GapIgnored),
     ("root-not-checked", Bug::RootNotChecked),
@@ -38,6 +50,12 @@ pub const BUGS: [(&str, Bug); 7] = [
     ("tombstone-forgotten", Bug::TombstoneForgotten),
     ("ledger-not-synced", Bug::LedgerNotSynced),
     ("peers-not-compared", Bug::PeersNotCompared),
+    ("retry-not-joined", Bug::RetryNotJoined),
+    ("session-forgotten", Bug::SessionForgotten),
+    ("release-not-sent", Bug::ReleaseNotSent),
+    ("late-answer-dropped", Bug::LateAnswerDropped),
+    ("cdr-dedupe-forgotten", Bug::CdrDedupeForgotten),
+    ("outbox-forgotten", Bug::OutboxForgotten),
 ];
 
 /// Why no bug was planted.
@@ -71,6 +89,18 @@ const fn from_the_start() -> u8 {
         Bug::LedgerNotSynced as u8
     } else if cfg!(feature = "planted-peers-not-compared") {
         Bug::PeersNotCompared as u8
+    } else if cfg!(feature = "planted-retry-not-joined") {
+        Bug::RetryNotJoined as u8
+    } else if cfg!(feature = "planted-session-forgotten") {
+        Bug::SessionForgotten as u8
+    } else if cfg!(feature = "planted-release-not-sent") {
+        Bug::ReleaseNotSent as u8
+    } else if cfg!(feature = "planted-late-answer-dropped") {
+        Bug::LateAnswerDropped as u8
+    } else if cfg!(feature = "planted-cdr-dedupe-forgotten") {
+        Bug::CdrDedupeForgotten as u8
+    } else if cfg!(feature = "planted-outbox-forgotten") {
+        Bug::OutboxForgotten as u8
     } else {
         0
     }

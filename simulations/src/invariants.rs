@@ -25,6 +25,13 @@ const ALWAYS: &[(&str, Always)] = &[
     ("connections-bounded", connections_bounded),
     ("memory-bounded", memory_bounded),
     ("every-call-answered", every_call_answered),
+    ("every-charge-answered", |seen, _, _| about_sessions(seen, "every-charge-answered")),
+    ("every-charge-answered-in-time", |seen, _, _| about_sessions(seen, "every-charge-answered-in-time")),
+    ("no-backend-asked-twice", |seen, _, _| about_sessions(seen, "no-backend-asked-twice")),
+    ("no-foreign-session-served", |seen, _, _| about_sessions(seen, "no-foreign-session-served")),
+    ("cdrs-at-most-once", |seen, _, _| about_sessions(seen, "cdrs-at-most-once")),
+    ("backends-understand", |seen, _, _| about_sessions(seen, "backends-understand")),
+    ("sessions-bounded", sessions_bounded),
     ("nobody-honest-doubted", nobody_honest_doubted),
     ("nobody-honest-blocked", nobody_honest_blocked),
 ];
@@ -88,6 +95,9 @@ pub(crate) async fn settled(world: &World, seen: &Seen, past: &mut Past) -> Resu
     check("as-the-reference-says", as_the_reference_says(world).await?);
     check("signed-by-its-owner", signed_by_its_owner(world).await?);
     check("lookups-succeed", lookups_succeed(world).await?);
+    for (invariant, outcome) in crate::charging::invariants::settled(world).await? {
+        check(invariant, outcome);
+    }
     for (invariant, outcome) in crate::liars::settled(world, seen).await? {
         check(invariant, outcome);
     }
@@ -189,6 +199,21 @@ fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), Stri
 fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let unanswered = seen.calls.unanswered;
     ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
+}
+
+/// What backends themselves noticed about sessions.
+fn about_sessions(seen: &Seen, invariant: &str) -> Result<(), String> {
+    seen.sessions_wrong.get(invariant).map_or(Ok(()), |what| Err(what.clone()))
+}
+
+/// No node holds more sessions than ever began.
+fn sessions_bounded(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    for node in &seen.nodes {
+        let held: u64 = node.view.iter().flat_map(|view| view.session_counts.values()).sum();
+        let begun = seen.sessions_begun;
+        ensure(held <= begun, || format!("node {} holds {held} sessions, {begun} began", node.number))?;
+    }
+    Ok(())
 }
 
 /// No writer that follows the protocol is found to contradict itself.

@@ -1,6 +1,7 @@
 //! Whole nodes of chargemesh in virtual time, many of them, from a seed. See `README.md`.
 
 mod backend;
+mod charging;
 mod commands;
 mod determinism;
 mod invariants;

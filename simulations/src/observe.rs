@@ -12,6 +12,7 @@ use chargemesh::protocol::{Kind, NodeId};
 use chargemesh::storage::{DataQuery, PAGE_SIZE_MAX, RestoredFeed, StatusQuery};
 
 use crate::backend::Calls;
+use crate::charging::Wrong;
 use crate::determinism::{elapsed, peak_rss_mb};
 use crate::network::{NodeNumber, Traffic};
 use crate::people::node_seed;
@@ -42,6 +43,10 @@ pub(crate) struct Seen {
     /// Parties in whose name liars speak, as `ROLE:ID`.
     pub(crate) liars: BTreeSet<String>,
     pub(crate) calls: Calls,
+    /// What was found wrong about sessions while they ran.
+    pub(crate) sessions_wrong: Wrong,
+    /// How many sessions may have begun.
+    pub(crate) sessions_begun: u64,
     /// Nodes that lost their power since the last look.
     pub(crate) lost_power: Vec<NodeNumber>,
     /// Peak of the process.
@@ -90,7 +95,9 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
     let lost_power = std::mem::take(&mut world.lost_power);
     let liars = world.liars.parties().map(|(party, _)| party).collect();
     let at_ms = elapsed().as_millis() as u64;
-    Ok(Seen { at_ms, nodes, liars, calls, lost_power, rss_mb: peak_rss_mb() })
+    let (sessions_wrong, sessions_begun) = world.charges.seen();
+    let rss_mb = peak_rss_mb();
+    Ok(Seen { at_ms, nodes, liars, calls, sessions_wrong, sessions_begun, lost_power, rss_mb })
 }
 
 impl Seen {

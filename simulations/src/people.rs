@@ -16,9 +16,18 @@ use crate::network::NodeNumber;
 /// The network of all simulations.
 pub(crate) const NETWORK: &str = "sim";
 
-/// Everything is valid from a day before the start until five days after it, in seconds: a delegation
-/// lives for seven days at most.
-const VALID_S: (u64, u64) = (START_UNIX_S - 86_400, START_UNIX_S + 5 * 86_400);
+/// A day, in seconds.
+const DAY_S: u64 = 86_400;
+
+/// Credentials and the trust list are valid from a day before the start until two months after it, in seconds.
+const VALID_S: (u64, u64) = (START_UNIX_S - DAY_S, START_UNIX_S + 60 * DAY_S);
+
+/// A delegation is valid from a day before it is issued until five days after it, in seconds: some lives of
+/// delegations fit into a long run.
+const DELEGATION_S: (u64, u64) = (DAY_S, 5 * DAY_S);
+
+/// Delegations are issued anew this often, in milliseconds.
+pub(crate) const RENEWED_MS: u64 = 4 * DAY_S * 1_000;
 
 /// The key of a name.
 pub(crate) fn key(name: &str) -> SecretKey {
@@ -54,6 +63,14 @@ pub(crate) struct Party {
 /// # Errors
 /// If the text names no party.
 pub(crate) fn party(text: &str, node: NodeNumber) -> Result<Party> {
+    party_of_epoch(text, node, 1, START_UNIX_S)
+}
+
+/// The same with another delegation, issued at a time (unix seconds).
+///
+/// # Errors
+/// If the text names no party.
+pub(crate) fn party_of_epoch(text: &str, node: NodeNumber, epoch: u64, issued_unix_s: u64) -> Result<Party> {
     let id = PartyId::parse(text)?;
     let (org, message_key) = (key(&format!("org {text}")), key(&format!("message {text}")));
     let terms = CredentialTerms {
@@ -75,23 +92,23 @@ pub(crate) fn party(text: &str, node: NodeNumber) -> Result<Party> {
         operations: Operation::ALL.into_iter().collect(),
         operations_unknown: BTreeSet::new(),
         prefixes: [id.id.clone()].into_iter().collect(),
-        not_before_unix_s: VALID_S.0,
-        expires_unix_s: VALID_S.1,
-        epoch: 1,
+        not_before_unix_s: issued_unix_s - DELEGATION_S.0,
+        expires_unix_s: issued_unix_s + DELEGATION_S.1,
+        epoch,
         slot: 0,
     };
     let delegation = delegation.issue(NETWORK, &hash_of(&credential), &org)?;
     Ok(Party { id, chain: Chain { credential, delegation }, message_key })
 }
 
-/// The identity of a node with at most one party.
+/// The identity of a node with at most one party, at a time (unix seconds).
 ///
 /// # Errors
 /// If the party does not belong to the node.
-pub(crate) fn identity(node: NodeNumber, party: Option<&Party>) -> Result<Identity> {
+pub(crate) fn identity(node: NodeNumber, party: Option<&Party>, now_unix_s: u64) -> Result<Identity> {
     let mut identity = Identity::without_party(node_seed(node), trust());
     if let Some(Party { id, chain, message_key }) = party.cloned() {
-        identity.add_party(NETWORK, id, "Operator", chain, message_key, START_UNIX_S)?;
+        identity.add_party(NETWORK, id, "Operator", chain, message_key, now_unix_s)?;
     }
     Ok(identity)
 }

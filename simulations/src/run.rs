@@ -50,6 +50,8 @@ struct Run {
     samples: Vec<Sample>,
     violations: Vec<Violation>,
     progress: Progress,
+    /// Time from the end of all faults and calls until both sides agreed on every session.
+    agreed_s: Option<f64>,
 }
 
 async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
@@ -57,7 +59,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     let planted = scenario.planted.clone();
     let world = World::new(scenario, seed)?;
     let past = Past::default();
-    let mut run = Run { world, past, samples: Vec::new(), violations: Vec::new(), progress };
+    let mut run = Run { world, past, samples: Vec::new(), violations: Vec::new(), progress, agreed_s: None };
     let warm_up_s = run.warm_up().await?;
     let schedule = match &run.world.scenario.schedule {
         Some(kept) => kept.clone(),
@@ -66,6 +68,10 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     let work_from_s = elapsed().as_secs_f64();
     run.happen(&schedule).await?;
     let (repaired_s, seen) = run.settle().await?;
+    let held = crate::charging::invariants::held(run.world.honest()).await?;
+    let cdrs = crate::charging::cdrs::stored(run.world.honest()).await?;
+    let (phases, cdrs) = (crate::charging::invariants::phases(&held), crate::charging::cdrs::states(&cdrs));
+    let sessions = run.world.charges.report(phases, cdrs, run.agreed_s);
     let (trace_hash, events) = run.world.trace.hash();
     let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
     if missed > 0 {
@@ -92,6 +98,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         repaired_s,
         revocations_ms: run.world.revocation_times(),
         calls: serde_json::to_value(seen.calls)?,
+        sessions,
         delivery: delivery(&latencies_ms),
         latency_histogram: histogram(&latencies_ms),
         samples: run.samples,
@@ -215,6 +222,23 @@ impl Run {
         Ok(())
     }
 
+    /// Looks until both sides hold the same of every session.
+    async fn until_agreed(&mut self, begin: Duration, until: Duration) -> Result<()> {
+        if self.world.scenario.sessions.per_s <= 0.0 {
+            return Ok(());
+        }
+        let from = self.world.healed_at.max(begin);
+        while elapsed() < until {
+            let all = crate::charging::invariants::held(self.world.honest()).await?;
+            if crate::charging::invariants::agreed(&self.world, &all) {
+                self.agreed_s = Some(elapsed().saturating_sub(from).as_secs_f64());
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     /// No more work and no more faults: soon everybody has everything.
     async fn settle(&mut self) -> Result<(Option<f64>, Seen)> {
         self.world.calls_answered().await;
@@ -228,6 +252,7 @@ impl Run {
                 format!("repaired after {repaired:?}, {:?} are allowed", limit.0),
             );
         }
+        self.until_agreed(begin, begin + settle.0).await?;
         // Connections have their own pace.
         wait_until((begin + settle.0).as_millis() as u64).await;
         let allowed_ms = self.world.scenario.limits.revoked_within.ms();

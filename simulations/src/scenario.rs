@@ -15,7 +15,7 @@ const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 /// Where the files of failures that were found are: scenarios with their shrunk schedules.
 pub(crate) const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
 
-/// A length of time as text: `250ms`, `5s`, `10m`, `6h`.
+/// A length of time as text: `250ms`, `5s`, `10m`, `6h`, `14d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Span(pub(crate) Duration);
@@ -34,7 +34,7 @@ impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Span, String> {
-        let wrong = || format!("`{text}` is no length of time, such as 250ms, 5s, 10m, 6h");
+        let wrong = || format!("`{text}` is no length of time, such as 250ms, 5s, 10m, 6h, 14d");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
         let unit_ms = match &text[digits..] {
@@ -42,6 +42,7 @@ impl TryFrom<String> for Span {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
         Ok(Span(Duration::from_millis(number * unit_ms)))
@@ -128,6 +129,59 @@ impl Default for Workload {
             batch: Span(Duration::from_millis(250)),
             revocations: 0,
             data_per_s: 0.5,
+        }
+    }
+}
+
+/// Drivers who charge.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sessions {
+    /// Charges that begin in a second, over all providers. 0: nobody has a contract, and no node a backend.
+    pub(crate) per_s: f64,
+    /// Operators that each provider has a contract with; 0: all.
+    pub(crate) contracts: u32,
+    /// Cards of each provider.
+    pub(crate) cards: u32,
+    /// Whether all charges begin with a card, and only the question about it is of interest.
+    pub(crate) cards_only: bool,
+    /// Share of the questions at which the asked backend is slow, silent, broken or off.
+    pub(crate) faulty: f64,
+    /// The slowest answer of a slow backend.
+    pub(crate) slow: Span,
+    /// Share of the starts that their backend asks for once more.
+    pub(crate) again: f64,
+    /// Share of the cards to which a second provider says yes.
+    pub(crate) doubles: f64,
+    /// Share of the charges of which there is a charge detail record.
+    pub(crate) cdrs: f64,
+    /// Whether providers upload their cards, and show operators a keyed picture of them, so that these do not ask them
+    /// about other cards.
+    pub(crate) filters: bool,
+    /// The longest time after a charge until its record comes.
+    pub(crate) cdr_within: Span,
+    /// Charges begin only so long; 0: as long as the run lasts.
+    pub(crate) until: Span,
+    /// The node of the last provider is down for so long, a minute after the last charge began; 0: it is not.
+    pub(crate) away: Span,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions {
+            per_s: 0.0,
+            contracts: 0,
+            cards: 20,
+            cards_only: false,
+            faulty: 0.25,
+            slow: Span::from_secs(20),
+            again: 0.2,
+            doubles: 0.2,
+            cdrs: 0.8,
+            filters: false,
+            cdr_within: Span::from_secs(15),
+            until: Span::from_secs(0),
+            away: Span::from_secs(0),
         }
     }
 }
@@ -299,6 +353,8 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) workload: Workload,
     #[serde(default)]
+    pub(crate) sessions: Sessions,
+    #[serde(default)]
     pub(crate) faults: Faults,
     #[serde(default)]
     pub(crate) liars: Liars,
@@ -310,6 +366,9 @@ pub(crate) struct Scenario {
     /// Settings of the nodes' replication that differ from the product's own.
     #[serde(default)]
     pub(crate) replication: toml::Table,
+    /// Settings of charging that differ from the product's own.
+    #[serde(default)]
+    pub(crate) charging: toml::Table,
     /// In a regression: the seed, and what happens, instead of what would be drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
@@ -361,6 +420,8 @@ impl Scenario {
         ensure!(self.nodes.bootstrap > 0, "nodes: at least one bootstrap, or nobody finds anybody");
         ensure!(self.evses >= self.nodes.cpo, "evses: at least one for each cpo");
         ensure!(!self.check_every.0.is_zero(), "check_every: must not be 0");
+        ensure!(self.sessions.per_s == 0.0 || self.nodes.emp > 1, "sessions: at least two emp");
+        ensure!(self.sessions.contracts <= self.nodes.cpo, "sessions.contracts: there are fewer cpo");
         ensure!(self.liars.nodes == 0 || !self.liars.acts.is_empty(), "liars.acts: name at least one");
         Ok(())
     }

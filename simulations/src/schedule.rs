@@ -5,7 +5,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
+use crate::charging::{self, Notice, Play, Start};
 use crate::network::{NodeNumber, share};
+use crate::people::RENEWED_MS;
 use crate::scenario::{Death, PartitionKind, Scenario, Span};
 
 /// Statuses that are drawn.
@@ -34,6 +36,34 @@ pub(crate) enum Act {
     Insert { operator: u32, evses: Vec<u32>, version: u32 },
     /// The issuer revokes the credential of a provider at a node.
     Revoke { provider: u32, node: NodeNumber },
+    /// All parties delegate to their nodes anew.
+    Renew { epoch: u64 },
+    /// A driver wants to charge.
+    Start(Start),
+    /// Whoever asked for that start asks for it once more, unless he has heard that it charges.
+    Again { charge: u32 },
+    /// He wants to stop. A `stranger` names a session that is nobody's.
+    Stop {
+        charge: u32,
+        #[serde(default)]
+        stranger: bool,
+        play: Play,
+    },
+    /// The operator's backend tells how charging goes.
+    Notify {
+        charge: u32,
+        kind: Notice,
+        #[serde(default)]
+        stranger: bool,
+        play: Play,
+    },
+    /// The operator's backend brings the charge detail record; `other`: with another content than the one before.
+    Cdr {
+        charge: u32,
+        #[serde(default)]
+        other: bool,
+        play: Play,
+    },
     /// A node dies, and is started again.
     Crash { node: NodeNumber, kind: Death, down_ms: u64 },
     /// A node's directory is safe on its disk up to here.
@@ -54,6 +84,12 @@ impl Act {
                 | Act::Delete { .. }
                 | Act::Insert { .. }
                 | Act::Revoke { .. }
+                | Act::Renew { .. }
+                | Act::Start(_)
+                | Act::Again { .. }
+                | Act::Stop { .. }
+                | Act::Notify { .. }
+                | Act::Cdr { .. }
         )
     }
 
@@ -79,9 +115,11 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     draw.statuses();
     draw.records();
     draw.revocations();
+    draw.renewals();
     draw.crashes();
     draw.partitions();
     draw.slow_links();
+    draw.entries.extend(charging::draw(scenario, seed, evses_of));
     draw.entries.sort_by_key(|entry| entry.at_ms);
     draw.entries
 }
@@ -158,6 +196,13 @@ impl Draw<'_> {
         for provider in 0..count {
             let node = nodes.bootstrap + self.below(u64::from(nodes.cpo + nodes.emp)) as u32;
             self.add(u64::from(provider + 1) * gap_ms, Act::Revoke { provider, node });
+        }
+    }
+
+    /// In a long run delegations end.
+    fn renewals(&mut self) {
+        for time in 1..=self.scenario.duration.ms() / RENEWED_MS {
+            self.add(time * RENEWED_MS, Act::Renew { epoch: time + 1 });
         }
     }
 

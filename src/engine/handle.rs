@@ -8,9 +8,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::cdrs::ChargeReply;
 use super::evidence::EvidenceCommand;
-use super::sessions::{CardsView, ChargeReply, SessionView};
+use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
+use super::view::TrustListView;
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
@@ -294,14 +296,13 @@ pub struct NodeView {
     pub status_lists: Vec<StatusListView>,
     /// How many sessions there are in each phase.
     pub session_counts: BTreeMap<&'static str, u64>,
-    /// Charge detail records that are not settled, by state, as in `sent waiting` or `received accepted`.
+    /// Charge detail records that are not settled, by state, as in `sent waiting`.
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,
     /// How many EMPs were told of cards.
     pub cards: CardsView,
-    /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
-    /// in the last quarter of an hour. `None` if nobody was.
+    /// How far the clocks of others are ahead of ours, in milliseconds: the median of the last quarter of an hour.
     pub clock_off_ms: Option<i64>,
     /// Whether the node signs: not while enough parties agree that its clock is wrong.
     pub signs: bool,
@@ -330,15 +331,6 @@ pub struct StatusListView {
     /// When it was made, Unix time.
     pub created_unix_s: u64,
     /// First second in which it does not show any more that a credential is alive, Unix time.
-    pub until_unix_s: u64,
-}
-
-/// The trust list in use.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct TrustListView {
-    /// Its version.
-    pub seq: u64,
-    /// First second in which it is too old, Unix time.
     pub until_unix_s: u64,
 }
 

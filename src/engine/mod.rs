@@ -35,7 +35,7 @@ pub use clock::{Clock, SystemClock};
 pub use evidence::LOG_LINES_MAX;
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustListView, TrustSummary,
+    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
@@ -43,3 +43,4 @@ pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;
+pub use view::TrustListView;

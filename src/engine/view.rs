@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::agreements::agreement_view;
+use super::cdrs::CdrCounts;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
-    StatusListView, TrustListView, TrustSummary,
+    StatusListView, TrustSummary,
 };
 use super::sessions::CardsView;
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
@@ -14,12 +15,21 @@ use crate::roaming::{
     CardQuestions, FeedSummary, IssuerSummary, OwnParty, PartnerSummary, PartySummary, TrustView, View,
 };
 
+/// The trust list in use.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct TrustListView {
+    /// Its version.
+    pub seq: u64,
+    /// First second in which it is too old, Unix time.
+    pub until_unix_s: u64,
+}
+
 /// Joins what the core and the mesh know.
 pub(crate) fn node_view(
     node: &str,
     parties: Vec<String>,
     view: View,
-    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, (BTreeMap<String, u64>, u64)),
+    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, CdrCounts),
     peers: Vec<PeerInfo>,
 ) -> NodeView {
     let conflict =

@@ -241,7 +241,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 8,
+        Database::Ledger => 9,
         Database::Directory => 2,
     }
 }
@@ -265,4 +265,21 @@ fn migrate(connection: &mut Connection, database: Database) -> Result<(), Storag
     })?;
     debug_assert!(matches!(migrations.current_version(connection), Ok(SchemaVersion::Inside(_))));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_program_makes_it_also_opens() {
+        for database in [Database::Ledger, Database::Directory] {
+            let place = Place::Memory(MemoryDisk::default());
+            let made = open_writer(&place, database, 1_024).unwrap();
+            let version: i64 =
+                lock(&made).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert_eq!(version, schema_version(database), "{database:?}");
+            open_writer(&place, database, 1_024).unwrap();
+        }
+    }
 }

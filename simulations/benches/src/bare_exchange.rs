@@ -155,7 +155,8 @@ impl BareExchange {
         });
         let mut asker = swarm()?;
         let control = asker.behaviour().line.new_control();
-        asker.dial(format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", way(listening).await?).parse::<Multiaddr>()?)?;
+        asker
+            .dial(format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", way(listening).await?).parse::<Multiaddr>()?)?;
         while !matches!(asker.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
         let (questions, asked) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(run(asker, peer, asked));

@@ -10,7 +10,8 @@ use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 
-const YES: &str = r#"{"Result":true,"StatusCode":{"Code":"000","Description":"Success","AdditionalInfo":""}}"#;
+const YES: &str =
+    r#"{"Result":true,"StatusCode":{"Code":"000","Description":"Success","AdditionalInfo":""}}"#;
 
 /// Reads any JSON and says it back, at any path.
 ///

@@ -59,8 +59,7 @@ impl Pair {
             Ok::<Settings, anyhow::Error>(settings)
         };
         let backend = bare_http::yes().await?;
-        let cpo =
-            parties::start("cpo", &party, settings("cpo", &party, PROVIDER.0, backend, &[])?).await?;
+        let cpo = parties::start("cpo", &party, settings("cpo", &party, PROVIDER.0, backend, &[])?).await?;
         publish(&cpo, &party, &operator, world).await?;
         let known = match wanted.delay {
             None => cpo.mesh_addresses().to_vec(),

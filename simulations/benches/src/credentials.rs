@@ -11,7 +11,7 @@ use chargemesh::identity::{
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
-use crate::Options;
+use crate::{Options, measure};
 
 const NETWORK: &str = "bench";
 const NOW_UNIX_S: u64 = 1_800_000_000;
@@ -35,9 +35,10 @@ pub(crate) fn run(options: &Options, parties: usize) -> Result<()> {
     let on_disk_mb = std::fs::metadata(&path)?.len() as f64 / 1e6;
     let trust = trust(&issuer)?;
     println!("{parties} parties, {objects} objects: {on_disk_mb:.1} MB on disk (goal 25 for 10000)");
+    println!("load average {}", measure::load_average());
 
     for round in 1..=options.pairs {
-        let begun = Instant::now();
+        let (begun, cpu_before_s) = (Instant::now(), measure::cpu_s()?);
         let file = Connection::open(&path)?;
         let mut registry = Registry::empty();
         let mut rows = file.prepare("SELECT bytes FROM registry ORDER BY rowid")?;
@@ -47,6 +48,7 @@ pub(crate) fn run(options: &Options, parties: usize) -> Result<()> {
             registry.add(&bytes, NETWORK, &trust)?;
         }
         let read_s = begun.elapsed().as_secs_f64();
+        let cpu_s = measure::cpu_s()? - cpu_before_s;
         ensure!(registry.len() == objects, "{} of {objects} objects were held", registry.len());
 
         let begun = Instant::now();
@@ -57,7 +59,8 @@ pub(crate) fn run(options: &Options, parties: usize) -> Result<()> {
         ensure!(conflicts == 0, "{conflicts} parties are in conflict");
         let watched_s = begun.elapsed().as_secs_f64();
         println!(
-            "  round {round}: read and verified in {read_s:.2} s (goal 2), ID watch over all in {watched_s:.3} s"
+            "  round {round}: read and verified in {read_s:.2} s, {cpu_s:.2} s of CPU (goal 2), ID watch over all in \
+             {watched_s:.3} s"
         );
     }
     Ok(())

@@ -84,12 +84,17 @@ async fn start(world: &World, dir: &Path) -> Result<Node> {
 
 /// The EMP uploads its cards.
 async fn upload(facade: SocketAddr) -> Result<()> {
-    let record = |number: usize| format!(r#"{{"RFIDMifareFamilyIdentification":{{"UID":"{}"}}}}"#, uid(number));
+    let record =
+        |number: usize| format!(r#"{{"RFIDMifareFamilyIdentification":{{"UID":"{}"}}}}"#, uid(number));
     let records: Vec<String> = (0..CARDS).map(record).collect();
     let body = format!(
         r#"{{"ActionType":"fullLoad","ProviderAuthenticationData":{{"ProviderID":"{}","AuthenticationDataRecord":[{}]}}}}"#,
         PROVIDER.1,
-        records.iter().map(|record| format!(r#"{{"Identification":{record}}}"#)).collect::<Vec<_>>().join(",")
+        records
+            .iter()
+            .map(|record| format!(r#"{{"Identification":{record}}}"#))
+            .collect::<Vec<_>>()
+            .join(",")
     );
     let path = format!("/k/{KEY}/api/oicp/authdata/v21/providers/{}/push-request", PROVIDER.1);
     let mut backend = Caller::connect(facade).await?;
@@ -112,10 +117,7 @@ fn authorize_start(world: &World, number: usize) -> (String, String) {
 }
 
 /// Many questions at once: how many a second, and the processor time of each in microseconds.
-async fn flood(
-    server: SocketAddr,
-    question: impl Fn(usize) -> (String, String),
-) -> Result<(f64, f64)> {
+async fn flood(server: SocketAddr, question: impl Fn(usize) -> (String, String)) -> Result<(f64, f64)> {
     let mut tasks = Vec::new();
     let (begun, cpu_s) = (Instant::now(), measure::cpu_s()?);
     for place in 0..IN_FLIGHT {

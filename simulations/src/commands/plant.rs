@@ -12,7 +12,17 @@ use crate::determinism::wall_s;
 use crate::scenario::Scenario;
 
 /// The scenario that a bug is looked for with, where it is another than [`SCENARIO`].
-const SCENARIOS: &[(&str, &str)] = &[];
+const SCENARIOS: &[(&str, &str)] = &[
+    ("retry-not-joined", CHARGING),
+    ("session-forgotten", CHARGING),
+    ("release-not-sent", CHARGING),
+    ("late-answer-dropped", CHARGING),
+    ("cdr-dedupe-forgotten", CHARGING),
+    ("outbox-forgotten", CHARGING),
+];
+
+/// The same with drivers who charge.
+const CHARGING: &str = "charge-small";
 
 /// Small and quick, with every fault.
 const SCENARIO: &str = "plant-small";

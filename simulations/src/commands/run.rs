@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use crate::charging::SessionsReport;
 use crate::determinism;
-use crate::report::{Report, Sample, units};
+use crate::report::{Delivery, Report, Sample, units};
 use crate::run::Progress;
 use crate::scenario::{self, Scenario};
 
@@ -118,6 +119,7 @@ fn line(report: &Report) -> serde_json::Value {
         "delivery": report.delivery,
         "latency_histogram": report.latency_histogram,
         "calls": report.calls,
+        "sessions": report.sessions,
         "violations": report.violations,
     })
 }
@@ -162,7 +164,43 @@ pub(super) fn print(report: &Report) {
         println!("  revocations    known everywhere after {}", known.collect::<Vec<_>>().join(", "));
     }
     println!("  backend calls  {}", calls(report));
+    if let Some(sessions) = &report.sessions {
+        print_sessions(sessions);
+    }
     print_violations(report);
+}
+
+/// Sessions: how they ended, how long each operation took, and who sees cards.
+fn print_sessions(sessions: &SessionsReport) {
+    let count = |counts: &std::collections::BTreeMap<String, u64>| {
+        let texts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} x{count}")).collect();
+        texts.join(", ")
+    };
+    let agreed = sessions.agreed_s.map_or_else(|| "never".to_owned(), |s| format!("after {s:.1} s"));
+    println!("  sessions       {}; agreed {agreed}", count(&sessions.phases));
+    let took = |took: &Delivery| {
+        let [p50, p99, max] =
+            [took.p50_ms, took.p99_ms, took.max_ms].map(|ms| units::milliseconds(ms.into()));
+        format!("{:>5}: p50 {p50}, p99 {p99}, max {max}", units::count(took.count))
+    };
+    for operation in &sessions.operations {
+        println!("    {:<36} {}; {}", operation.operation, took(&operation.took), count(&operation.codes));
+    }
+    if sessions.late_told.count > 0 {
+        println!("    {:<36} {}", "late start told after the yes", took(&sessions.late_told));
+    }
+    if sessions.cdrs_given.count > 0 {
+        println!("    {:<36} {}", "CDRs given to the EMP after the 000", took(&sessions.cdrs_given));
+        println!("    {:<36} {}", "CDRs at the EMPs' nodes", count(&sessions.cdrs));
+    }
+    println!("    {} calls lost with their node, {} left out", sessions.lost, sessions.left_out);
+    let cards = &sessions.cards;
+    if cards.cards > 0 {
+        println!(
+            "  cards          {} in {} questions; {:.1} providers asked in each, a card is known to {:.1} in the mean, {} at most",
+            cards.cards, cards.questions, cards.asked_mean, cards.seen_by_mean, cards.seen_by_max
+        );
+    }
 }
 
 /// The faults by kind.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::children::{Job, cores, run_all};
 use super::sweep::span;
+use crate::charging::Play;
 use crate::determinism::wall_s;
 use crate::scenario::{REGRESSIONS, Scenario, Span};
 use crate::schedule::{Act, Entry, draw};
@@ -241,7 +242,28 @@ fn smaller(act: &Act) -> Vec<Act> {
         Act::Insert { operator, evses, version } => {
             all.extend(halves(&evses).into_iter().map(|evses| Act::Insert { operator, evses, version }));
         }
-        Act::Crash { .. } | Act::SlowLink { .. } | Act::Checkpoint { .. } | Act::Revoke { .. } => {}
+        Act::Start(start) if !start.play.is_usual() => {
+            all.push(Act::Start(crate::charging::Start { play: Play::Yes, ..start }));
+        }
+        Act::Stop { charge, stranger, play } if !play.is_usual() => {
+            all.push(Act::Stop { charge, stranger, play: Play::Yes });
+        }
+        Act::Notify { charge, kind, stranger, play } if !play.is_usual() => {
+            all.push(Act::Notify { charge, kind, stranger, play: Play::Yes });
+        }
+        Act::Cdr { charge, other, play } if !play.is_usual() => {
+            all.push(Act::Cdr { charge, other, play: Play::Yes });
+        }
+        Act::Crash { .. }
+        | Act::SlowLink { .. }
+        | Act::Checkpoint { .. }
+        | Act::Revoke { .. }
+        | Act::Renew { .. }
+        | Act::Start(_)
+        | Act::Again { .. }
+        | Act::Stop { .. }
+        | Act::Notify { .. }
+        | Act::Cdr { .. } => {}
     }
     all
 }

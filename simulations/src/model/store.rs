@@ -154,7 +154,9 @@ impl Store {
                     return Err("an agreement, and nobody offered one".to_owned());
                 }
                 LedgerChange::Media { .. } => return Err("media, and nobody uploads any".to_owned()),
-                LedgerChange::Evidence(_) | LedgerChange::EvidenceChain { .. } | LedgerChange::PersonalDataErased(_) => {
+                LedgerChange::Evidence(_)
+                | LedgerChange::EvidenceChain { .. }
+                | LedgerChange::PersonalDataErased(_) => {
                     return Err("a message about a session, and nobody charges".to_owned());
                 }
                 LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),

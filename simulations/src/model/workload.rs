@@ -12,6 +12,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use super::queue::Node;
 use super::{LOAD_AT_MS, LOADED_AT_MS, Settings};
 use crate::backend::Push;
+use crate::determinism::START_UNIX_S;
 use crate::operators::{Operator, made_up};
 use crate::people::{identity, party, party_text};
 use crate::reference::{Change, Reference};
@@ -77,7 +78,7 @@ pub(super) fn publishers(settings: &Settings) -> Result<Vec<Publisher>> {
         operator.evses.sort_by(|a, b| a.key.cmp(&b.key));
         let node = number as Node;
         let party = party(&party_text(Role::Cpo, &operator.id), node)?;
-        let ours = identity(node, Some(&party))?.parties.into_iter().next();
+        let ours = identity(node, Some(&party), START_UNIX_S)?.parties.into_iter().next();
         let ours = ours.ok_or_else(|| anyhow::anyhow!("no party"))?;
         Ok(Publisher { operator, ours, waiting: None, calls: 0 })
     };

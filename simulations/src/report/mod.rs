@@ -11,6 +11,7 @@ pub(crate) mod units;
 
 use serde::{Deserialize, Serialize};
 
+use crate::charging::SessionsReport;
 use crate::invariants::Violation;
 use crate::world::Part;
 pub(crate) use faults::FaultSpan;
@@ -112,6 +113,9 @@ pub(crate) struct Report {
     #[serde(default)]
     pub(crate) revocations_ms: Vec<Option<u64>>,
     pub(crate) calls: serde_json::Value,
+    /// Sessions, if anybody charged.
+    #[serde(default)]
+    pub(crate) sessions: Option<SessionsReport>,
     pub(crate) delivery: Delivery,
     /// How many deliveries took up to that many milliseconds.
     pub(crate) latency_histogram: Vec<(u32, u64)>,
@@ -204,6 +208,7 @@ fn golden() -> Report {
         faults: vec![fault(12.0, faults::FaultKind::Crash), fault(20.0, faults::FaultKind::Split)],
         work_s: Some((5.0, 40.0)),
         revocations_ms: Vec::new(),
+        sessions: None,
         violations: Vec::new(),
         planted: None,
     }

@@ -16,8 +16,10 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::charging::{self, Charges, Side, SimulatedBackends};
 use crate::determinism::{START_UNIX_S, elapsed};
 use crate::network::{Network, NodeNumber, address};
+use crate::operators::Operator;
 use crate::people::{self, NETWORK, Party};
 use crate::scenario::{Death, Scenario};
 
@@ -115,6 +117,8 @@ pub(crate) struct Host {
     pub(crate) part: Part,
     pub(crate) party: Option<Party>,
     pub(crate) clock: Arc<SkewedClock>,
+    /// Its party among those who charge.
+    pub(crate) side: Option<Side>,
     disk: MemoryDisk,
     settings: Settings,
     /// How often it was started.
@@ -133,14 +137,21 @@ impl Host {
         part: Part,
         party: Option<Party>,
         skew_ms: i64,
+        operators: &[Operator],
     ) -> Result<Host> {
+        let mut settings = settings(scenario, number, part)?;
+        let side = side(scenario, number, part);
+        if let Some(side) = side {
+            charging::settle(&mut settings, scenario, side, operators)?;
+        }
         Ok(Host {
+            side,
             number,
             part,
             party,
             clock: SkewedClock::new(skew_ms),
             disk: MemoryDisk::default(),
-            settings: settings(scenario, number, part)?,
+            settings,
             starts: 0,
             running: None,
         })
@@ -150,7 +161,7 @@ impl Host {
     ///
     /// # Errors
     /// What the node says.
-    pub(crate) async fn start(&mut self, network: &Network) -> Result<()> {
+    pub(crate) async fn start(&mut self, network: &Network, charges: &Charges) -> Result<()> {
         self.starts += 1;
         let tasks = Tasks::new(self.number);
         let seed = people::node_seed(self.number);
@@ -159,8 +170,11 @@ impl Host {
         deps.clock = self.clock.clone();
         deps.place = Some(Place::Memory(self.disk.clone()));
         deps.storage_inline = true;
+        if let Some(side) = self.side {
+            deps.backends = Some(Arc::new(SimulatedBackends { charges: charges.clone(), side }));
+        }
         let deps = deps.with_transport(network.transport(self.number, &seed)?);
-        let identity = people::identity(self.number, self.party.as_ref())?;
+        let identity = people::identity(self.number, self.party.as_ref(), unix_ms() / 1_000)?;
         let node = Node::start(self.settings.clone(), identity, deps).await;
         let node = node.with_context(|| format!("starting node {}", self.number))?;
         self.running = Some(Running { node, tasks });
@@ -187,6 +201,22 @@ impl Host {
         Ok(())
     }
 
+    /// The party delegates to its node anew. A node that is down finds that when it starts.
+    ///
+    /// # Errors
+    /// If the node does not take it.
+    pub(crate) async fn renew(&mut self, epoch: u64) -> Result<()> {
+        let Some(party) = &self.party else { return Ok(()) };
+        let now_unix_s = unix_ms() / 1_000;
+        let renewed = people::party_of_epoch(&party.id.to_text(), self.number, epoch, now_unix_s)?;
+        let identity = people::identity(self.number, Some(&renewed), now_unix_s)?;
+        self.party = Some(renewed);
+        if let Some(node) = self.node() {
+            node.reload(identity).await.with_context(|| format!("renewing node {}", self.number))?;
+        }
+        Ok(())
+    }
+
     /// What is committed now survives a loss of power.
     ///
     /// # Errors
@@ -198,6 +228,14 @@ impl Host {
     /// The node, if it runs.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.running.as_ref().map(|running| &running.node)
+    }
+}
+
+fn side(scenario: &Scenario, number: NodeNumber, part: Part) -> Option<Side> {
+    match part {
+        Part::Bootstrap => None,
+        Part::Cpo(operator) => Some(Side::Operator(operator)),
+        Part::Emp => number.checked_sub(scenario.nodes.bootstrap + scenario.nodes.cpo).map(Side::Provider),
     }
 }
 

@@ -21,12 +21,13 @@ pub(crate) use host::{Host, Part};
 pub(crate) use revocations::Times;
 
 use crate::backend::{Backend, Known};
+use crate::charging::{Charges, Reach, Side};
 use crate::determinism::elapsed;
 use crate::liars::Liars;
 use crate::network::{Cut, Network, NodeNumber};
 use crate::operators::{Operator, operators};
 use crate::people::{self, party_text, provider_id};
-use crate::scenario::{Death, PartitionKind, Scenario};
+use crate::scenario::{Death, PartitionKind, Scenario, Sessions};
 use crate::schedule::{Act, Entry};
 
 use crate::trace::Trace;
@@ -50,6 +51,7 @@ pub(crate) struct World {
     pub(crate) liars: Liars,
     pub(crate) known: Arc<Mutex<Known>>,
     pub(crate) deliveries: Deliveries,
+    pub(crate) charges: Charges,
     /// How long revocations took.
     pub(crate) revocations: Times,
     /// When the last fault was over, in virtual time.
@@ -82,6 +84,7 @@ impl World {
             _ => None,
         });
         let deliveries = Deliveries::new(skews.collect());
+        let charges = Charges::new(&scenario, &operators, trace.clone())?;
         let known: Arc<Mutex<Known>> = Arc::default();
         let backend = |operator: Operator| {
             let party = party_text(Role::Cpo, &operator.id);
@@ -98,6 +101,7 @@ impl World {
             liars,
             known,
             deliveries,
+            charges,
             healed_at: Duration::ZERO,
             revocations: Times::default(),
             lost_power: Vec::new(),
@@ -135,6 +139,14 @@ impl World {
         for (backend, engine) in self.backends.iter().zip(engines) {
             backend.load(engine.context("an operator's node is down")?).await?;
         }
+        let Sessions { filters, cards, .. } = self.scenario.sessions;
+        for host in self.hosts.iter().filter(|_| filters) {
+            if let (Some(Side::Provider(number)), Some(engine)) =
+                (host.side, host.node().and_then(|node| node.engine()))
+            {
+                self.charges.upload(number, cards, engine).await?;
+            }
+        }
         Ok(())
     }
 
@@ -144,7 +156,7 @@ impl World {
 
     async fn start_node(&mut self, number: NodeNumber) -> Result<()> {
         let host = &mut self.hosts[number as usize];
-        host.start(&self.network).await?;
+        host.start(&self.network, &self.charges).await?;
         let (part, engine) = (host.part, host.node().and_then(|node| node.engine()).cloned());
         match (part, engine) {
             (Part::Cpo(operator), engine) => self.engines()[operator as usize] = engine,
@@ -184,6 +196,11 @@ impl World {
                 }
             }
             Act::Revoke { provider, node } => self.revoke(*provider, *node).await?,
+            Act::Renew { epoch } => {
+                for host in &mut self.hosts {
+                    host.renew(*epoch).await?;
+                }
+            }
             Act::Checkpoint { node } => self.hosts[*node as usize].checkpoint()?,
             Act::Partition { kind, nodes, lasts_ms } => {
                 let nodes = nodes.clone();
@@ -202,6 +219,9 @@ impl World {
             | Act::Update { operator, .. }
             | Act::Delete { operator, .. }
             | Act::Insert { operator, .. } => self.push(*operator, entry.act.clone()),
+            Act::Start(_) | Act::Again { .. } | Act::Stop { .. } | Act::Notify { .. } | Act::Cdr { .. } => {
+                self.charge(entry.act.clone());
+            }
         }
         Ok(())
     }
@@ -212,6 +232,22 @@ impl World {
             let engine = || engines.lock().unwrap_or_else(PoisonError::into_inner)[operator as usize].clone();
             if let Err(error) = backend.act(&act, engine).await {
                 // A push that the product does not read: the simulation itself is wrong.
+                panic!("{act:?}: {error:#}");
+            }
+        });
+    }
+
+    fn charge(&self, act: Act) {
+        let Some(side) = self.charges.side_of(&act) else { return self.charges.left_out() };
+        let host = self.hosts.iter().find(|host| host.side == Some(side));
+        let reach = host
+            .and_then(Host::node)
+            .and_then(|node| Some(Reach { engine: node.engine()?.clone(), reader: node.reader()?.clone() }));
+        let Some(reach) = reach else { return self.charges.left_out() };
+        let charges = self.charges.clone();
+        self.calls.spawn(async move {
+            if let Err(error) = charges.call(&act, side, reach).await {
+                // A message that the product does not read: the simulation itself is wrong.
                 panic!("{act:?}: {error:#}");
             }
         });
@@ -275,7 +311,7 @@ fn hosts(scenario: &Scenario, seed: u64, operators: &[Operator]) -> Result<Vec<H
     let host = |(number, (part, party)): (usize, (Part, Option<String>))| {
         let number = number as NodeNumber;
         let party = party.map(|text| people::party(&text, number)).transpose()?;
-        Host::new(scenario, number, part, party, skew_ms())
+        Host::new(scenario, number, part, party, skew_ms(), operators)
     };
     all.map(host).collect()
 }

@@ -8,11 +8,11 @@ use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
 use crate::oicp::charging::{
-    AuthorizationStart, AuthorizationStatus, FieldValue, NotificationKind, SessionId, read_acknowledgement,
-    with_fields,
+    AuthorizationStart, AuthorizationStatus, FieldValue, SessionId, read_acknowledgement, with_fields,
 };
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -124,7 +124,8 @@ impl Roaming {
         medium: &str,
     ) -> Option<SessionId> {
         let same = |record: &SessionRecord| {
-            record.asked_by_us
+            !planted(Bug::RetryNotJoined)
+                && record.asked_by_us
                 && record.operation == operation
                 && matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
                 && record.ours == *ours
@@ -177,47 +178,6 @@ impl Roaming {
         Ok(id)
     }
 
-    /// Stops and notifications: of a session that both sides hold.
-    fn within_session(&mut self, asked: &Asked<'_>, now: Now, fx: &mut Effects) -> Result<(), HttpAnswer> {
-        let operation = asked.request.operation();
-        let session = asked.request.session();
-        let known = session.and_then(|id| self.charging.sessions.get(&id).map(|session| (id, session)));
-        let valid = known.filter(|(_, session)| {
-            let record = &session.record;
-            record.ours == *asked.party && !record.phase.is_over() && fits(operation, record)
-        });
-        let Some((id, partner)) = valid.and_then(|(id, session)| Some((id, session.record.partner.clone()?)))
-        else {
-            let info = "no open session of yours has this SessionID";
-            return Err(refusal(operation, Code::SessionInvalid, info, None));
-        };
-        self.notification_is_due(id, asked, now)?;
-        if operation == SessionOperation::Notification {
-            // Our own backend says that it lives.
-            self.step(id, Event::ShownAlive, now, fx);
-        }
-        let body = with_session(&asked.body, id);
-        let wish = Wish { operation, oicp: body, call: Some(asked.call) };
-        self.ask_partner(id, &partner, wish, now, fx);
-        Ok(())
-    }
-
-    fn notification_is_due(&mut self, id: SessionId, asked: &Asked<'_>, now: Now) -> Result<(), HttpAnswer> {
-        let ChargeRequest::Notification(notification) = asked.request else { return Ok(()) };
-        if notification.kind != NotificationKind::Progress {
-            return Ok(());
-        }
-        let every_ms = self.charging.config.progress_every_s * 1_000;
-        let Some(session) = self.charging.sessions.get_mut(&id) else { return Ok(()) };
-        if session.progress_ms.is_some_and(|last_ms| now.mono_ms < last_ms + every_ms) {
-            let info = format!("a session's Progress may come every {} s", every_ms / 1_000);
-            let operation = SessionOperation::Notification;
-            return Err(refusal(operation, Code::DataError, &info, Some(&session.record)));
-        }
-        session.progress_ms = Some(now.mono_ms);
-        Ok(())
-    }
-
     /// Asks the partner. If it cannot be reached the backends that wait are answered at once.
     pub(super) fn ask_partner(
         &mut self,
@@ -229,7 +189,11 @@ impl Roaming {
     ) {
         let Wish { operation, oicp, call } = wish;
         let Some(session) = self.charging.sessions.get(&id) else { return };
-        let (ours, ask) = (session.record.ours.clone(), session.record.ask);
+        let ask = session.record.ask;
+        let ours = match session.record.ours == *partner {
+            true => session.record.partner.clone().unwrap_or_else(|| partner.clone()),
+            false => session.record.ours.clone(),
+        };
         let message_id = if operation.begins() && session.record.partner.is_some() {
             ask
         } else {
@@ -437,18 +401,6 @@ impl Roaming {
 
     fn publishes_any(&self, cpo: &PartyId) -> bool {
         self.feeds_of(cpo, Kind::Data).any(|(_, feed)| feed.tree.count() > 0)
-    }
-}
-
-/// Whether a session is of the kind that the operation is about.
-fn fits(operation: SessionOperation, record: &SessionRecord) -> bool {
-    match operation {
-        SessionOperation::AuthorizeStop => {
-            !record.asked_by_us || record.operation == SessionOperation::AuthorizeStart
-        }
-        SessionOperation::RemoteStop => record.operation != SessionOperation::ReservationStart,
-        SessionOperation::ReservationStop => record.operation == SessionOperation::ReservationStart,
-        _ => true,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::oicp::charging::{
     CdrFinding, ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings,
 };
 use crate::oicp::id::EvseId;
+use crate::planted::{Bug, planted};
 use crate::protocol::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrState, Digest};
 use crate::roaming::change::{CdrsOfSession, LedgerChange, StoredCdr};
 use crate::roaming::effect::{Action, Effects, Report};
@@ -169,6 +170,9 @@ impl Roaming {
     /// What storage remembers. Whatever was under way is said again.
     pub(in crate::roaming) fn reload_cdrs(&mut self, stored: Vec<StoredCdr>, now: Now) {
         for cdr in stored {
+            if planted(Bug::OutboxForgotten) && !cdr.incoming {
+                continue;
+            }
             if let Some(session) = SessionId::parse(&cdr.session) {
                 let key = CdrKey { session, hash: cdr.hash, incoming: cdr.incoming };
                 self.charging.cdrs.put(key, cdr, now.mono_ms);
@@ -218,12 +222,12 @@ impl Roaming {
     pub(in crate::roaming) fn cdrs_found(
         &mut self,
         id: SessionId,
-        found: Option<CdrsOfSession>,
+        found: Option<Box<CdrsOfSession>>,
         now: Now,
         fx: &mut Effects,
     ) {
         let waiting = self.charging.cdrs.lookups.remove(&id).unwrap_or_default();
-        let Some(CdrsOfSession { session, mut cdrs }) = found else {
+        let Some(CdrsOfSession { session, mut cdrs }) = found.map(|found| *found) else {
             return waiting.into_iter().for_each(|waiter| self.cdr_not_looked_up(waiter, now, fx));
         };
         if let Some(record) = session {

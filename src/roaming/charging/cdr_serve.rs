@@ -16,6 +16,7 @@ use crate::oicp::charging::{
 use crate::oicp::id::operator_for_display;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, SessionMessage, SessionOperation, SessionPhase,
 };
@@ -143,7 +144,8 @@ impl Roaming {
     ) {
         let hash = brought.cdr.cdr_hash();
         let ours = |cdr: &&StoredCdr| cdr.incoming && cdr.ours == asker.ours && cdr.partner == asker.partner;
-        if let Some(same) = known.iter().filter(ours).find(|cdr| cdr.hash == hash) {
+        let is_same = |cdr: &&StoredCdr| cdr.hash == hash && !planted(Bug::CdrDedupeForgotten);
+        if let Some(same) = known.iter().filter(ours).find(is_same) {
             let answer = receipts_of(same);
             return self.answer_message(asker, answer, now, fx);
         }
@@ -177,7 +179,8 @@ impl Roaming {
         before: &[&StoredCdr],
         now: Now,
     ) -> Result<Box<ReadCdr>, Code> {
-        let session = self.charging.sessions.get(&id).filter(|s| s.is_with(&asker.ours, &asker.partner));
+        let session =
+            self.charging.sessions.get(&id).filter(|s| s.is_with(&asker.ours, &asker.partner, &asker.back));
         let record = &session.ok_or(Code::SessionInvalid)?.record;
         match cdr.replaces {
             None if !before.is_empty() || record.phase == SessionPhase::Closed || !may_have_cdr(record) => {

@@ -20,6 +20,7 @@ mod send;
 mod serve;
 mod settle;
 mod table;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +43,7 @@ use super::judge::FUTURE_MS_MAX;
 use super::{Roaming, TICK_BUSY_MS, TICK_IDLE_MS};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{MediumKey, SessionId};
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
 use card_filters::CardFilters;
@@ -151,8 +153,12 @@ impl Session {
         }
     }
 
-    fn is_with(&self, ours: &PartyId, partner: &PartyId) -> bool {
-        self.record.ours == *ours && self.record.partner.as_ref() == Some(partner)
+    /// Whether it is one of ours with a partner. Two parties of this node share one record, of who asked.
+    fn is_with(&self, ours: &PartyId, partner: &PartyId, back: &Back) -> bool {
+        let is = |one: &PartyId, other: &PartyId| {
+            self.record.ours == *one && self.record.partner.as_ref() == Some(other)
+        };
+        is(ours, partner) || *back == Back::Local && is(partner, ours)
     }
 }
 
@@ -308,8 +314,13 @@ impl Roaming {
         let mut fx = Effects::default();
         for record in records {
             let Some(id) = SessionId::parse(&record.session) else { continue };
+            if planted(Bug::SessionForgotten) && record.phase == SessionPhase::Calling {
+                continue;
+            }
             let event = match (record.phase, record.operation) {
                 (SessionPhase::Requested, SessionOperation::AuthorizeStart) => Some(Event::Released),
+                // Of a party of this node: what its backend was asked is hidden, too.
+                (SessionPhase::Requested, _) if self.is_between_own(&record) => Some(Event::Unclear),
                 (SessionPhase::Requested, _) => Some(Event::Silence),
                 (SessionPhase::Calling, _) => Some(Event::Unclear),
                 _ => None,
@@ -424,6 +435,11 @@ impl Roaming {
         };
         self.charging.sessions.retain(|_, session| !gone(session));
         self.charging.never_came.retain(|_, until_ms| *until_ms > now.mono_ms);
+    }
+
+    /// Whether both sides are parties of this node.
+    fn is_between_own(&self, record: &SessionRecord) -> bool {
+        record.partner.as_ref().is_some_and(|partner| self.parties.contains_key(partner))
     }
 
     /// Whether there is room for one more session.

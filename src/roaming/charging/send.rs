@@ -282,7 +282,9 @@ impl Roaming {
             (About::Release, SessionMessage::Released { .. }) => {
                 self.released_by(ours.session, &ours.to, fx);
             }
-            (About::LateStop, SessionMessage::Outcome { .. }) => self.late_start_done(ours.session, now, fx),
+            (About::LateStop, SessionMessage::Outcome { outcome, .. }) => {
+                self.late_stop_answered(ours.session, &outcome, fx);
+            }
             (About::Cdr(_), answer) => self.cdr_answered(&ours, answer, now, fx),
             (About::Receipts(_), answer) => self.receipts_answered(&ours, &answer, fx),
             _ => self.unanswered(ours, true, now, fx),

@@ -15,6 +15,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -83,7 +84,11 @@ impl Roaming {
         let id = demand.session;
         if let Some(session) = self.charging.sessions.get(&id) {
             // Never a second call: what is known is said again.
-            let same = session.is_with(&asker.ours, &asker.partner) && session.record.ask == asker.message;
+            if asker.back == Back::Local && session.record.phase == SessionPhase::Requested {
+                return self.serve_own(asker, demand, now, fx);
+            }
+            let same = session.is_with(&asker.ours, &asker.partner, &asker.back)
+                && session.record.ask == asker.message;
             let outcome = match same {
                 true => self.outcome_of(id, &asker.partner),
                 false => refused(Code::SessionInvalid),
@@ -108,6 +113,15 @@ impl Roaming {
         self.charging.sessions.insert(id, Session::new(record, now));
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// A party of this node asks another: the record is there already.
+    fn serve_own(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let id = demand.session;
+        match self.may_start(&asker, &demand, now) {
+            Ok(request) => self.call_backend(asker, demand, &request, now, fx),
+            Err(code) => self.say(asker, id.as_str(), refused(code), now, fx),
+        }
     }
 
     fn may_start(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
@@ -177,7 +191,7 @@ impl Roaming {
             self.note_never_came(&asker, id, asker.message, now, fx);
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
-        if !session.is_with(&asker.ours, &asker.partner) || session.record.phase.is_over() {
+        if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
         if session.record.seen.contains(&asker.message) {
@@ -195,7 +209,7 @@ impl Roaming {
         };
         if operation == SessionOperation::Notification {
             // It lives, whatever we thought.
-            self.step(id, Event::ShownAlive, now, fx);
+            self.shown_alive_to_asker(id, now, fx);
             if !self.charging.backends.get(&asker.ours).is_some_and(|backend| backend.notifications) {
                 return self.say(asker, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
             }
@@ -292,7 +306,10 @@ impl Roaming {
         }
         let Some(call) = self.charging.calls.remove(&call) else { return };
         if call.late_notice {
-            return self.late_notice_answered(call.session, &answer, now, fx);
+            return self.late_notice_answered(call.session, &answer, fx);
+        }
+        if planted(Bug::LateAnswerDropped) && call.back.is_none() {
+            return;
         }
         let (outcome, event) = judged(call.operation, answer);
         if call.operation.begins() {
@@ -300,6 +317,9 @@ impl Roaming {
                 (&outcome, self.charging.sessions.get_mut(&call.session))
             {
                 session.record.answer = Some(oicp.clone());
+                // Of a party of this node that has been answered already.
+                let late = session.record.asked_by_us && call.back.is_none();
+                session.record.to_tell_backend |= late && event == Event::Confirmed;
             }
             self.step(call.session, event, now, fx);
         } else {
@@ -310,6 +330,7 @@ impl Roaming {
                 session.said = Some((call.message, outcome.clone()));
             }
         }
+        self.after_backend(&call, event, &outcome, fx);
         let BackendCall { session, back, message, ours, partner, .. } = call;
         if let Some(back) = back {
             self.say(Asker { back, partner, ours, message }, session.as_str(), outcome, now, fx);
@@ -364,7 +385,8 @@ impl Roaming {
     fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
         let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
-        if record.partner.as_ref() != Some(partner) || record.asked_by_us {
+        let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
+        if !(theirs || record.ours == *partner && self.is_between_own(record)) {
             return refused(Code::SessionInvalid);
         }
         match (record.phase, &record.answer) {
@@ -378,16 +400,12 @@ impl Roaming {
                 AskOutcome::Answered(answer.clone())
             }
             // It was settled by what came later: a yes in our own words.
-            (SessionPhase::Active | SessionPhase::Closed, _) => AskOutcome::Answered(self.own_yes(record)),
+            (SessionPhase::Active | SessionPhase::Closed, _) => AskOutcome::Answered(own_yes(record)),
             (SessionPhase::Refused, Some(answer)) if said_yes(record.operation, answer) == Some(false) => {
                 AskOutcome::Answered(answer.clone())
             }
             (SessionPhase::Refused | SessionPhase::Expired, _) => AskOutcome::NeverCame,
         }
-    }
-
-    fn own_yes(&self, record: &SessionRecord) -> Bytes {
-        super::answer::acknowledgement(true, Some(record)).to_json().into()
     }
 
     /// It must not begin any more, whatever was held back on the way. What a partner could begin is remembered as a
@@ -460,6 +478,16 @@ fn refused(code: Code) -> AskOutcome {
     AskOutcome::Refused(code.as_str().to_owned())
 }
 
+/// A yes in our own words.
+pub(super) fn own_yes(record: &SessionRecord) -> Bytes {
+    super::answer::acknowledgement(true, Some(record)).to_json().into()
+}
+
+/// Our backend cannot be reached: it has heard nothing.
+pub(super) fn not_sent() -> AskOutcome {
+    refused(Code::PartnerDidNotRespond)
+}
+
 /// What a backend's answer means for the partner, and for a session that begins with it.
 fn judged(operation: SessionOperation, answer: BackendAnswer) -> (AskOutcome, Event) {
     let unknown = match operation {
@@ -468,7 +496,7 @@ fn judged(operation: SessionOperation, answer: BackendAnswer) -> (AskOutcome, Ev
         _ => (AskOutcome::Unconfirmed, Event::Unclear),
     };
     match answer {
-        BackendAnswer::NotSent(_) => (refused(Code::PartnerDidNotRespond), Event::Denied),
+        BackendAnswer::NotSent(_) => (not_sent(), Event::Denied),
         BackendAnswer::Silent(_) => unknown,
         BackendAnswer::Answered { http_status, body } => match said_yes(operation, &body) {
             Some(true) if http_status == 200 => (AskOutcome::Answered(body), Event::Confirmed),

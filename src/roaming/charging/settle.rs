@@ -3,6 +3,9 @@
 
 use bytes::Bytes;
 
+use super::answer::HttpAnswer;
+use super::serve::{not_sent, own_yes};
+use super::table::Event;
 use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Way};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
@@ -11,6 +14,7 @@ use crate::oicp::charging::{
 };
 use crate::oicp::id::{EvseId, ProviderId, provider_for_display};
 use crate::oicp::time::DateTime;
+use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
@@ -58,7 +62,8 @@ impl Roaming {
         let in_doubt =
             record.asked_by_us && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
         let late = record.to_tell_backend && record.phase == SessionPhase::Active;
-        let released = if session.broadcast.is_none() { record.to_release.clone() } else { Vec::new() };
+        let is_told = session.broadcast.is_none() && !planted(Bug::ReleaseNotSent);
+        let released = if is_told { record.to_release.clone() } else { Vec::new() };
         let ask = record.ask;
         if let (true, Some(partner)) = (in_doubt, &partner) {
             let query = SessionMessage::Query { session: id.as_str().to_owned(), ask };
@@ -74,11 +79,22 @@ impl Roaming {
     }
 
     fn send_about(&mut self, ours: OurMessage, message: &SessionMessage, now: Now, fx: &mut Effects) {
+        let message_id = MessageId(self.random_16());
+        self.send_as(message_id, ours, message, now, fx);
+    }
+
+    fn send_as(
+        &mut self,
+        message_id: MessageId,
+        ours: OurMessage,
+        message: &SessionMessage,
+        now: Now,
+        fx: &mut Effects,
+    ) {
         let same = |other: &OurMessage| {
             other.session == ours.session && other.about == ours.about && other.to == ours.to
         };
         if !self.charging.messages.values().any(same) {
-            let message_id = MessageId(self.random_16());
             // Not sent: it is said again at the next turn.
             let _sent = self.send(message_id, message, ours, now, fx);
         }
@@ -118,7 +134,7 @@ impl Roaming {
     ) {
         let notifications = self.charging.backends.get(ours).is_some_and(|backend| backend.notifications);
         match (self.charging.config.late_start, notifications) {
-            (LateStart::Adopt, false) => self.late_start_done(id, now, fx),
+            (LateStart::Adopt, false) => self.late_start_done(id, fx),
             (LateStart::Adopt | LateStart::Auto, true) => self.notify_of_late_start(id, cpo, now, fx),
             (LateStart::Auto, false) | (LateStart::Stop, _) => self.stop_late_start(id, ours, cpo, now, fx),
         }
@@ -158,16 +174,10 @@ impl Roaming {
     }
 
     /// Said again until the backend answers anything that is an answer.
-    pub(super) fn late_notice_answered(
-        &mut self,
-        id: SessionId,
-        answer: &BackendAnswer,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn late_notice_answered(&mut self, id: SessionId, answer: &BackendAnswer, fx: &mut Effects) {
         let BackendAnswer::Answered { http_status: 200, body } = answer else { return };
         if read_acknowledgement(body).is_ok() {
-            self.late_start_done(id, now, fx);
+            self.late_start_done(id, fx);
         }
     }
 
@@ -189,11 +199,60 @@ impl Roaming {
             budget_ms: u32::try_from(QUERY_TIMEOUT_MS).unwrap_or(u32::MAX),
             oicp: stop.to_json().into(),
         };
-        self.send_about(word(id, About::LateStop, ours, cpo), &message, now, fx);
+        // Always as the same message, so that the operator's backend is asked once, however often it is sent.
+        let message_id = MessageId(session.record.ask.0.map(|byte| !byte));
+        self.send_as(message_id, word(id, About::LateStop, ours, cpo), &message, now, fx);
+    }
+
+    /// The operator's node says what became of the stop of a late start.
+    pub(super) fn late_stop_answered(&mut self, id: SessionId, outcome: &AskOutcome, fx: &mut Effects) {
+        // A backend that could not be reached is asked again.
+        if *outcome != not_sent() {
+            self.late_start_done(id, fx);
+        }
+    }
+
+    /// The other side says of a session of ours that it lives, perhaps before it answered our start.
+    pub(super) fn shown_alive_to_asker(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let is_news = self.step(id, Event::ShownAlive, now, fx);
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        if !is_news || !session.record.asked_by_us {
+            return;
+        }
+        if session.waiting.is_empty() {
+            // Who asked for it heard that it did not start, or nothing.
+            session.record.to_tell_backend = true;
+            return self.remember(id, fx);
+        }
+        let answer = HttpAnswer::verbatim(own_yes(&session.record));
+        self.answer_all(id, &answer, fx);
+    }
+
+    /// What our backend's answer to anything but a start leaves behind.
+    pub(super) fn after_backend(
+        &mut self,
+        call: &BackendCall,
+        event: Event,
+        outcome: &AskOutcome,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get_mut(&call.session) else { return };
+        let record = &mut session.record;
+        if call.operation == SessionOperation::Notification && event == Event::Confirmed {
+            // It knows now that the session runs.
+            if std::mem::take(&mut record.to_tell_backend) {
+                self.remember(call.session, fx);
+            }
+        } else if !call.operation.begins() && *outcome == not_sent() {
+            // It heard nothing, so the same message may come once more.
+            record.seen.retain(|message| *message != call.message);
+            session.said = None;
+            self.remember(call.session, fx);
+        }
     }
 
     /// The late start is known where it has to be, or stopped.
-    pub(super) fn late_start_done(&mut self, id: SessionId, _now: Now, fx: &mut Effects) {
+    pub(super) fn late_start_done(&mut self, id: SessionId, fx: &mut Effects) {
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.record.to_tell_backend = false;
             self.remember(id, fx);
