@@ -5,19 +5,6 @@ use super::*;
 use crate::oicp::push::ActionType::{FullLoad, Update};
 use crate::protocol::Verdict;
 
-impl World {
-    /// Loads the node's people and trust list anew while it runs.
-    pub(super) fn reload(&mut self, index: usize) -> Result<(), ReloadError> {
-        self.calls += 1;
-        let call = CallId(self.calls);
-        let node = &self.nodes[index];
-        let parties = node.people.iter().map(|person| person.ours(&node_id(index))).collect();
-        let trust = node.trust.clone().unwrap();
-        self.handle(index, Input::Reloaded { call, trust, parties });
-        self.nodes[index].reloads.remove(&call).expect("an answer")
-    }
-}
-
 fn one() -> Vec<Person> {
     vec![Person::new("CH*AAA", 1)]
 }
