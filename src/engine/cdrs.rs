@@ -10,6 +10,12 @@ use crate::identity::PartyId;
 use crate::protocol::Digest;
 use crate::roaming::{CdrArrival, HttpAnswer, Roaming};
 
+/// Charge detail records that are not settled, by direction and state, and how many of them wait too long.
+pub(super) type CdrCounts = (BTreeMap<String, u64>, u64);
+
+/// Where the answer about a session goes.
+pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
+
 impl Engine {
     /// A CPO's backend brings a charge detail record, or a person the correction of one (`replaces`: the hash of the
     /// message that it takes the place of; `party`: `None` if it is the session's). Returns after the durable
@@ -34,7 +40,7 @@ impl Engine {
 }
 
 /// How many are not settled, by direction and state, and how many of them wait too long.
-pub(super) fn cdr_counts(core: &Roaming) -> (BTreeMap<String, u64>, u64) {
+pub(super) fn cdr_counts(core: &Roaming) -> CdrCounts {
     let (counts, overdue) = core.open_cdrs();
     let name = |incoming| if incoming { "received" } else { "sent" };
     let counts = counts

@@ -8,8 +8,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
+use super::cdrs::ChargeReply;
 use super::evidence::EvidenceCommand;
-use super::sessions::{CardsView, ChargeReply, SessionView};
+use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
 use crate::identity::PartyId;
@@ -295,14 +296,13 @@ pub struct NodeView {
     pub status_lists: Vec<StatusListView>,
     /// How many sessions there are in each phase.
     pub session_counts: BTreeMap<&'static str, u64>,
-    /// Charge detail records that are not settled, by state, as in `sent waiting` or `received accepted`.
+    /// Charge detail records that are not settled, by state, as in `sent waiting`.
     pub open_cdrs: BTreeMap<String, u64>,
     /// How many of them wait for longer than `charging.cdr_alarm_minutes`.
     pub overdue_cdrs: u64,
     /// How many EMPs were told of cards.
     pub cards: CardsView,
-    /// How far the clocks of others are ahead of ours, in milliseconds: the median of those that were heard
-    /// in the last quarter of an hour. `None` if nobody was.
+    /// How far the clocks of others are ahead of ours, in milliseconds: the median of the last quarter of an hour.
     pub clock_off_ms: Option<i64>,
     /// Whether the node signs: not while enough parties agree that its clock is wrong.
     pub signs: bool,

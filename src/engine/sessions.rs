@@ -3,14 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tokio::sync::oneshot;
-
 use super::handle::{Command, Engine, EngineError};
 use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
-use crate::roaming::{HttpAnswer, Roaming};
-
-/// Where the answer about a session goes.
-pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
+use crate::roaming::Roaming;
 
 /// Most sessions of one answer: more than anybody reads, and some 300 kB of JSON.
 pub const SESSIONS_SHOWN_MAX: usize = 1_000;

@@ -1,5 +1,6 @@
 //! What the core reports, as log lines for the operator of the node.
 
+use crate::protocol::CdrState;
 use crate::roaming::{ClockState, Report};
 
 /// Tells the operator of the node.
@@ -78,6 +79,14 @@ pub(super) fn tell(report: &Report) {
             phase = phase.as_str(),
             "a session changed"
         ),
+        Report::Cdr {
+            session,
+            partner,
+            incoming,
+            state: state @ (CdrState::Rejected | CdrState::Refused),
+        } => {
+            tracing::warn!(%session, %partner, incoming, state = state.as_str(), "a charge detail record is not taken");
+        }
         Report::Cdr { session, partner, incoming, state } => tracing::info!(
             %session, %partner, incoming, state = state.as_str(), "a charge detail record"
         ),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::agreements::agreement_view;
+use super::cdrs::CdrCounts;
 use super::handle::{
     ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
     StatusListView, TrustSummary,
@@ -28,7 +29,7 @@ pub(crate) fn node_view(
     node: &str,
     parties: Vec<String>,
     view: View,
-    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, (BTreeMap<String, u64>, u64)),
+    (session_counts, (open_cdrs, overdue_cdrs)): (BTreeMap<&'static str, u64>, CdrCounts),
     peers: Vec<PeerInfo>,
 ) -> NodeView {
     let conflict =

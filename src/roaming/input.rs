@@ -129,7 +129,7 @@ pub enum Input {
         /// Which.
         session: SessionId,
         /// What was found.
-        found: Option<CdrsOfSession>,
+        found: Option<Box<CdrsOfSession>>,
     },
     /// A backend of ours answered a call, or did not.
     BackendAnswered {

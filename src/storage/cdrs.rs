@@ -79,9 +79,7 @@ pub(super) fn write(tx: &Transaction<'_>, cdr: &StoredCdr) -> Result<()> {
 /// Those for which something is still to be done, the oldest first.
 pub(super) fn open(connection: &Connection) -> std::result::Result<Vec<StoredCdr>, StorageError> {
     let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE is_open = 1 ORDER BY stored_unix_ms");
-    let read = || -> Result<Vec<StoredCdr>> {
-        connection.prepare(&sql)?.query_map([], |row| of_row(row))?.collect()
-    };
+    let read = || -> Result<Vec<StoredCdr>> { connection.prepare(&sql)?.query_map([], of_row)?.collect() };
     read().map_err(failed)
 }
 
@@ -99,10 +97,7 @@ pub(super) fn of_session(
             .map(|record| SessionRecord::decode(session, &record).map_err(|error| damaged(0, error)))
             .transpose()?;
         let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE session = ? ORDER BY number");
-        let cdrs = connection
-            .prepare_cached(&sql)?
-            .query_map([session], |row| of_row(row))?
-            .collect::<Result<_>>()?;
+        let cdrs = connection.prepare_cached(&sql)?.query_map([session], of_row)?.collect::<Result<_>>()?;
         Ok(CdrsOfSession { session: record, cdrs })
     };
     read().map_err(failed)
@@ -145,8 +140,7 @@ pub(super) fn pulled(
         let mut values = values.clone();
         values.extend([integer(pull.limit), integer(pull.offset)]);
         let mut statement = connection.prepare_cached(&sql)?;
-        let cdrs =
-            statement.query_map(params_from_iter(&values), |row| of_row(row))?.collect::<Result<_>>()?;
+        let cdrs = statement.query_map(params_from_iter(&values), of_row)?.collect::<Result<_>>()?;
         Ok((total, cdrs))
     };
     read().map_err(failed)
@@ -169,13 +163,17 @@ pub(super) fn listed(
     }
     if let Some(state) = filter.state {
         clauses.push("state = ?");
+        if !state.is_final() {
+            // Few of a million: they have an index of their own.
+            clauses.push("is_open = 1");
+        }
         values.push(i64::from(state as u8).into());
     }
     let clause = if clauses.is_empty() { "1".to_owned() } else { clauses.join(" AND ") };
     values.push(integer(filter.limit.min(CDRS_LISTED_MAX)));
     let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE {clause} ORDER BY number DESC LIMIT ?");
     let read = || -> Result<Vec<StoredCdr>> {
-        connection.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| of_row(row))?.collect()
+        connection.prepare_cached(&sql)?.query_map(params_from_iter(&values), of_row)?.collect()
     };
     read().map_err(failed)
 }
@@ -207,4 +205,92 @@ fn integer(number: u64) -> Value {
 
 fn failed(error: rusqlite::Error) -> StorageError {
     StorageError::of(Database::Ledger, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roaming::change::LedgerChange;
+    use crate::storage::{Config, Ledger, MemoryDisk, Place};
+
+    fn cdr(number: u8, state: CdrState) -> StoredCdr {
+        StoredCdr {
+            session: format!("session-{number}"),
+            hash: [number; 32],
+            incoming: true,
+            ours: PartyId::parse("EMP:DEDCB").unwrap(),
+            partner: PartyId::parse("CPO:DEGEF").unwrap(),
+            operator: if number.is_multiple_of(2) { "DEGEF" } else { "DESUB" }.to_owned(),
+            is_open: !state.is_final(),
+            state,
+            stored_unix_ms: 1_000 + u64::from(number),
+            ended_unix_ms: 500,
+            replaces: (number == 9).then_some([8; 32]),
+            signed: Some(vec![number].into()),
+            record: CdrRecord::default(),
+        }
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::open(&Place::Memory(MemoryDisk::default()), &Config::default()).unwrap();
+        let states = [CdrState::Kept, CdrState::Accepted, CdrState::Received, CdrState::Rejected];
+        let cdrs = (0..10).map(|number| cdr(number, states[usize::from(number) % 4]));
+        let changes: Vec<_> = cdrs.map(|cdr| LedgerChange::Cdr { cdr: Box::new(cdr) }).collect();
+        ledger.commit(&changes).unwrap();
+        ledger
+    }
+
+    fn everything() -> CdrPull {
+        CdrPull {
+            provider: PartyId::parse("EMP:DEDCB").unwrap(),
+            from_unix_ms: 0,
+            to_unix_ms: u64::MAX,
+            sessions: Vec::new(),
+            operators: Vec::new(),
+            forwarded: None,
+            corrections: true,
+            offset: 0,
+            limit: 100,
+        }
+    }
+
+    #[test]
+    fn a_record_is_stored_once_and_changes_in_place() {
+        let mut ledger = ledger();
+        let mut again = cdr(2, CdrState::Received);
+        again.state = CdrState::Accepted;
+        again.is_open = false;
+        again.record.attempts = 7;
+        ledger.commit(&[LedgerChange::Cdr { cdr: Box::new(again.clone()) }]).unwrap();
+        let connection = super::super::place::lock(&ledger.connection);
+        let found = of_session(&connection, "session-2").unwrap();
+        assert_eq!((found.session, found.cdrs), (None, vec![again]));
+        let open = open(&connection).unwrap();
+        assert_eq!(open.iter().map(|cdr| cdr.hash[0]).collect::<Vec<_>>(), [6]);
+        let newest = listed(&connection, &CdrFilter { limit: 3, ..CdrFilter::default() }).unwrap();
+        assert_eq!(newest.iter().map(|cdr| cdr.hash[0]).collect::<Vec<_>>(), [9, 8, 7]);
+        let rejected = CdrFilter { state: Some(CdrState::Rejected), limit: 9, ..CdrFilter::default() };
+        assert_eq!(listed(&connection, &rejected).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn pulls_show_what_fits_their_filters_page_by_page() {
+        let ledger = ledger();
+        let connection = super::super::place::lock(&ledger.connection);
+        let pull = |pull: CdrPull| {
+            let (total, cdrs) = pulled(&connection, &pull).unwrap();
+            (total, cdrs.iter().map(|cdr| cdr.hash[0]).collect::<Vec<_>>())
+        };
+        assert_eq!(pull(everything()), (10, (0..10).collect()));
+        assert_eq!(pull(CdrPull { offset: 8, limit: 4, ..everything() }), (10, vec![8, 9]));
+        assert_eq!(pull(CdrPull { from_unix_ms: 1_003, to_unix_ms: 1_004, ..everything() }), (2, vec![3, 4]));
+        assert_eq!(pull(CdrPull { corrections: false, ..everything() }).0, 9);
+        let sessions = vec!["session-1".to_owned(), "session-5".to_owned(), "none".to_owned()];
+        assert_eq!(pull(CdrPull { sessions, ..everything() }), (2, vec![1, 5]));
+        assert_eq!(pull(CdrPull { operators: vec!["DESUB".to_owned()], ..everything() }).0, 5);
+        assert_eq!(pull(CdrPull { forwarded: Some(true), ..everything() }), (5, vec![1, 3, 5, 7, 9]));
+        assert_eq!(pull(CdrPull { forwarded: Some(false), ..everything() }), (5, vec![0, 2, 4, 6, 8]));
+        let provider = PartyId::parse("EMP:DEXYZ").unwrap();
+        assert_eq!(pull(CdrPull { provider, ..everything() }), (0, vec![]));
+    }
 }

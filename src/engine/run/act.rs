@@ -74,7 +74,7 @@ impl Runner {
             Action::FindCdrs { session } => {
                 let (reading, told) = (self.parts.store.cdrs_of(session), self.parts.answered.clone());
                 self.parts.spawner.task(Box::pin(async move {
-                    let found = reading.await;
+                    let found = reading.await.map(Box::new);
                     // The engine may have stopped.
                     let _stopped = told.send(Input::CdrsFound { session, found }).await;
                 }));

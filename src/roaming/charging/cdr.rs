@@ -222,12 +222,12 @@ impl Roaming {
     pub(in crate::roaming) fn cdrs_found(
         &mut self,
         id: SessionId,
-        found: Option<CdrsOfSession>,
+        found: Option<Box<CdrsOfSession>>,
         now: Now,
         fx: &mut Effects,
     ) {
         let waiting = self.charging.cdrs.lookups.remove(&id).unwrap_or_default();
-        let Some(CdrsOfSession { session, mut cdrs }) = found else {
+        let Some(CdrsOfSession { session, mut cdrs }) = found.map(|found| *found) else {
             return waiting.into_iter().for_each(|waiter| self.cdr_not_looked_up(waiter, now, fx));
         };
         if let Some(record) = session {

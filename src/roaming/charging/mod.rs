@@ -21,6 +21,7 @@ mod send;
 mod serve;
 mod settle;
 mod table;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet};
 

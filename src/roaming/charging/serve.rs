@@ -384,7 +384,7 @@ impl Roaming {
         let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
         let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;
-        if !theirs && !(record.ours == *partner && self.is_between_own(record)) {
+        if !(theirs || record.ours == *partner && self.is_between_own(record)) {
             return refused(Code::SessionInvalid);
         }
         match (record.phase, &record.answer) {

@@ -1,5 +1,7 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
+mod cdr;
+mod cdr_faults;
 mod evidence;
 mod own_parties;
 mod under_way;
@@ -108,6 +110,13 @@ pub(super) fn remote_stop(session: &str) -> String {
 pub(super) const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
 
 impl World {
+    pub(super) fn told_of_charging(&mut self, node: usize, action: Action) {
+        let Action::FindCdrs { session } = action else { return self.nodes[node].charging.told(action) };
+        let asked = &self.nodes[node];
+        let found = (!asked.charging.disk_is_away).then(|| Box::new(asked.store.cdrs_of(session.as_str())));
+        self.deliver(node, None, 1, Event::Input(Input::CdrsFound { session, found }));
+    }
+
     /// A backend of a node's first party asks.
     pub(super) fn charge(&mut self, node: usize, operation: SessionOperation, body: &str) -> CallId {
         self.calls += 1;

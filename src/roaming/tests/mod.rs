@@ -4,7 +4,6 @@
 
 mod agreements;
 mod audience;
-mod cdr;
 mod charging;
 mod claims;
 mod envelopes;
@@ -339,11 +338,7 @@ impl World {
             Action::KnowAddress { node: of, address } => node.partners.addresses.push((number(&of), address)),
             Action::KeepPartners(nodes) => node.partners.kept.push(nodes.iter().map(number).collect()),
             Action::Report(report) => node.reports.push(report),
-            Action::FindCdrs { session } => {
-                let found = (!node.charging.disk_is_away).then(|| node.store.cdrs_of(session.as_str()));
-                self.deliver(index, None, 1, Event::Input(Input::CdrsFound { session, found }));
-            }
-            about_sessions => node.charging.told(about_sessions),
+            about_sessions => self.told_of_charging(index, about_sessions),
         }
     }
 

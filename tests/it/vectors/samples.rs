@@ -1,6 +1,7 @@
 //! The objects of the vectors, made from fixed seeds by the public functions that a node uses.
 
 mod agreements;
+mod cdrs;
 mod ends;
 mod feeds;
 pub(crate) mod meanings;
@@ -56,6 +57,9 @@ pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
         agreements::end(cast),
         messages::envelope(cast),
         messages::sub_grant(cast),
+        cdrs::delegation(cast),
+        cdrs::signed_cdr(cast),
+        cdrs::receipt(cast),
     ]
 }
 

@@ -155,3 +155,22 @@ pub(crate) const SUB_GRANT: Meanings = &[
     ("4", "first second in which it does not hold any more, Unix time"),
     ("5", "first second of validity, Unix time"),
 ];
+
+pub(crate) const SIGNED_CDR: Meanings = &[
+    ("1", "SessionID, lower case"),
+    ("2", "from: the CPO, role and canonical id"),
+    ("3", "to: the EMP, role and canonical id"),
+    ("4", "when it was signed, Unix time in milliseconds"),
+    ("5", "SHA-256 of the OICP message of the record that this one corrects; absent if it is none"),
+    ("6", "the OICP message, byte for byte as the CPO's backend sent it; SHA-256 of it names the record"),
+];
+
+pub(crate) const RECEIPT: Meanings = &[
+    ("1", "SessionID, lower case"),
+    ("2", "from: the EMP, role and canonical id"),
+    ("3", "to: the CPO, role and canonical id"),
+    ("4", "when it was signed, Unix time in milliseconds"),
+    ("5", "SHA-256 of the record's OICP message"),
+    ("6", "received, kept, accepted, rejected or refused"),
+    ("7", "OICP status code of a no: there if rejected or refused"),
+];

@@ -1,9 +1,9 @@
 //! Charge detail records between nodes: what is lost, late, doubled, forged, or hidden by a crash; and that each
 //! counts once, with its receipts at both sides.
 
-use super::agreements::{cpo, emp};
-use super::charging::{YES, agreed, agreed_with};
-use super::*;
+use super::super::agreements::{cpo, emp};
+use super::super::*;
+use super::{YES, agreed, agreed_with};
 use crate::identity::{Chain, Receipt, SignedCdr};
 use crate::oicp::charging::{ChargeDetailRecord, SessionId};
 use crate::protocol::{CdrState, SessionMessage, SessionPhase};
@@ -11,17 +11,17 @@ use crate::roaming::change::StoredCdr;
 use crate::roaming::{BackendAnswer, CdrArrival, ChargingConfig};
 
 const REJECTED: &str = r#"{"Result":false,"StatusCode":{"Code":"022"}}"#;
-const STRANGER: &str = "7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e11";
+pub(super) const STRANGER: &str = "7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e11";
 
 /// A record of a session; spelling and unknown fields are to survive.
-fn cdr(session: &str, kwh: &str) -> String {
+pub(super) fn cdr(session: &str, kwh: &str) -> String {
     format!(
         r#"{{ "SessionID":"{session}","EvseID":"CH*ABC*E1","Identification":{{"RemoteIdentification":{{"EvcoID":"CH-EMP-C12345678-X"}}}},"ChargingStart":"2027-01-15T07:00:00Z","ChargingEnd":"2027-01-15T07:30:00.000+00:00","SessionStart":"2027-01-15T07:00:00Z","SessionEnd":"2027-01-15T07:30:00Z","ConsumedEnergy":{kwh},"x-own":1.50}}"#
     )
 }
 
 impl World {
-    fn bring(&mut self, node: usize, body: &str, replaces: Option<Digest>) -> CallId {
+    pub(super) fn bring(&mut self, node: usize, body: &str, replaces: Option<Digest>) -> CallId {
         self.calls += 1;
         let call = CallId(self.calls);
         let read = ChargeDetailRecord::parse(body.as_bytes(), Reading::Strict).unwrap();
@@ -33,12 +33,12 @@ impl World {
     }
 
     /// Brings a record and gives the code of the answer, which comes at once or from storage.
-    fn brought(&mut self, node: usize, body: &str) -> String {
+    pub(super) fn brought(&mut self, node: usize, body: &str) -> String {
         let call = self.bring(node, body, None);
         self.said(node, call)
     }
 
-    fn said(&mut self, node: usize, call: CallId) -> String {
+    pub(super) fn said(&mut self, node: usize, call: CallId) -> String {
         if self.heard(node, call).is_none() {
             self.run(5);
         }
@@ -48,7 +48,7 @@ impl World {
     }
 
     /// All of them are off for days, have new delegations, and meet again.
-    fn asleep(&mut self, nodes: &[usize], days: u64) {
+    pub(super) fn asleep(&mut self, nodes: &[usize], days: u64) {
         nodes.iter().for_each(|node| self.kill(*node));
         self.run(days * 86_400_000);
         for node in nodes {
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// A session that runs, and its id.
-    fn running(&mut self, a: usize, b: usize) -> String {
+    pub(super) fn running(&mut self, a: usize, b: usize) -> String {
         let before: Vec<String> = self.core(b).sessions().map(|session| session.session.clone()).collect();
         self.start_charging(b);
         self.run(1_000);
@@ -72,21 +72,21 @@ impl World {
     }
 
     /// The EMP's backend answers the record that it was given first.
-    fn backend_takes(&mut self, node: usize, answer: BackendAnswer) -> String {
+    pub(super) fn backend_takes(&mut self, node: usize, answer: BackendAnswer) -> String {
         let (call, body) = self.nodes[node].charging.given.remove(0);
         self.handle(node, Input::BackendAnswered { call, answer });
         body
     }
 
-    fn stored(&self, node: usize) -> Vec<StoredCdr> {
+    pub(super) fn stored(&self, node: usize) -> Vec<StoredCdr> {
         self.nodes[node].store.cdrs.values().cloned().collect()
     }
 
-    fn states(&self, node: usize) -> Vec<(CdrState, bool)> {
+    pub(super) fn states(&self, node: usize) -> Vec<(CdrState, bool)> {
         self.stored(node).iter().map(|cdr| (cdr.state, cdr.is_open)).collect()
     }
 
-    fn verdicts(&self, node: usize) -> Vec<Vec<&'static str>> {
+    pub(super) fn verdicts(&self, node: usize) -> Vec<Vec<&'static str>> {
         let of = |cdr: &StoredCdr| {
             let read = |bytes: &Bytes| Receipt::read_stored(bytes).unwrap().verdict.as_str();
             cdr.record.receipts.iter().map(read).collect()
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Both hold the same records, closed, with the same receipts.
-    fn settled(&self, a: usize, b: usize, state: CdrState) {
+    pub(super) fn settled(&self, a: usize, b: usize, state: CdrState) {
         assert_eq!(self.states(a), vec![(state, false); self.stored(a).len()]);
         assert_eq!(self.states(a), self.states(b));
         assert_eq!(self.verdicts(a), self.verdicts(b));
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Gives a node a message of a partner as if it had just come.
-    fn message_to(&mut self, node: usize, from: &Person, sender: usize, body: SessionMessage) {
+    pub(super) fn message_to(&mut self, node: usize, from: &Person, sender: usize, body: SessionMessage) {
         let ours = from.ours(&node_id(sender));
         let now = self.now().unix_ms;
         self.calls += 1;
@@ -130,12 +130,18 @@ impl World {
     }
 }
 
-fn yes() -> BackendAnswer {
+pub(super) fn yes() -> BackendAnswer {
     BackendAnswer::Answered { http_status: 200, body: YES.into() }
 }
 
 /// The record as a CPO's node would sign it.
-fn signed(by: &Person, at: usize, session: &str, now_unix_ms: u64, kwh: &str) -> (Bytes, Chain, Digest) {
+pub(super) fn signed(
+    by: &Person,
+    at: usize,
+    session: &str,
+    now_unix_ms: u64,
+    kwh: &str,
+) -> (Bytes, Chain, Digest) {
     let ours = by.ours(&node_id(at));
     let content = SignedCdr {
         session: session.to_owned(),
@@ -237,228 +243,6 @@ fn the_same_again_is_taken_once_and_another_is_refused() {
 }
 
 #[test]
-fn another_record_of_the_session_is_refused_by_the_emps_node_with_its_word() {
-    let (mut world, a, b) = agreed();
-    let id = world.running(a, b);
-    world.brought(a, &cdr(&id, "10.1"));
-    world.run(1_000);
-    world.backend_takes(b, yes());
-    world.run(1_000);
-    // The CPO's node was restored from a backup and knows nothing of it.
-    world.nodes[a].store.cdrs.clear();
-    let session = world.nodes[a].store.sessions.get(&id).unwrap().clone();
-    let mut record = crate::protocol::SessionRecord::decode(&id, &session).unwrap();
-    record.phase = SessionPhase::Active;
-    world.nodes[a].store.sessions.insert(id.clone(), record.encode());
-    world.kill(a);
-    world.start(a);
-    world.connect_all();
-    world.run(5_000);
-    assert_eq!(world.brought(a, &cdr(&id, "99.9")), "000");
-    world.run(5_000);
-    assert_eq!(world.states(a), [(CdrState::Refused, false)]);
-    assert_eq!(world.stored(b).len(), 1);
-    let receipt = Receipt::read_stored(&world.stored(a)[0].record.receipts[0]).unwrap();
-    assert_eq!((receipt.verdict.as_str(), receipt.verdict.code()), ("refused", Some("400")));
-    // The same record as before gets the same receipts again.
-    world.nodes[a].store.cdrs.clear();
-    world.nodes[a].store.sessions.insert(id.clone(), record.encode());
-    world.kill(a);
-    world.start(a);
-    world.connect_all();
-    world.run(5_000);
-    assert_eq!(world.brought(a, &cdr(&id, "10.1")), "000");
-    world.run(5_000);
-    let receipts = |node: usize| world.stored(node)[0].record.receipts.clone();
-    assert_eq!(receipts(a), receipts(b));
-    assert_eq!(world.states(a), [(CdrState::Accepted, false)]);
-    assert_eq!(world.nodes[b].charging.given_ever.len(), 1);
-}
-
-#[test]
-fn a_record_of_a_session_that_the_emp_never_had_is_refused_with_its_word() {
-    let (mut world, a, b) = agreed();
-    let now = world.now().unix_ms;
-    let (bytes, chain, hash) = signed(&cpo(), a, STRANGER, now, "10.1");
-    let session = STRANGER.to_owned();
-    world.message_to(b, &cpo(), a, SessionMessage::Cdr { session, signed: bytes, chain });
-    world.run(1_000);
-    assert!(world.stored(b).is_empty());
-    let why = world.nodes[b].reports.iter().rev().find_map(|report| match report {
-        Report::CdrNotTaken { session, why, .. } if session == STRANGER => Some(why.clone()),
-        _ => None,
-    });
-    assert_eq!(why.as_deref(), Some("refused with 400"), "{hash:?}");
-}
-
-#[test]
-fn a_forged_record_and_one_of_another_party_are_not_taken() {
-    let (mut world, a, b) = agreed();
-    let other = || Person::new("CH*OTH", 3);
-    let c = world.add(&[other()]);
-    world.connect_all();
-    world.run(5_000);
-    let id = world.running(a, b);
-    let now = world.now().unix_ms;
-    let (good, chain, _) = signed(&cpo(), a, &id, now, "10.1");
-    let mut flipped = good.to_vec();
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 1;
-    let (others, others_chain, _) = signed(&other(), c, &id, now, "10.1");
-    let message = |signed: Bytes, chain: &Chain| SessionMessage::Cdr {
-        session: id.clone(),
-        signed,
-        chain: chain.clone(),
-    };
-    // Altered on the way; signed by somebody else than it is from; a chain that is not the signer's.
-    world.message_to(b, &cpo(), a, message(flipped.into(), &chain));
-    world.message_to(b, &cpo(), a, message(others.clone(), &others_chain));
-    world.message_to(b, &cpo(), a, message(good.clone(), &others_chain));
-    // Another CPO brings a record of a session that is not its own, or hands on somebody else's.
-    world.message_to(b, &other(), c, message(others, &others_chain));
-    world.message_to(b, &other(), c, message(good.clone(), &chain));
-    world.run(2_000);
-    assert!(world.stored(b).is_empty(), "{:?}", world.stored(b));
-    assert_eq!(world.phases(b), [SessionPhase::Active]);
-    world.message_to(b, &cpo(), a, message(good, &chain));
-    world.run(1_000);
-    assert_eq!(world.stored(b).len(), 1, "the real one is");
-}
-
-#[test]
-fn answers_that_are_lost_change_nothing() {
-    for cut in 0..40 {
-        let (mut world, a, b) = agreed();
-        let id = world.running(a, b);
-        world.brought(a, &cdr(&id, "10.1"));
-        // Somewhere between the sending and the last receipt the link is cut.
-        world.run(cut * 4);
-        world.disconnect(a, b);
-        world.run(3_000);
-        if !world.nodes[b].charging.given.is_empty() {
-            world.backend_takes(b, yes());
-        }
-        world.run(3_000);
-        world.connect_all();
-        world.run(5_000);
-        if !world.nodes[b].charging.given.is_empty() {
-            world.backend_takes(b, yes());
-        }
-        world.run(5_000);
-        world.settled(a, b, CdrState::Accepted);
-        assert_eq!(world.stored(b).len(), 1, "{cut}");
-    }
-}
-
-#[test]
-fn a_crash_of_either_side_loses_and_doubles_nothing() {
-    for cut in 0..30 {
-        for crashed in [0, 1] {
-            let (mut world, a, b) = agreed();
-            let id = world.running(a, b);
-            let call = world.bring(a, &cdr(&id, "10.1"), None);
-            assert_eq!(world.said(a, call), "000");
-            world.run(cut * 6);
-            if cut % 3 == 0 && !world.nodes[b].charging.given.is_empty() {
-                world.backend_takes(b, yes());
-                world.run(cut);
-            }
-            world.kill([a, b][crashed]);
-            world.run(2_000);
-            if crashed == 1 {
-                // What it asked its backend is answered to nobody.
-                world.nodes[b].charging.given.clear();
-            }
-            world.start([a, b][crashed]);
-            world.connect_all();
-            world.run(5_000);
-            while !world.nodes[b].charging.given.is_empty() {
-                world.backend_takes(b, yes());
-                world.run(1_000);
-            }
-            world.run(5_000);
-            world.settled(a, b, CdrState::Accepted);
-            assert_eq!(world.stored(a).len(), 1, "{cut} {crashed}");
-        }
-    }
-}
-
-#[test]
-fn two_weeks_away_and_a_renewed_delegation_later_everything_arrives() {
-    let (mut world, a, b) = agreed();
-    let ids: Vec<String> = (0..5).map(|_| world.running(a, b)).collect();
-    world.kill(b);
-    for id in &ids {
-        assert_eq!(world.brought(a, &cdr(id, "10.1")), "000");
-    }
-    world.run(2 * 3_600_000);
-    let overdue = |world: &World| {
-        world.nodes[a].reports.iter().filter(|report| matches!(report, Report::CdrWaits { .. })).count()
-    };
-    assert_eq!(overdue(&world), 5, "each is told once");
-    assert_eq!(world.core(a).open_cdrs().1, 5);
-    // Delegations live for days: both sides have new ones when they meet again.
-    for day in 1..=14 {
-        world.kill(a);
-        world.run(86_400_000);
-        if day == 4 || day == 9 {
-            world.nodes[a].people[0].epoch += 1;
-            world.nodes[a].people[0].days = day + 6;
-        }
-        world.start(a);
-        world.run(10_000);
-    }
-    world.nodes[b].people[0].epoch += 2;
-    world.nodes[b].people[0].days = 20;
-    world.start(b);
-    world.connect_all();
-    world.run(10_000);
-    while !world.nodes[b].charging.given.is_empty() {
-        world.backend_takes(b, yes());
-        world.run(1_000);
-    }
-    world.run(5_000);
-    world.settled(a, b, CdrState::Accepted);
-    assert_eq!(world.stored(b).len(), 5);
-}
-
-#[test]
-fn a_session_that_memory_forgot_is_looked_up() {
-    let (mut world, a, b) = agreed();
-    let id = world.running(a, b);
-    world.brought(a, &cdr(&id, "10.1"));
-    world.run(1_000);
-    world.backend_takes(b, yes());
-    world.run(1_000);
-    world.asleep(&[a, b], 3);
-    assert_eq!((world.phases(a), world.phases(b)), (vec![], vec![]), "forgotten");
-    assert_eq!(world.brought(a, &cdr(&id, "10.1")), "000");
-    assert_eq!(world.brought(a, &cdr(&id, "10.2")), "400");
-    world.nodes[a].charging.disk_is_away = true;
-    world.asleep(&[a, b], 1);
-    assert_eq!(world.brought(a, &cdr(&id, "10.1")), "002", "who cannot look says so");
-    world.settled(a, b, CdrState::Accepted);
-}
-
-#[test]
-fn two_that_come_at_once_for_a_forgotten_session_are_one() {
-    let (mut world, a, b) = agreed();
-    let id = world.running(a, b);
-    // It expired, so that nobody holds it, and was never charged for.
-    world.asleep(&[a, b], 31);
-    world.asleep(&[a, b], 2);
-    assert_eq!((world.phases(a), world.phases(b)), (vec![], vec![]));
-    let calls = ["10.1", "10.1", "10.2"].map(|kwh| world.bring(a, &cdr(&id, kwh), None));
-    let said = calls.map(|call| world.said(a, call));
-    assert_eq!(said, ["000", "000", "400"]);
-    assert_eq!(world.stored(a).len(), 1);
-    world.run(5_000);
-    world.backend_takes(b, yes());
-    world.run(5_000);
-    world.settled(a, b, CdrState::Accepted);
-}
-
-#[test]
 fn an_emp_without_a_backend_keeps_it() {
     let (mut world, a, b) = agreed();
     let id = world.running(a, b);
@@ -552,4 +336,19 @@ fn no_message_names_a_session_that_cannot_be() {
     world.message_to(b, &cpo(), a, SessionMessage::Cdr { session: "no uuid".into(), signed, chain });
     world.run(1_000);
     assert!(world.stored(b).is_empty() && SessionId::parse("no uuid").is_none());
+}
+
+#[test]
+fn a_backend_that_never_answers_leaves_it_to_be_pulled() {
+    let config = ChargingConfig { cdr_backend_days: 1, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let id = world.running(a, b);
+    world.brought(a, &cdr(&id, "10.1"));
+    world.run(1_000);
+    world.backend_takes(b, BackendAnswer::Silent("no answer".into()));
+    world.asleep(&[a, b], 1);
+    world.run(3_000);
+    world.settled(a, b, CdrState::Kept);
+    assert_eq!(world.verdicts(a), [["received", "kept"]]);
+    assert_eq!(world.nodes[b].charging.given_ever.len(), 1);
 }
