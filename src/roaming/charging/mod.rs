@@ -15,6 +15,7 @@ mod cdr_send;
 mod cdr_serve;
 mod config;
 mod evidence;
+mod never_came;
 mod offline;
 mod request;
 mod send;
