@@ -39,7 +39,8 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
     let begun = Instant::now();
     let numbers: Vec<usize> = (0..records).collect();
     for batch in numbers.chunks(BATCH) {
-        let changes: Result<Vec<LedgerChange>> = batch.iter().map(|number| change(*number, records)).collect();
+        let changes: Result<Vec<LedgerChange>> =
+            batch.iter().map(|number| change(*number, records)).collect();
         ledger.commit(&changes?)?;
     }
     println!("{records} records were written in {:.0} s", begun.elapsed().as_secs_f64());
@@ -54,9 +55,10 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
 
 async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
     let month_ms = BEGIN_MS + 30 * DAY_MS;
+    let (ours, partner) = (ours()?, partner(7)?);
     let account = |days: u64| Account {
-        ours: ours()?,
-        partner: partner(7)?,
+        ours: ours.clone(),
+        partner: partner.clone(),
         from_unix_ms: month_ms,
         until_unix_ms: month_ms + days * DAY_MS,
     };
@@ -86,11 +88,11 @@ async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
         note("admin list, 100 records", begun);
         ensure!(listed.len() == 100, "{} records were listed", listed.len());
         let begun = Instant::now();
-        let marks = reader.account_marks(account(1)?, 100_000).await?;
+        let marks = reader.account_marks(account(1), 100_000).await?;
         note("one day of a partner (reconciliation)", begun);
         ensure!(marks.len() as u64 >= of_partner_a_day / 2, "{} records of a day", marks.len());
         let begun = Instant::now();
-        let (page, _) = reader.account_page(account(30)?, None).await?;
+        let (page, _) = reader.account_page(account(30), None).await?;
         note("page of a month of a partner (statement)", begun);
         ensure!(!page.is_empty(), "a month without records");
     }
