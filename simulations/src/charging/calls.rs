@@ -298,7 +298,7 @@ impl State {
         let read = read_acknowledgement(&answer.body).context("a node's answer is none")?;
         let authorized = || {
             let answer = AuthorizationStart::read(&answer.body).ok()?;
-            (answer.verdict == AuthorizationStatus::Authorized).then(|| answer.session_id)
+            (answer.verdict == AuthorizationStatus::Authorized).then_some(answer.session_id)
         };
         let (yes, session) = match call.operation {
             SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop => {

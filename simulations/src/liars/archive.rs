@@ -107,6 +107,7 @@ impl Archive {
             | Question::Message(_)
             | Question::Announce(_)
             | Question::Time { .. }
+            | Question::Books(_)
             | Question::CardFilter(_) => Answer::NotFound,
         }
     }

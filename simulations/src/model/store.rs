@@ -161,7 +161,6 @@ impl Store {
                 }
                 LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Session { .. } => return Err("a session, and nobody charges".to_owned()),
-                LedgerChange::Cdr { .. } => return Err("a record, and nobody charges".to_owned()),
                 LedgerChange::Statement { .. } => return Err("a statement, and nobody charges".to_owned()),
             }
         }

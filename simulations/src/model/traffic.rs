@@ -150,6 +150,7 @@ impl World {
             // And nobody charges.
             Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
             Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
+            Action::BooksAnswered { .. } | Action::ServeBooks { .. } => {}
             Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

@@ -90,6 +90,7 @@ fn a_link_that_is_cut_and_heals_during_a_call_costs_time_and_nothing_else() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
 fn starts_on_a_link_that_is_cut_again_and_again_are_each_answered_once_and_in_time() {
     runtime().block_on(async {
         let (stage, link) = linked().await;

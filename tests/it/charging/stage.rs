@@ -254,6 +254,11 @@ impl Stage {
         Stage { cpo, emp, world: World::new(), http, dir }
     }
 
+    /// The base URL of a side's facade.
+    pub(super) fn url(&self, kind: Kind) -> &str {
+        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
+    }
+
     /// Where the nodes' data is.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
