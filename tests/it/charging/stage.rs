@@ -353,11 +353,6 @@ impl Stage {
         answer.text().await.unwrap()
     }
 
-    /// The base URL of a side's facade.
-    pub(super) fn url(&self, kind: Kind) -> &str {
-        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
-    }
-
     /// The sessions of a side: how far each has come.
     pub(super) async fn sessions(&self, kind: Kind) -> BTreeMap<String, String> {
         let view = self.admin(kind, "sessions").await;
