@@ -7,7 +7,8 @@ use super::ask::said_yes;
 use super::request::{ChargeRequest, asker_role, service, what_it_is};
 use super::table::Event;
 use super::{
-    Asker, Back, BackendAnswer, BackendCall, Deferred, Demand, NEVER_CAME_MAX, NEVER_CAME_MS, Session,
+    Asker, Back, BackendAnswer, BackendCall, Deferred, Demand, NEVER_CAME_MAX, NEVER_CAME_MS, SEEN_MAX,
+    Session,
 };
 use crate::identity::{Envelope, MessageId, PartyId, Role, Service};
 use crate::oicp::charging::SessionId;
@@ -73,14 +74,7 @@ impl Roaming {
         }
     }
 
-    pub(super) fn say(
-        &mut self,
-        asker: Asker,
-        session: &str,
-        outcome: AskOutcome,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn say(&mut self, asker: Asker, session: &str, outcome: AskOutcome, now: Now, fx: &mut Effects) {
         let message = SessionMessage::Outcome { session: session.to_owned(), outcome };
         self.answer_message(asker, message, now, fx);
     }
@@ -160,7 +154,7 @@ impl Roaming {
     }
 
     /// Reads what is asked; the partner must be of the role that asks it, and name itself.
-    pub(super) fn may_ask(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
+    fn may_ask(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
         let role = asker_role(demand.operation);
         if asker.partner.role != role || asker.ours.role == role {
             return Err(Code::UnauthorizedAccess);
@@ -189,7 +183,64 @@ impl Roaming {
         if publishes.is_some() && !known { Err(Code::UnknownEvseId) } else { Ok(()) }
     }
 
-    pub(super) fn call_backend(
+    /// A stop or a notification.
+    fn serve_within(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let (id, operation) = (demand.session, demand.operation);
+        let Some(session) = self.charging.sessions.get_mut(&id) else {
+            // It speaks of a session that never came here: it must not begin any more.
+            self.note_never_came(&asker, id, asker.message, now, fx);
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        };
+        if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        }
+        if session.record.seen.contains(&asker.message) {
+            return self.serve_again(asker, &demand, now, fx);
+        }
+        if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
+            // It comes again, over another connection.
+            session.deferred.retain(|earlier| earlier.asker.message != asker.message);
+            session.deferred.push(Deferred { asker, demand });
+            return self.note_unsettled(id);
+        }
+        let request = match self.may_ask(&asker, &demand, now) {
+            Ok(request) => request,
+            Err(code) => return self.say(asker, id.as_str(), refused(code), now, fx),
+        };
+        if operation == SessionOperation::Notification {
+            // It lives, whatever we thought.
+            self.shown_alive_to_asker(id, now, fx);
+            if !self.charging.backends.get(&asker.ours).is_some_and(|backend| backend.notifications) {
+                return self.say(asker, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
+            }
+        }
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            let seen = &mut session.record.seen;
+            seen.push(asker.message);
+            seen.drain(..seen.len().saturating_sub(SEEN_MAX));
+        }
+        self.remember(id, fx);
+        self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// The message of a stop or a notification comes again, for its connection broke: it is not carried out twice,
+    /// and who waits hears what the backend says.
+    fn serve_again(&mut self, asker: Asker, demand: &Demand, now: Now, fx: &mut Effects) {
+        let mut running = self.charging.calls.values_mut();
+        let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
+        if let Some(call) = running.find(same) {
+            call.back = Some(asker.back);
+            call.until_ms = demand.until_ms;
+            return;
+        }
+        let session = self.charging.sessions.get(&demand.session);
+        let said = session.and_then(|session| session.said.clone());
+        let said = said.filter(|(message, _)| *message == asker.message);
+        let outcome = said.map_or(AskOutcome::Unconfirmed, |(_, outcome)| outcome);
+        self.say(asker, demand.session.as_str(), outcome, now, fx);
+    }
+
+    fn call_backend(
         &mut self,
         asker: Asker,
         demand: Demand,
@@ -359,14 +410,7 @@ impl Roaming {
 
     /// It must not begin any more, whatever was held back on the way. What a partner could begin is remembered as a
     /// session that was refused, also over a restart. Bounded: the oldest is forgotten.
-    pub(super) fn note_never_came(
-        &mut self,
-        asker: &Asker,
-        id: SessionId,
-        ask: MessageId,
-        now: Now,
-        fx: &mut Effects,
-    ) {
+    fn note_never_came(&mut self, asker: &Asker, id: SessionId, ask: MessageId, now: Now, fx: &mut Effects) {
         let operation = match asker.partner.role {
             Role::Emp => SessionOperation::RemoteStart,
             Role::Cpo | Role::Hub => SessionOperation::AuthorizeStart,
@@ -430,7 +474,7 @@ fn asked_of_us(asker: &Asker, id: SessionId, operation: SessionOperation, now: N
     }
 }
 
-pub(super) fn refused(code: Code) -> AskOutcome {
+fn refused(code: Code) -> AskOutcome {
     AskOutcome::Refused(code.as_str().to_owned())
 }
 
