@@ -446,20 +446,6 @@ impl Roaming {
         self.beat_own(now, fx);
     }
 
-    /// Heartbeats of our feeds that are due.
-    fn beat_own(&mut self, now: Now, fx: &mut Effects) {
-        let signing = self.ready && self.may_sign();
-        let due = |feed: &Feed| {
-            let idle = feed.sync.is_none() && !feed.applying && feed.applied.is_some();
-            feed.own && idle && now.mono_ms >= feed.heartbeat_at_ms
-        };
-        let own = self.feeds.iter().filter(|(_, feed)| signing && due(feed));
-        let due: Vec<FeedId> = own.map(|(id, _)| id.clone()).collect();
-        if !due.is_empty() {
-            self.heartbeat(&due, now, fx);
-        }
-    }
-
     /// Pushes that waited for our own feeds.
     fn resume_pushes(&mut self, now: Now, fx: &mut Effects) {
         for input in std::mem::take(&mut self.waiting_pushes) {

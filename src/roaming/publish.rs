@@ -296,6 +296,20 @@ impl Roaming {
         fx.actions.extend(announcements.into_iter().map(|a| Action::Publish { topic, bytes: a.encode() }));
     }
 
+    /// Heartbeats of our feeds that are due.
+    pub(super) fn beat_own(&mut self, now: Now, fx: &mut Effects) {
+        let signing = self.ready && self.may_sign();
+        let due = |feed: &Feed| {
+            let idle = feed.sync.is_none() && !feed.applying && feed.applied.is_some();
+            feed.own && idle && now.mono_ms >= feed.heartbeat_at_ms
+        };
+        let own = self.feeds.iter().filter(|(_, feed)| signing && due(feed));
+        let due: Vec<FeedId> = own.map(|(id, _)| id.clone()).collect();
+        if !due.is_empty() {
+            self.heartbeat(&due, now, fx);
+        }
+    }
+
     /// Signs the heads of our feeds again, unchanged: "still here, still this" (`decisions.md` 9). The
     /// incarnation stays too, so that a node with an old backup outdoes nobody just by being there.
     pub(super) fn heartbeat(&mut self, feeds: &[FeedId], now: Now, fx: &mut Effects) {

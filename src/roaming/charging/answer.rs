@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use crate::identity::PartyId;
 use crate::oicp::acknowledgement::Acknowledgement;
-use crate::oicp::charging::{AuthorizationStart, AuthorizationStop, PartnerSessionId, PartnerSessions};
+use crate::oicp::charging::{
+    AuthorizationStart, AuthorizationStop, FieldValue, PartnerSessionId, PartnerSessions,
+    read_acknowledgement, with_fields,
+};
 use crate::oicp::json_write::Writer;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{SessionOperation, SessionRecord};
@@ -94,4 +97,21 @@ pub(super) fn partners(session: Option<&SessionRecord>) -> PartnerSessions {
         cpo: read(&session.cpo_partner_session),
         emp: read(&session.emp_partner_session),
     })
+}
+
+/// An answer with the session's ids where the partner left them out.
+pub(super) fn with_ids(oicp: &Bytes, session: Option<&SessionRecord>) -> Bytes {
+    let (Some(session), Ok(said)) = (session, read_acknowledgement(oicp)) else { return oicp.clone() };
+    if !said.result {
+        return oicp.clone();
+    }
+    let known = acknowledgement(true, Some(session));
+    let mut fields = vec![("SessionID", FieldValue::from(known.session_id.as_deref()))];
+    if said.cpo_partner_session_id.is_none() && known.cpo_partner_session_id.is_some() {
+        fields.push(("CPOPartnerSessionID", FieldValue::from(known.cpo_partner_session_id.as_deref())));
+    }
+    if said.emp_partner_session_id.is_none() && known.emp_partner_session_id.is_some() {
+        fields.push(("EMPPartnerSessionID", FieldValue::from(known.emp_partner_session_id.as_deref())));
+    }
+    with_fields(oicp, &fields).map_or_else(|_| oicp.clone(), Bytes::from)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, acknowledgement, refusal, refused_as_stale};
+use super::answer::{HttpAnswer, refusal, refused_as_stale, with_ids};
 use super::request::{ChargeRequest, service, what_it_is};
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
@@ -301,7 +301,10 @@ impl Roaming {
                     None => Event::Unclear,
                 };
                 self.step(id, event, now, fx);
-                let answer = HttpAnswer::verbatim(with_ids(&oicp, self.charging.sessions.get(&id)));
+                let answer = HttpAnswer::verbatim(with_ids(
+                    &oicp,
+                    self.charging.sessions.get(&id).map(|session| &session.record),
+                ));
                 self.answer_all(id, &answer, fx);
             }
             AskOutcome::Refused(code) => {
@@ -429,21 +432,4 @@ pub(super) fn with_session(body: &Bytes, id: SessionId) -> Bytes {
     let fields = [("SessionID", FieldValue::Text(id.as_str()))];
     // It was read as JSON before.
     with_fields(body, &fields).map_or_else(|_| body.clone(), Bytes::from)
-}
-
-/// An answer with the session's ids where the partner left them out.
-fn with_ids(oicp: &Bytes, session: Option<&Session>) -> Bytes {
-    let (Some(session), Ok(said)) = (session, read_acknowledgement(oicp)) else { return oicp.clone() };
-    if !said.result {
-        return oicp.clone();
-    }
-    let known = acknowledgement(true, Some(&session.record));
-    let mut fields = vec![("SessionID", FieldValue::from(known.session_id.as_deref()))];
-    if said.cpo_partner_session_id.is_none() && known.cpo_partner_session_id.is_some() {
-        fields.push(("CPOPartnerSessionID", FieldValue::from(known.cpo_partner_session_id.as_deref())));
-    }
-    if said.emp_partner_session_id.is_none() && known.emp_partner_session_id.is_some() {
-        fields.push(("EMPPartnerSessionID", FieldValue::from(known.emp_partner_session_id.as_deref())));
-    }
-    with_fields(oicp, &fields).map_or_else(|_| oicp.clone(), Bytes::from)
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod authorize;
+mod calls;
 mod card_filters;
 mod cdr;
 mod cdr_findings;
@@ -14,6 +15,7 @@ mod cdr_send;
 mod cdr_serve;
 mod config;
 mod evidence;
+mod never_came;
 mod offline;
 mod request;
 mod send;

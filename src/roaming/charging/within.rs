@@ -1,12 +1,15 @@
-//! What a backend of ours says within a session that is there: stops and notifications.
+//! What is said within a session that is there, stops and notifications: at the side that asks, and at the side that
+//! is asked.
 
 use super::answer::{HttpAnswer, refusal};
 use super::ask::{Asked, Wish, with_session};
 use super::request::ChargeRequest;
+use super::serve::refused;
 use super::table::Event;
+use super::{Asker, BackendCall, Deferred, Demand, SEEN_MAX};
 use crate::oicp::charging::{NotificationKind, SessionId};
 use crate::oicp::status_code::Code;
-use crate::protocol::{SessionOperation, SessionRecord};
+use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::Now;
@@ -61,6 +64,63 @@ impl Roaming {
         }
         session.progress_ms = Some(now.mono_ms);
         Ok(())
+    }
+
+    /// A stop or a notification.
+    pub(super) fn serve_within(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+        let (id, operation) = (demand.session, demand.operation);
+        let Some(session) = self.charging.sessions.get_mut(&id) else {
+            // It speaks of a session that never came here: it must not begin any more.
+            self.note_never_came(&asker, id, asker.message, now, fx);
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        };
+        if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        }
+        if session.record.seen.contains(&asker.message) {
+            return self.serve_again(asker, &demand, now, fx);
+        }
+        if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
+            // It comes again, over another connection.
+            session.deferred.retain(|earlier| earlier.asker.message != asker.message);
+            session.deferred.push(Deferred { asker, demand });
+            return self.note_unsettled(id);
+        }
+        let request = match self.may_ask(&asker, &demand, now) {
+            Ok(request) => request,
+            Err(code) => return self.say(asker, id.as_str(), refused(code), now, fx),
+        };
+        if operation == SessionOperation::Notification {
+            // It lives, whatever we thought.
+            self.shown_alive_to_asker(id, now, fx);
+            if !self.charging.backends.get(&asker.ours).is_some_and(|backend| backend.notifications) {
+                return self.say(asker, id.as_str(), refused(Code::ServiceNotAvailable), now, fx);
+            }
+        }
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            let seen = &mut session.record.seen;
+            seen.push(asker.message);
+            seen.drain(..seen.len().saturating_sub(SEEN_MAX));
+        }
+        self.remember(id, fx);
+        self.call_backend(asker, demand, &request, now, fx);
+    }
+
+    /// The message of a stop or a notification comes again, for its connection broke: it is not carried out twice,
+    /// and who waits hears what the backend says.
+    fn serve_again(&mut self, asker: Asker, demand: &Demand, now: Now, fx: &mut Effects) {
+        let mut running = self.charging.calls.values_mut();
+        let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
+        if let Some(call) = running.find(same) {
+            call.back = Some(asker.back);
+            call.until_ms = demand.until_ms;
+            return;
+        }
+        let session = self.charging.sessions.get(&demand.session);
+        let said = session.and_then(|session| session.said.clone());
+        let said = said.filter(|(message, _)| *message == asker.message);
+        let outcome = said.map_or(AskOutcome::Unconfirmed, |(_, outcome)| outcome);
+        self.say(asker, demand.session.as_str(), outcome, now, fx);
     }
 }
 

@@ -34,7 +34,7 @@ use crate::oicp::push::{ActionType, read_evse_data, read_evse_status};
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, SyncRequest, Topic, Verdict};
-use people::{NETWORK, Person, START_UNIX_S, node_id, swiss};
+use people::{NETWORK, Person, START_UNIX_S, node_id, number, swiss};
 use store::{Reply, Store};
 
 /// Longest time that a message is under way, in milliseconds.
@@ -474,10 +474,6 @@ impl World {
         let of = |kind| first.keys().filter(|(k, _)| *k == kind).count();
         assert_eq!((of(Kind::Data), of(Kind::Status)), (evses, statuses));
     }
-}
-
-fn number(node: &NodeId) -> usize {
-    usize::from(node.as_bytes()[4])
 }
 
 fn body(kind: Kind, action: ActionType, party: &PartyId, records: &[(&str, &str)]) -> Bytes {

@@ -56,6 +56,11 @@ pub(super) fn node_id(number: usize) -> NodeId {
     NodeId::from_bytes(&[0, 36, 8, 1, number as u8]).unwrap()
 }
 
+/// The number in a node's name.
+pub(super) fn number(node: &NodeId) -> usize {
+    usize::from(node.as_bytes()[4])
+}
+
 pub(super) fn party(id: &str) -> PartyId {
     PartyId::new(Role::Cpo, id).unwrap()
 }

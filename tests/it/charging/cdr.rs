@@ -1,5 +1,7 @@
 //! Charge detail records from one backend's HTTP call through two nodes to the other backend, and back as receipts.
 
+#![allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+
 use chargemesh::backend::{Kind, Operation};
 use serde_json::{Value, json};
 

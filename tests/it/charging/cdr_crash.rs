@@ -1,6 +1,8 @@
 //! Nodes that are killed, or cut off, at any point of a charge detail record's life: none is lost, none counts twice,
 //! and in the end each has its receipts at both sides, without a hand being lifted.
 
+#![allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,7 @@
 //! A link between nodes that can be cut: a TCP proxy. What was under way on it is not lost with it.
 
+#![allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +18,6 @@ struct Link {
 }
 
 impl Link {
-    #[allow(clippy::disallowed_methods, reason = "a test is no part of a node")]
     fn to(port: u16) -> Link {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let own = listener.local_addr().unwrap().port();

@@ -254,11 +254,6 @@ impl Stage {
         Stage { cpo, emp, world: World::new(), http, dir }
     }
 
-    /// Where a side's facade is.
-    pub(super) fn url(&self, kind: Kind) -> &str {
-        if kind == Kind::Cpo { &self.cpo.url } else { &self.emp.url }
-    }
-
     /// Where the nodes' data is.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
