@@ -72,6 +72,19 @@ pub(super) fn tell(report: &Report) {
             tracing::warn!(%party, %why, "a card of a partner is of no use: it is looked for again");
         }
         Report::Clock { state } => tell_clock(*state),
+        Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
+        Report::Session { .. }
+        | Report::Cdr { .. }
+        | Report::CdrNotTaken { .. }
+        | Report::CdrWaits { .. } => {
+            tell_charging(report);
+        }
+    }
+}
+
+/// What became of sessions and their records.
+fn tell_charging(report: &Report) {
+    match report {
         Report::Session { session, operation, partner, phase } => tracing::info!(
             %session,
             operation = operation.as_str(),
@@ -101,7 +114,7 @@ pub(super) fn tell(report: &Report) {
             since_unix_ms,
             "a charge detail record waits for too long: see `chargemesh cdr list`"
         ),
-        Report::Refused { from, why } => tracing::debug!(%from, %why, "a message was not taken"),
+        _ => {}
     }
 }
 

@@ -109,6 +109,19 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Waits until the databases in a directory are closed: their last connection takes the journal away.
+#[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
+async fn closed(dir: &Path) {
+    let journal = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().file_name().to_string_lossy().ends_with("-wal")
+    };
+    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    while std::fs::read_dir(dir).unwrap().any(journal) {
+        assert!(std::time::Instant::now() < end, "its databases stay open");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
 fn what_a_restored_node_lost_is_found_and_comes_back() {
@@ -120,6 +133,7 @@ fn what_a_restored_node_lost_is_found_and_comes_back() {
         // A backup of the EMP's node, from before the record.
         stage.emp.stop().await;
         let (data, backup) = (stage.dir().join("emp"), stage.dir().join("backup"));
+        closed(&data).await;
         copy(&data, &backup);
         stage.start(Kind::Emp).await;
         stage.connected().await;
@@ -131,6 +145,7 @@ fn what_a_restored_node_lost_is_found_and_comes_back() {
             assert!(equal["difference_count"] == 0 && equal["records_there"] == 2, "{equal:#}");
         }
         stage.emp.stop().await;
+        closed(&data).await;
         copy(&backup, &data);
         stage.start(Kind::Emp).await;
         stage.connected().await;
