@@ -109,33 +109,23 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Waits until the databases in a directory are closed: their last connection takes the journal away.
-#[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
-async fn closed(dir: &Path) {
-    let journal = |entry: std::io::Result<std::fs::DirEntry>| {
-        entry.unwrap().file_name().to_string_lossy().ends_with("-wal")
-    };
-    let end = std::time::Instant::now() + crate::support::PATIENCE;
-    while std::fs::read_dir(dir).unwrap().any(journal) {
-        assert!(std::time::Instant::now() < end, "its databases stay open");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-}
-
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
 fn what_a_restored_node_lost_is_found_and_comes_back() {
     runtime().block_on(async {
         let mut stage = Stage::new().await;
+        // A process of its own: when it is dead nothing moves in its directory.
+        stage.emp.stop().await;
+        stage.spawn(Kind::Emp).await;
+        stage.connected().await;
         let kept = charged(&stage, "1").await;
         let session = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
         stage.agreed().await;
         // A backup of the EMP's node, from before the record.
-        stage.emp.stop().await;
+        stage.emp.kill().await;
         let (data, backup) = (stage.dir().join("emp"), stage.dir().join("backup"));
-        closed(&data).await;
         copy(&data, &backup);
-        stage.start(Kind::Emp).await;
+        stage.spawn(Kind::Emp).await;
         stage.connected().await;
         let answer = stage.cpo_calls(CDR, cdr(&session, "7.5")).await;
         assert_eq!(answer.code(), (200, "000".to_owned()), "{answer:?}");
@@ -144,10 +134,9 @@ fn what_a_restored_node_lost_is_found_and_comes_back() {
             let equal = reconciled(&stage, kind).await;
             assert!(equal["difference_count"] == 0 && equal["records_there"] == 2, "{equal:#}");
         }
-        stage.emp.stop().await;
-        closed(&data).await;
+        stage.emp.kill().await;
         copy(&backup, &data);
-        stage.start(Kind::Emp).await;
+        stage.spawn(Kind::Emp).await;
         stage.connected().await;
 
         let found = reconciled(&stage, Kind::Emp).await;
