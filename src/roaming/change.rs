@@ -143,7 +143,7 @@ pub enum LedgerChange {
         is_over: bool,
         /// When it changed, unix milliseconds.
         changed_unix_ms: u64,
-        /// A [`SessionRecord`](crate::protocol::SessionRecord), encoded.
+        /// A [`crate::protocol::SessionRecord`], encoded.
         record: Bytes,
     },
     /// A charge detail record as it is now. What identifies it and its content never change.
