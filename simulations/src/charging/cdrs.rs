@@ -36,6 +36,8 @@ pub(super) struct Cdr {
     acknowledged_ms: Option<u64>,
     /// How often the EMP's backend was given it.
     given: u32,
+    /// How often it was tried to give it to the EMP's backend.
+    tries: u32,
     /// What the EMP's backend said last, and its node took.
     said: Option<bool>,
 }
@@ -62,7 +64,7 @@ impl Charges {
         let now_unix_ms = crate::determinism::START_UNIX_S * 1_000 + elapsed().as_millis() as u64;
         let arrival = CdrArrival::new(&read, None, now_unix_ms);
         let key = (session, hash_of(&body));
-        let new = Cdr { play, acknowledged_ms: None, given: 0, said: None };
+        let new = Cdr { play, acknowledged_ms: None, given: 0, tries: 0, said: None };
         self.state().cdrs.entry(key.clone()).or_insert(new);
         self.trace.event(&format!("call {by:?} {NAME} of {charge}"));
         let (party, begin) = (self.party(by)?, elapsed());
@@ -141,7 +143,9 @@ impl Charges {
             });
             return Box::pin(std::future::ready(BackendAnswer::Silent("unknown".to_owned())));
         };
-        let play = if cdr.given == 0 { cdr.play } else { Play::Yes };
+        // The backend behaves so at the first try only.
+        let play = if cdr.tries == 0 { cdr.play } else { Play::Yes };
+        cdr.tries += 1;
         let heard = play != Play::Off;
         cdr.given += u32::from(heard);
         let since_ms = cdr.acknowledged_ms.filter(|_| heard && cdr.given == 1);
