@@ -116,7 +116,9 @@ pub(super) fn write_new(file: &Path, content: &[u8]) -> anyhow::Result<()> {
 /// Puts a secret into a file that only its owner may read, in the place of what was there, in one step.
 pub(super) fn write_secret(file: &Path, content: &[u8]) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", file.display());
-    if let Some(parent) = file.parent().filter(|parent| !parent.exists()) {
+    // A bare name has the empty path as its parent: the working directory.
+    let is_missing = |parent: &&Path| !parent.as_os_str().is_empty() && !parent.exists();
+    if let Some(parent) = file.parent().filter(is_missing) {
         private_directory().create(parent).with_context(context)?;
     }
     let new = PathBuf::from(format!("{}.new", file.display()));

@@ -10,7 +10,7 @@ use chargemesh::oicp::json::Node;
 use super::table::{Table, age, grouped, shown};
 use super::{Lines, Target, flag, items, now_unix_ms, number, parsed, print_json, said, text};
 use crate::cli::EXIT_FOUND;
-use crate::cli::text::print;
+use crate::cli::text::{self, print};
 
 /// See how far charge detail records have come, and correct one.
 ///
@@ -99,7 +99,7 @@ async fn list(
     let cdrs = items(&root, "cdrs");
     let mut out = Lines::default();
     out.line(&format!("Charge detail records: {}", grouped(cdrs.len() as u64)));
-    let header = ["session", "", "partner", "state", "since", "attempts", "findings"];
+    let header = ["session", "direction", "partner", "state", "since", "attempts", "findings"];
     let mut table = Table::new("  ").header(header).right([4, 5, 6]);
     let now_ms = now_unix_ms();
     for cdr in cdrs {
@@ -142,10 +142,12 @@ async fn show(target: &Target, session: &str, content: bool) -> anyhow::Result<E
     let mut out = Lines::default();
     let now_ms = now_unix_ms();
     for cdr in items(&root, "cdrs") {
-        out.line(&format!("{}  {}", shown(&text(cdr, "hash")), shown(&text(cdr, "direction"))));
+        // Whole: `cdr correct --replaces` takes it.
+        let name = text::shown(&text(cdr, "hash"), NAME_LENGTH);
+        out.line(&format!("{name}  {}", shown(&text(cdr, "direction"))));
         out.line(&format!("  {} with {}", shown(&text(cdr, "party")), shown(&text(cdr, "partner"))));
         out.line(&format!(
-            "  {}, stored {} ago, sent {} times",
+            "  {}, stored {} ago, messages and calls for it: {}",
             state_line(cdr),
             age(now_ms, number(cdr, "stored_unix_ms")),
             grouped(number(cdr, "attempts"))
@@ -153,7 +155,7 @@ async fn show(target: &Target, session: &str, content: bool) -> anyhow::Result<E
         for (name, words) in [("replaces", "replaces"), ("replaced_by", "replaced by")] {
             let other = text(cdr, name);
             if !other.is_empty() {
-                out.line(&format!("  {words} {}", shown(&other)));
+                out.line(&format!("  {words} {}", text::shown(&other, NAME_LENGTH)));
             }
         }
         for receipt in items(cdr, "receipts") {
