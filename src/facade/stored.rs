@@ -11,7 +11,7 @@ use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
 use crate::storage::{
-    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery,
+    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, PriceQuery, PriceRow, Reader, StatusQuery,
     StorageError, StoredCdr,
 };
 
@@ -77,6 +77,10 @@ impl Directory for Reader {
             }
         }
         .boxed()
+    }
+
+    fn prices(&self, query: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>> {
+        async move { Ok(Reader::prices(self, query).await?) }.boxed()
     }
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {

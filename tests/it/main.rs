@@ -17,6 +17,7 @@ mod crash;
 mod flows;
 mod ownership;
 mod partners;
+mod pricing;
 mod push;
 mod real_data;
 mod real_demo;
