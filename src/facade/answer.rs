@@ -68,8 +68,12 @@ impl Answer {
 
     /// No such path, or an OICP service that this version does not offer (GAPS D8).
     pub(super) fn no_such_service() -> Answer {
-        let info = "OICP service not found for this URI: check the base URL and the service version";
-        Answer::fault(Http::NOT_FOUND, Code::HubSystemError, Some(info))
+        let status = StatusCode {
+            description: Some("OICP service not found for this URI".to_owned()),
+            ..StatusCode::with_info(Code::HubSystemError, "check the base URL and the service version")
+        };
+        let body = status.to_fault_json();
+        Answer { http: Http::NOT_FOUND, body, retry_after_s: None, close: false }
     }
 
     /// A path of OICP called by something else than POST.

@@ -124,6 +124,8 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::PushStatus { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::PushData { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::PushAuthentication { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::PushPrices { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::PullAuthentication { reply, .. } => reply.send(Some(Vec::new())).is_ok(),
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::Accounts(_) => true,
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),

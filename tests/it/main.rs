@@ -31,3 +31,4 @@ mod support;
 mod trust_cli;
 mod trust_ops;
 mod vectors;
+mod wire;

@@ -15,6 +15,7 @@ mod links;
 mod offline;
 mod partners;
 mod people;
+mod prices;
 mod publish;
 mod random;
 mod reload;

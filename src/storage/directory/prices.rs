@@ -114,3 +114,94 @@ impl Answer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Audience, FeedId, Have, Members, SyncRequest};
+    use crate::roaming::change::RecordChange;
+    use crate::storage::testing::{Opened, feed, head_change, memory, open, record, records, root, wait};
+
+    fn price(key: &str, seq: u64, value: &str) -> RecordChange {
+        let key = EvseKey::parse_price(key).unwrap();
+        RecordChange { key, summary: None, ..record(1, seq, value, None) }
+    }
+
+    fn emp(id: &str) -> PartyId {
+        PartyId::parse(&format!("EMP:{id}")).unwrap()
+    }
+
+    fn closed() -> FeedId {
+        let audience = Audience::Named(Members::new([emp("DEMEM")]).unwrap());
+        FeedId { audience, ..feed("CH*ABC", Kind::Pricing) }
+    }
+
+    fn pulled(opened: &Opened, puller: Option<PartyId>, operator: &str) -> Vec<(String, u64)> {
+        let operators = vec![CanonicalId::parse(operator).unwrap()];
+        let rows = wait(opened.reader.prices(PriceQuery { puller, operators })).unwrap();
+        rows.into_iter().map(|row| (row.value.into(), row.changed_unix_ms - MARGIN_MS)).collect()
+    }
+
+    #[test]
+    fn each_puller_sees_what_is_for_it_with_the_time_when_it_came_here() {
+        let mut opened = open(&memory());
+        let public = feed("CH*ABC", Kind::Pricing);
+        // The last one is not where it belongs: its writer put it into everybody's feed.
+        let all = vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all"), price("CHABCE1/DEXXX", 3, "x")];
+        let members = vec![price("CHABCE1/DEMEM", 1, "member")];
+        let (sum, closed_sum) = (root(&all), root(&members));
+        let changes = [
+            records(&public, all),
+            head_change(&public, 1, 3, sum),
+            records(&closed(), members),
+            head_change(&closed(), 1, 1, closed_sum),
+        ];
+        opened.directory.commit(&changes, 1_000).unwrap();
+        let text = |text: &str, at: u64| (text.to_owned(), at);
+        let everybodys = vec![text("list", 1_000), text("all", 1_000)];
+        let mut members = everybodys.clone();
+        members.push(text("member", 1_000));
+        for (puller, seen) in
+            [(None, &everybodys), (Some(emp("DEMEM")), &members), (Some(emp("DEOTH")), &everybodys)]
+        {
+            assert_eq!(&pulled(&opened, puller.clone(), "CHABC"), seen, "{puller:?}");
+            assert_eq!(pulled(&opened, puller, "CHXYZ"), []);
+        }
+        let cpo = PartyId::parse("CPO:DEMEM").unwrap();
+        assert_eq!(pulled(&opened, Some(cpo), "CHABC"), everybodys, "a member has a role");
+
+        // A change has its own time; what another claims is hidden, and has it when it is back.
+        opened.directory.commit(&[records(&public, vec![price("CHABCE1/*", 4, "new")])], 2_000).unwrap();
+        assert_eq!(pulled(&opened, None, "CHABC"), [text("list", 1_000), text("new", 2_000)]);
+        let show = |visible| {
+            let key = EvseKey::parse_price("CHABC/*").unwrap();
+            crate::roaming::change::DirectoryChange::Visibility { feed: public.clone(), key, visible }
+        };
+        opened.directory.commit(&[show(false)], 3_000).unwrap();
+        assert_eq!(pulled(&opened, None, "CHABC"), [text("new", 2_000)]);
+        opened.directory.commit(&[show(true)], 4_000).unwrap();
+        opened.directory.commit(&[show(true)], 5_000).unwrap();
+        assert_eq!(pulled(&opened, None, "CHABC"), [text("list", 4_000), text("new", 2_000)]);
+        let deleted = RecordChange { value: None, hash: [0; 32], ..price("CHABCE1/*", 5, "") };
+        opened.directory.commit(&[records(&public, vec![deleted])], 6_000).unwrap();
+        assert_eq!(pulled(&opened, None, "CHABC"), [text("list", 4_000)]);
+    }
+
+    #[test]
+    fn prices_are_repaired_from_here_and_outlive_a_start() {
+        let mut opened = open(&memory());
+        let (public, all) = (feed("CH*ABC", Kind::Pricing), vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all")]);
+        let sum = root(&all);
+        opened.directory.commit(&[records(&public, all), head_change(&public, 1, 2, sum)], 1_000).unwrap();
+        let request = SyncRequest { feed: public.clone(), have: Have::Nothing };
+        assert_eq!(wait(opened.reader.feed_answer(request)).unwrap().unwrap().chunks.len(), 1);
+        let restored = wait(opened.reader.restore_directory()).unwrap();
+        assert_eq!((restored.len(), restored[0].entries.len()), (1, 2));
+        let keys: Vec<EvseKey> = restored[0].entries.iter().map(|entry| entry.key.clone()).collect();
+        let values = wait(opened.reader.data_values(public.clone(), keys)).unwrap();
+        assert_eq!(values.into_iter().flatten().map(|v| v.len()).collect::<Vec<_>>(), [4, 3]);
+        let dropped = crate::roaming::change::DirectoryChange::Dropped { feed: public };
+        opened.directory.commit(&[dropped], 2_000).unwrap();
+        assert_eq!(pulled(&opened, None, "CHABC"), []);
+    }
+}
