@@ -38,8 +38,8 @@ pub use handle::{
     PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
-pub(crate) use run::{Parts, Restore, Runner};
 pub use pins::MEDIA_PULLED_MAX;
+pub(crate) use run::{Parts, Restore, Runner};
 pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};

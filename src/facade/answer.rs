@@ -92,7 +92,10 @@ impl Answer {
     /// The node did not finish in time; what it does may still happen.
     pub(super) fn too_slow() -> Answer {
         let info = "the node did not finish in time, the message may still be carried out: send it again";
-        Answer { retry_after_s: Some(RETRY_AFTER_S), ..Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(info)) }
+        Answer {
+            retry_after_s: Some(RETRY_AFTER_S),
+            ..Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(info))
+        }
     }
 
     /// Something in the node broke; `info` names no secrets.

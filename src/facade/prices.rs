@@ -44,7 +44,8 @@ pub(super) async fn push_prices(shared: &Shared, call: Call, what: Prices) -> Re
 /// PullEVSEPricing and PullPricingProductData. Neither is paged by the documents; `page` and `size` cut a part out
 /// where they are sent all the same, for a client that goes on until a page is empty.
 pub(super) async fn pull_prices(shared: &Shared, call: Call, what: Prices) -> Result<Answer, Answer> {
-    let page = match call.query.split('&').any(|pair| pair.starts_with("page=") || pair.starts_with("size=")) {
+    let page = match call.query.split('&').any(|pair| pair.starts_with("page=") || pair.starts_with("size="))
+    {
         true => Some(page_request(&call.query)?),
         false => None,
     };
@@ -88,7 +89,12 @@ fn part<T>(all: Vec<T>, page: Option<PageRequest>) -> Vec<T> {
     all.into_iter().skip(number(page.offset())).take(number(page.size())).collect()
 }
 
-fn write_evses(rows: &[PriceRow], pull: &PullPrices, page: Option<PageRequest>, names: PricingNames) -> String {
+fn write_evses(
+    rows: &[PriceRow],
+    pull: &PullPrices,
+    page: Option<PageRequest>,
+    names: PricingNames,
+) -> String {
     let of_evses = rows.iter().filter(|row| row.key.price_of() == Some(PriceOf::Evse));
     let shown: Vec<&PriceRow> = part(of_evses.filter(|row| is_news(row, pull)).collect(), page);
     let of_one = shown.chunk_by(|a, b| a.operator == b.operator);
@@ -114,13 +120,15 @@ fn write_products(
 ) -> String {
     let of_lists: Vec<&PriceRow> =
         rows.iter().filter(|row| row.key.price_of().is_some_and(|of| of != PriceOf::Evse)).collect();
-    let same_list = |a: &&PriceRow, b: &&PriceRow| a.operator == b.operator && a.key.provider() == b.key.provider();
+    let same_list =
+        |a: &&PriceRow, b: &&PriceRow| a.operator == b.operator && a.key.provider() == b.key.provider();
     let lists = of_lists.chunk_by(same_list).filter(|list| list.iter().any(|row| is_news(row, pull)));
     let list = |rows: &[&PriceRow]| {
         // The default price stands before its products; without one there is no list.
         let (header, products) = rows.split_first()?;
         let products: Vec<&str> = products.iter().map(|row| &*row.value).collect();
-        (header.key.price_of() == Some(PriceOf::List)).then(|| pricing::price_list(&header.value, &products))?
+        (header.key.price_of() == Some(PriceOf::List))
+            .then(|| pricing::price_list(&header.value, &products))?
     };
     let lists: Vec<String> = part(lists.filter_map(list).collect(), page);
     pricing::write_price_lists(names, &lists)

@@ -52,15 +52,9 @@ const SERVICES: [(&str, Service); 23] = [
         "/api/oicp/cdrmgmt/v22/providers/{id}/get-charge-detail-records-request",
         Service::GetChargeDetailRecords,
     ),
-    (
-        "/api/oicp/dynamicpricing/v10/operators/{id}/pricing-products",
-        Service::PushPricingProductData,
-    ),
+    ("/api/oicp/dynamicpricing/v10/operators/{id}/pricing-products", Service::PushPricingProductData),
     ("/api/oicp/dynamicpricing/v10/operators/{id}/evse-pricing", Service::PushEvsePricing),
-    (
-        "/api/oicp/dynamicpricing/v10/providers/{id}/pricing-products",
-        Service::PullPricingProductData,
-    ),
+    ("/api/oicp/dynamicpricing/v10/providers/{id}/pricing-products", Service::PullPricingProductData),
     ("/api/oicp/dynamicpricing/v10/providers/{id}/evse-pricing", Service::PullEvsePricing),
     ("/api/oicp/authdata/v21/operators/{id}/pull-request", Service::PullAuthenticationData),
 ];

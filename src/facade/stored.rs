@@ -11,8 +11,8 @@ use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
 use crate::storage::{
-    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, PriceQuery, PriceRow, Reader, StatusQuery,
-    StorageError, StoredCdr,
+    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, PriceQuery, PriceRow,
+    Reader, StatusQuery, StorageError, StoredCdr,
 };
 
 impl Directory for Reader {

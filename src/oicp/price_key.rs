@@ -175,7 +175,10 @@ mod tests {
             (din, "+49*536/*".into(), PriceOf::List, "*", "+49*536"),
         ] {
             assert_eq!(key.as_str(), text);
-            assert_eq!((key.price_of(), key.provider(), key.operator()), (Some(of), Some(provider), operator));
+            assert_eq!(
+                (key.price_of(), key.provider(), key.operator()),
+                (Some(of), Some(provider), operator)
+            );
             let again = EvseKey::parse_filed(&text).unwrap();
             assert_eq!((&again, again.operator()), (&key, operator));
             assert_eq!(key.priced_evse(), (of == PriceOf::Evse).then(|| evse.clone()));

@@ -164,7 +164,8 @@ pub fn read_push_products(body: &[u8], reading: Reading) -> Result<PushPricingPr
     let findings = checked(&root, &PUSH_PRODUCTS, reading)?;
     let action = action(&root)?;
     let at = "/PricingProductData";
-    let block = root.field_any_case(&["PricingProductData"]).ok_or_else(|| missing(at, "PricingProductData"))?;
+    let block =
+        root.field_any_case(&["PricingProductData"]).ok_or_else(|| missing(at, "PricingProductData"))?;
     let block = if let [only] = block.items() { only } else { block };
     let text = |name: &str| block.field_any_case(&[name]).and_then(Node::as_str);
     let operator_at = format!("{at}/OperatorID");
@@ -228,7 +229,10 @@ fn read_pull(body: &[u8], reading: Reading, table: &'static Table) -> Result<Pul
         None => None,
         Some(node) => {
             let instant = node.as_str().and_then(time::parse_ms);
-            Some(instant.ok_or_else(|| wrong("LastCall", "LastCall has to be an RFC 3339 date-time".into()))?)
+            Some(
+                instant
+                    .ok_or_else(|| wrong("LastCall", "LastCall has to be an RFC 3339 date-time".into()))?,
+            )
         }
     };
     let list = root.field_any_case(&["OperatorIDs", "OperatorIds", "OperatorID"]);
@@ -287,9 +291,14 @@ fn evse_of(node: &Node<'_>) -> Result<(EvseId, PricedFor), (&'static str, String
     let whom = whom.ok_or_else(|| ("ProviderID", "has to be a provider or `*`".to_owned()))?;
     let products = node.field_any_case(&["EvseIDProductList"]);
     let named = products.is_some_and(|list| {
-        list.as_str().is_some() || !list.items().is_empty() && list.items().iter().all(|item| item.as_str().is_some())
+        list.as_str().is_some()
+            || !list.items().is_empty() && list.items().iter().all(|item| item.as_str().is_some())
     });
-    if named { Ok((evse_id, whom)) } else { Err(("EvseIDProductList", "has to name at least one product".into())) }
+    if named {
+        Ok((evse_id, whom))
+    } else {
+        Err(("EvseIDProductList", "has to name at least one product".into()))
+    }
 }
 
 fn product_of<'n>(node: &'n Node<'_>) -> Option<&'n str> {

@@ -9,7 +9,9 @@ use super::repair;
 use super::status_code::{Code, StatusCode};
 
 /// How the lists of the two answers are called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum PricingNames {
     /// `EVSEPricing` and `PricingProductData`, as in the examples, in the schemas and in the newer tables.

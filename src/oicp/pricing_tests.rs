@@ -23,7 +23,11 @@ fn products(list: &str) -> String {
 fn what_a_charging_point_costs_is_read_in_both_shapes() {
     for (records, strict, tolerant) in [
         (r#"[{"EvseID":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":["AC 1"]}]"#, true, true),
-        (r#"[{"EvseID":"DE*ABC*E1","ProviderID":"DE-DCB","EvseIDProductList":[{"ProductID":"AC 1"}]}]"#, true, true),
+        (
+            r#"[{"EvseID":"DE*ABC*E1","ProviderID":"DE-DCB","EvseIDProductList":[{"ProductID":"AC 1"}]}]"#,
+            true,
+            true,
+        ),
         ("[]", true, true),
         (r#"{"EvseID":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":["AC 1"]}"#, false, true),
         (r#"[{"evseid":"de*abc*e1","ProviderID":"*","EvseIDProductList":"AC 1"}]"#, false, true),
@@ -50,7 +54,10 @@ fn what_a_charging_point_costs_is_read_in_both_shapes() {
 
 #[test]
 fn a_price_list_is_read_as_its_default_price_and_its_products() {
-    let period = PRODUCT.replace(r#""Periods":[{"begin":"09:00","end":"18:00"}]"#, r#""Period":{"begin":"09:00","end":"18:00"}"#);
+    let period = PRODUCT.replace(
+        r#""Periods":[{"begin":"09:00","end":"18:00"}]"#,
+        r#""Period":{"begin":"09:00","end":"18:00"}"#,
+    );
     for (list, strict, tolerant) in [
         (format!("[{PRODUCT}]"), true, true),
         (format!("[{period}]"), true, true),
@@ -94,7 +101,11 @@ fn a_price_list_is_read_as_its_default_price_and_its_products() {
 #[test]
 fn pulls_name_operators_and_an_unreadable_filter_is_refused() {
     for (body, evses, lists) in [
-        (r#"{"ProviderID":"DE-DCB","OperatorIDs":["DE*ABC"],"LastCall":"2020-09-23T14:33:42.246Z"}"#, true, true),
+        (
+            r#"{"ProviderID":"DE-DCB","OperatorIDs":["DE*ABC"],"LastCall":"2020-09-23T14:33:42.246Z"}"#,
+            true,
+            true,
+        ),
         (r#"{"ProviderID":"DE-DCB","OperatorIDs":"DE*ABC"}"#, true, true),
         (r#"{"ProviderID":"DE-DCB","OperatorIds":["DE*ABC"]}"#, true, true),
         (r#"{"OperatorIDs":["DE*ABC"]}"#, false, true),
@@ -113,14 +124,19 @@ fn pulls_name_operators_and_an_unreadable_filter_is_refused() {
 
 #[test]
 fn answers_have_the_names_that_are_set_and_either_is_read() {
-    let records = vec![evse_price(r#"{"evseid":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":[{"ProductID":"AC 1"}]}"#)];
+    let records = vec![evse_price(
+        r#"{"evseid":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":[{"ProductID":"AC 1"}]}"#,
+    )];
     assert_eq!(records[0], r#"{"EvseID":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":["AC 1"]}"#);
     let same = r#"{ "EvseID":"DE*ABC*E1", "ProviderID":"*", "EvseIDProductList":["AC 1"], "n":1.50 }"#;
     assert_eq!(evse_price(same), same, "what conforms keeps its bytes");
     let block = EvsePrices { operator_id: "DE*ABC".into(), operator_name: None, records };
     let list = price_list(r#"{"OperatorID":"DE*ABC","pricingdefaultprice":0.50}"#, &[PRODUCT]).unwrap();
     assert!(list.contains(r#""PricingDefaultPrice":0.50"#) && list.contains(PRODUCT), "{list}");
-    let period = PRODUCT.replace(r#""Periods":[{"begin":"09:00","end":"18:00"}]"#, r#""Period":{"begin":"09:00","end":"18:00"}"#);
+    let period = PRODUCT.replace(
+        r#""Periods":[{"begin":"09:00","end":"18:00"}]"#,
+        r#""Period":{"begin":"09:00","end":"18:00"}"#,
+    );
     assert!(price_list("{}", &[period]).unwrap().contains(r#""Periods":[{"begin":"09:00","end":"18:00"}]"#));
     for (names, evses, lists) in [
         (PricingNames::Plain, r#"{"EVSEPricing":[{"#, r#"{"PricingProductData":[{"#),

@@ -95,8 +95,7 @@ pub enum Topic {
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Topic; 5] =
-        [Topic::Data, Topic::Status, Topic::Pricing, Topic::Heads, Topic::Identity];
+    pub const ALL: [Topic; 5] = [Topic::Data, Topic::Status, Topic::Pricing, Topic::Heads, Topic::Identity];
 
     /// The name on the wire: network, version and kind.
     pub fn name(self, network: &str) -> String {

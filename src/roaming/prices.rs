@@ -112,7 +112,11 @@ impl Roaming {
         })
     }
 
-    pub(super) fn refuse_too_many_providers(&self, party: &PartyId, changes: &[Change]) -> Result<(), Refused> {
+    pub(super) fn refuse_too_many_providers(
+        &self,
+        party: &PartyId,
+        changes: &[Change],
+    ) -> Result<(), Refused> {
         let news = changes.iter().filter(|(_, value)| value.is_some());
         let news = news.map(|(key, _)| self.audiences.rules.audience_of(key));
         let held = self.feeds_of(party, Kind::Pricing).map(|(id, _)| id.audience.clone());
@@ -120,14 +124,16 @@ impl Roaming {
         if audiences.len() <= PRICE_AUDIENCES_MAX {
             return Ok(());
         }
-        let info = format!("this node keeps prices for at most {PRICE_AUDIENCES_MAX} providers of one operator");
+        let info =
+            format!("this node keeps prices for at most {PRICE_AUDIENCES_MAX} providers of one operator");
         Err(StatusCode::with_info(Code::DataTransactionError, &info))
     }
 
     /// A delegation may be older than the kind, or narrower.
     pub(super) fn refuse_unless_delegated(&self, party: &PartyId, kind: Kind) -> Result<(), Refused> {
         let operation = records::operation(kind);
-        let Some(ours) = self.parties.get(party).filter(|ours| ours.speaker.may_do(operation).is_err()) else {
+        let Some(ours) = self.parties.get(party).filter(|ours| ours.speaker.may_do(operation).is_err())
+        else {
             return Ok(());
         };
         let info = format!(

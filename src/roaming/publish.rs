@@ -402,8 +402,7 @@ fn check_ids(parties: &BTreeMap<PartyId, OurParty>, party: &PartyId, push: &Push
     refuse_if_any(Code::InconsistentEvseId, "Duplicate EVSE IDs:", repeated)?;
     // A peer would not take it.
     let header = if let Scope::List(header) = &push.scope { Some(header.as_ref()) } else { None };
-    let large =
-        push.records.iter().chain(header).filter(|pushed| pushed.value.len() > RECORD_BYTES_MAX);
+    let large = push.records.iter().chain(header).filter(|pushed| pushed.value.len() > RECORD_BYTES_MAX);
     refuse_if_any(Code::DataError, "a record is larger than 64 KiB:", large)?;
     let operation = records::operation(push.kind);
     let foreign =

@@ -98,7 +98,11 @@ fn every_path_takes_a_star_as_it_is_and_escaped_and_no_other_version() {
                 let said = post(&node, &wrong, "{}").await;
                 let status = &said.body["StatusCode"];
                 assert_eq!((said.http, &status["Code"]), (404, &json!("001")), "{wrong}");
-                assert!(status["Description"].as_str().unwrap().contains("service not found"), "{}", said.body);
+                assert!(
+                    status["Description"].as_str().unwrap().contains("service not found"),
+                    "{}",
+                    said.body
+                );
                 assert!(said.body["Result"].is_null(), "the short body");
             }
             let said = ask(&node, Method::GET, path, JSON, "").await;
@@ -181,20 +185,38 @@ fn a_page_has_every_field_that_the_hub_sends() {
         assert_eq!(pushed.body["StatusCode"]["Code"], "000");
         let evses = r#"{"ProviderID":"DE-EMP","GeoCoordinatesResponseFormat":"Google"}"#;
         let cdrs = r#"{"ProviderID":"DE-EMP","From":"2020-01-01T00:00:00Z","To":"2030-01-01T00:00:00Z"}"#;
-        for (path, body, page, found, total) in
-            [(PATHS[1], evses, 1, 1, 3), (PATHS[1], evses, 0, 2, 3), (PATHS[1], evses, 9, 0, 3), (PATHS[16], cdrs, 0, 0, 0)]
-        {
+        for (path, body, page, found, total) in [
+            (PATHS[1], evses, 1, 1, 3),
+            (PATHS[1], evses, 0, 2, 3),
+            (PATHS[1], evses, 9, 0, 3),
+            (PATHS[16], cdrs, 0, 0, 0),
+        ] {
             let said = post(&node, &format!("{path}?page={page}&size=2"), body).await;
             assert_eq!(said.http, 200, "{}", said.body);
             let names: BTreeSet<&str> = said.body.as_object().unwrap().keys().map(String::as_str).collect();
             let all = [
-                "content", "number", "size", "totalElements", "last", "totalPages", "first", "numberOfElements",
-                "empty", "pageable", "StatusCode",
+                "content",
+                "number",
+                "size",
+                "totalElements",
+                "last",
+                "totalPages",
+                "first",
+                "numberOfElements",
+                "empty",
+                "pageable",
+                "StatusCode",
             ];
             assert!(all.iter().all(|name| names.contains(name)), "{path}: {names:?}");
             let pageable = &said.body["pageable"];
             assert_eq!(
-                [&pageable["pageNumber"], &pageable["pageSize"], &pageable["offset"], &pageable["paged"], &pageable["unpaged"]],
+                [
+                    &pageable["pageNumber"],
+                    &pageable["pageSize"],
+                    &pageable["offset"],
+                    &pageable["paged"],
+                    &pageable["unpaged"]
+                ],
                 [&json!(page), &json!(2), &json!(page * 2), &json!(true), &json!(false)]
             );
             assert_eq!(pageable["sort"], json!({ "sorted": false, "unsorted": true, "empty": true }));

@@ -186,7 +186,12 @@ mod tests {
         let records = text.split_once("AuthenticationDataRecord\":").unwrap().1.split_once("]}").unwrap().0;
         assert_eq!(push(records.strip_prefix('[').unwrap()).unwrap().records.len(), 3, "it can be read");
         assert!(!text.contains("later"));
-        assert_eq!(read_pull_authentication_data(br#"{"OperatorID":"DE*ABC"}"#, Reading::Strict).unwrap().canonical(), "DEABC");
+        assert_eq!(
+            read_pull_authentication_data(br#"{"OperatorID":"DE*ABC"}"#, Reading::Strict)
+                .unwrap()
+                .canonical(),
+            "DEABC"
+        );
         assert!(read_pull_authentication_data(b"{}", Reading::Tolerant).is_err());
     }
 

@@ -52,7 +52,12 @@ impl Table {
 }
 
 impl Commit<'_> {
-    pub(super) fn latest_records(&mut self, table: &Table, feed: &Feed, records: &[RecordChange]) -> Result<()> {
+    pub(super) fn latest_records(
+        &mut self,
+        table: &Table,
+        feed: &Feed,
+        records: &[RecordChange],
+    ) -> Result<()> {
         let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed.id)?;
         let mut update = self.tx.prepare_cached(table.update)?;
         let mut upsert = self.tx.prepare_cached(table.upsert)?;
@@ -78,7 +83,13 @@ impl Commit<'_> {
         Ok(())
     }
 
-    pub(super) fn show_latest(&mut self, table: &Table, feed: i64, key: &EvseKey, visible: i64) -> Result<()> {
+    pub(super) fn show_latest(
+        &mut self,
+        table: &Table,
+        feed: i64,
+        key: &EvseKey,
+        visible: i64,
+    ) -> Result<()> {
         let row = params![feed, key.as_str(), visible, Number(self.at_unix_ms)];
         self.run(table.show, table.values(row)).map(drop)
     }

@@ -147,7 +147,8 @@ mod tests {
         let mut opened = open(&memory());
         let public = feed("CH*ABC", Kind::Pricing);
         // The last one is not where it belongs: its writer put it into everybody's feed.
-        let all = vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all"), price("CHABCE1/DEXXX", 3, "x")];
+        let all =
+            vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all"), price("CHABCE1/DEXXX", 3, "x")];
         let members = vec![price("CHABCE1/DEMEM", 1, "member")];
         let (sum, closed_sum) = (root(&all), root(&members));
         let changes = [
@@ -190,7 +191,8 @@ mod tests {
     #[test]
     fn prices_are_repaired_from_here_and_outlive_a_start() {
         let mut opened = open(&memory());
-        let (public, all) = (feed("CH*ABC", Kind::Pricing), vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all")]);
+        let (public, all) =
+            (feed("CH*ABC", Kind::Pricing), vec![price("CHABC/*", 1, "list"), price("CHABCE1/*", 2, "all")]);
         let sum = root(&all);
         opened.directory.commit(&[records(&public, all), head_change(&public, 1, 2, sum)], 1_000).unwrap();
         let request = SyncRequest { feed: public.clone(), have: Have::Nothing };
