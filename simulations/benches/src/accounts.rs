@@ -36,14 +36,7 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
     let dir = options.scratch("accounts")?;
     let (place, config) = (Place::directory(dir.path())?, Config::default());
     let mut ledger = Ledger::open(&place, &config)?;
-    let begun = Instant::now();
-    let numbers: Vec<usize> = (0..records).collect();
-    for batch in numbers.chunks(BATCH) {
-        let changes: Result<Vec<LedgerChange>> =
-            batch.iter().map(|number| change(*number, records)).collect();
-        ledger.commit(&changes?)?;
-    }
-    println!("{records} records were written in {:.0} s", begun.elapsed().as_secs_f64());
+    fill(&mut ledger, records)?;
     let directory = Directory::open(&place, &config)?;
     let threads = Arc::new(|name: &'static str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
@@ -51,6 +44,22 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
     let reader = Reader::start(&directory, &ledger, &config, &Runner::Threads(threads))?;
     let runtime = crate::runtime()?;
     runtime.block_on(ask(options, &reader, records))
+}
+
+/// Writes so many records.
+///
+/// # Errors
+/// What the ledger says.
+pub(crate) fn fill(ledger: &mut Ledger, records: usize) -> Result<()> {
+    let begun = Instant::now();
+    let numbers: Vec<usize> = (0..records).collect();
+    for batch in numbers.chunks(BATCH) {
+        let changes: Result<Vec<LedgerChange>> =
+            batch.iter().map(|number| change(*number, records)).collect();
+        ledger.commit(&changes?)?;
+    }
+    println!("  {records} records were written in {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
 }
 
 async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
