@@ -25,6 +25,8 @@ const PARTNERS: usize = 40;
 const SIGNED_BYTES: usize = 1_200;
 /// Records of one commit.
 const BATCH: usize = 5_000;
+/// Has one record, the first.
+const RARE_PARTNER: &str = "EMP:CHRAR";
 /// One record in so many waits, and as many were rejected.
 const ODD_ONE_IN: usize = 2_000;
 
@@ -96,6 +98,16 @@ async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
         let listed = reader.listed_cdrs(CdrFilter { limit: 100, ..CdrFilter::default() }).await?;
         note("admin list, 100 records", begun);
         ensure!(listed.len() == 100, "{} records were listed", listed.len());
+        let (rare, denied) = (PartyId::parse(RARE_PARTNER)?, Some(CdrState::Rejected));
+        for (name, filter) in [
+            ("admin list of a rare partner", CdrFilter { partner: Some(rare), ..CdrFilter::default() }),
+            ("admin list of a rare state", CdrFilter { state: denied, ..CdrFilter::default() }),
+        ] {
+            let begun = Instant::now();
+            let listed = reader.listed_cdrs(CdrFilter { limit: 100, ..filter }).await?;
+            note(name, begun);
+            ensure!(!listed.is_empty(), "{name}: nothing");
+        }
         let begun = Instant::now();
         let marks = reader.account_marks(account(1), 100_000).await?;
         note("one day of a partner (reconciliation)", begun);
@@ -138,7 +150,7 @@ fn change(number: usize, records: usize) -> Result<LedgerChange> {
         hash,
         incoming: false,
         ours: ours()?,
-        partner: partner(number / 7)?,
+        partner: if number == 0 { PartyId::parse(RARE_PARTNER)? } else { partner(number / 7)? },
         operator: "CHABC".to_owned(),
         is_open: state == CdrState::Waiting,
         state,
