@@ -217,31 +217,6 @@ impl Engine {
         self.watchers.tell(event);
     }
 
-    /// Publishes EVSE data of a party of this node. Returns after the durable commit.
-    pub async fn push_data(
-        &self,
-        party: PartyId,
-        push: PushEvseData,
-        body: Bytes,
-    ) -> Result<PushOutcome, EngineError> {
-        self.ask(|reply| Command::PushData { party, push, body, reply }).await?
-    }
-
-    /// Publishes EVSE statuses of a party of this node. Returns after the durable commit.
-    pub async fn push_status(
-        &self,
-        party: PartyId,
-        push: PushEvseStatus,
-        body: Bytes,
-    ) -> Result<PushOutcome, EngineError> {
-        self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
-    }
-
-    /// Confirms a push that the guard rail held.
-    pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
-        self.ask(|reply| Command::Confirm { held, reply }).await?
-    }
-
     /// Hands in a signed object of the registry (tombstone, rotation, status list, credential): it is kept
     /// and told to everybody. Returns after the durable commit.
     pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {

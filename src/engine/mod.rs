@@ -12,7 +12,7 @@ mod gathered;
 mod handle;
 mod partners;
 mod pins;
-mod prices;
+mod push;
 mod run;
 mod serve;
 mod sessions;
