@@ -14,6 +14,7 @@ mod charging;
 mod cli;
 mod conformance;
 mod crash;
+mod fixtures;
 mod flows;
 mod ownership;
 mod partners;
