@@ -8,6 +8,7 @@ mod audience;
 mod authdata;
 mod backend_cli;
 mod bad_http;
+mod bad_input;
 mod bad_mesh;
 mod cards;
 mod charging;
