@@ -23,6 +23,7 @@ mod evse_pull;
 mod evse_push;
 mod lanes;
 mod metrics;
+mod openapi;
 mod routes;
 mod server;
 mod sessions;

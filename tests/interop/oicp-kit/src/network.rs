@@ -17,7 +17,10 @@ pub fn binary() -> Option<PathBuf> {
         return Some(PathBuf::from(named));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    ["release", "debug"].map(|profile| root.join("target").join(profile).join("chargemesh")).into_iter().find(|b| b.exists())
+    ["release", "debug"]
+        .map(|profile| root.join("target").join(profile).join("chargemesh"))
+        .into_iter()
+        .find(|b| b.exists())
 }
 
 /// A network of a CPO and an EMP that allow each other everything.
@@ -45,7 +48,18 @@ impl Network {
 
     /// Makes a node of one party.
     pub fn make(&self, name: &str, party: &str, backend_url: &str) {
-        self.call(&["init", name, "--party", party, "--name", name, "--join", "boot", "--facade", "127.0.0.1:0"]);
+        self.call(&[
+            "init",
+            name,
+            "--party",
+            party,
+            "--name",
+            name,
+            "--join",
+            "boot",
+            "--facade",
+            "127.0.0.1:0",
+        ]);
         let mut more = String::from("\n[[policy.rule]]\nparty = \"*\"\nallow = true\n");
         write!(more, "\n[[outbound.backend]]\nparty = \"{party}\"\nurl = \"{backend_url}\"\n").unwrap();
         if party.starts_with("EMP") {
@@ -57,8 +71,12 @@ impl Network {
 
     /// Runs the program to its end.
     pub fn call(&self, args: &[&str]) -> String {
-        let done: Output =
-            Command::new(&self.binary).current_dir(self.dir.path()).args(args).stdin(Stdio::null()).output().unwrap();
+        let done: Output = Command::new(&self.binary)
+            .current_dir(self.dir.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let told =
             format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success(), "{args:?}: {told}");

@@ -11,7 +11,7 @@ use chargemesh_interop_oicp_kit::verdicts::{Verdicts, skip};
 use futures_util::StreamExt as _;
 use oicp_kit::client::{ClientConfig, CpoClient, EmpClient, RetryPolicy};
 use oicp_kit::cpo::EvseStatus;
-use oicp_kit::emp::{PullEvseDataRecord, PullEvseDataRequest};
+use oicp_kit::emp::{Page, PullEvseDataRecord, PullEvseDataRequest};
 use oicp_kit::testkit::{MockEmp, MockHubject, MockHubjectServer, samples};
 use oicp_kit::transport::{HubjectEnv, OicpError, Operation, PageQuery, PathId};
 use oicp_kit::types::{
@@ -66,14 +66,12 @@ impl Stage {
         network.make("emp", "EMP:DE-DCB", &emp_backend);
         network.run("boot");
         let (cpo_url, emp_url) = (network.run("cpo").url, network.run("emp").url);
-        let cpo = CpoClient::builder().environment(custom(&cpo_url)).config(ClientConfig {
-            environment: custom(&cpo_url),
-            ..config()
-        });
-        let emp = EmpClient::builder().environment(custom(&emp_url)).config(ClientConfig {
-            environment: custom(&emp_url),
-            ..config()
-        });
+        let cpo = CpoClient::builder()
+            .environment(custom(&cpo_url))
+            .config(ClientConfig { environment: custom(&cpo_url), ..config() });
+        let emp = EmpClient::builder()
+            .environment(custom(&emp_url))
+            .config(ClientConfig { environment: custom(&emp_url), ..config() });
         Stage {
             cpo: cpo.operator_id("DE*ABC".parse().unwrap()).build().unwrap(),
             emp: emp.provider_id(PROVIDER.parse().unwrap()).build().unwrap(),
@@ -93,18 +91,22 @@ impl Stage {
         self.verdicts.works(what);
     }
 
-    /// Pulls until the EMP's node shows so many records.
-    async fn pulled(&self, count: u64) -> Vec<PullEvseDataRecord> {
+    /// Pulls until the EMP's node shows what is wanted.
+    async fn until(&self, wanted: impl Fn(&Page<PullEvseDataRecord>) -> bool) -> Page<PullEvseDataRecord> {
         let request = PullEvseDataRequest::full(PROVIDER.parse().unwrap(), GeoCoordinatesFormat::Google);
         for _ in 0..300 {
             let page = self.emp.pull_evse_data_page(&request, PageQuery::new()).await.unwrap();
-            if page.total_elements == count {
-                valid("PullEvseData", &page);
-                return page.content;
+            if wanted(&page) {
+                return page;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the EMP's node never showed {count} records");
+        panic!("the EMP's node never showed what was pushed");
+    }
+
+    /// Waits until a record is as its operator pushed it.
+    async fn shown(&self, as_pushed: impl Fn(&PullEvseDataRecord) -> bool) {
+        self.until(|page| page.content.iter().any(&as_pushed)).await;
     }
 
     async fn data(&mut self) {
@@ -118,8 +120,9 @@ impl Stage {
         self.acknowledged("PushEvseData insert", said);
         let said = self.cpo.push_evse_data_delete(extra, "ABC technologies").await;
         self.acknowledged("PushEvseData delete", said);
-        let pulled = self.pulled(3).await;
-        assert_eq!(pulled[0].plugs, samples::evse_data_record(EVSE).plugs);
+        let page = self.until(|page| page.total_elements == 3).await;
+        valid("PullEvseData", &page);
+        assert_eq!(page.content[0].plugs, samples::evse_data_record(EVSE).plugs);
         let mut seen = Vec::new();
         let request = PullEvseDataRequest::full(PROVIDER.parse().unwrap(), GeoCoordinatesFormat::Google);
         let mut crawl = Box::pin(self.emp.crawl_evse_data(request, PageQuery::with_size(2)));
@@ -130,7 +133,8 @@ impl Stage {
         assert_eq!(seen.len(), 3);
         self.verdicts.works("PullEvseData full, page by page");
         let since: DateTime = minutes_ago(10).parse().unwrap();
-        let request = PullEvseDataRequest::delta(PROVIDER.parse().unwrap(), GeoCoordinatesFormat::Google, since);
+        let request =
+            PullEvseDataRequest::delta(PROVIDER.parse().unwrap(), GeoCoordinatesFormat::Google, since);
         let page = self.emp.pull_evse_data_page(&request, PageQuery::new()).await.unwrap();
         valid("PullEvseData delta", &page);
         assert_eq!(page.content.len(), 3);
@@ -214,9 +218,15 @@ impl Stage {
         self.verdicts.works("AuthorizeStart, and emp_router as backend");
         for (kind, more) in [
             ("Start", json!({ "ChargingStart": minutes_ago(29) })),
-            ("Progress", json!({ "ChargingStart": minutes_ago(29), "EventOccurred": minutes_ago(9),
-                "ChargingDuration": 1_200_000, "ConsumedEnergyProgress": 4 })),
-            ("End", json!({ "ChargingStart": minutes_ago(29), "ChargingEnd": minutes_ago(2), "ConsumedEnergy": 10 })),
+            (
+                "Progress",
+                json!({ "ChargingStart": minutes_ago(29), "EventOccurred": minutes_ago(9),
+                "ChargingDuration": 1_200_000, "ConsumedEnergyProgress": 4 }),
+            ),
+            (
+                "End",
+                json!({ "ChargingStart": minutes_ago(29), "ChargingEnd": minutes_ago(2), "ConsumedEnergy": 10 }),
+            ),
             ("Error", json!({ "ErrorType": "ConnectorError" })),
         ] {
             let mut body = json!({ "Type": kind, "SessionID": session.as_str(), "OperatorID": "DE*ABC", "EvseID": EVSE });
@@ -244,8 +254,12 @@ impl Stage {
         let page = self.emp.get_charge_detail_records(&pull, PageQuery::new()).await.unwrap();
         valid("GetChargeDetailRecords", &page);
         assert_eq!(page.content.len(), 1);
-        let crawled: Vec<_> = self.emp.crawl_charge_detail_records(pull, PageQuery::with_size(1)).collect().await;
-        assert_eq!(crawled.into_iter().map(|record| record.unwrap().session_id).collect::<Vec<_>>(), [session]);
+        let crawled: Vec<_> =
+            self.emp.crawl_charge_detail_records(pull, PageQuery::with_size(1)).collect().await;
+        assert_eq!(
+            crawled.into_iter().map(|record| record.unwrap().session_id).collect::<Vec<_>>(),
+            [session]
+        );
         self.verdicts.works("GetChargeDetailRecords");
     }
 
@@ -254,7 +268,8 @@ impl Stage {
         let start = json!({ "SessionID": samples::session_id().as_str(), "ProviderID": PROVIDER, "EvseID": EVSE,
             "EMPPartnerSessionID": "E-1", "Identification": medium });
         let said = self.emp.authorize_remote_start(&message(start.clone())).await;
-        let session = said.as_ref().ok().and_then(|said| said.session_id.clone()).unwrap_or_else(samples::session_id);
+        let session =
+            said.as_ref().ok().and_then(|said| said.session_id.clone()).unwrap_or_else(samples::session_id);
         self.acknowledged("AuthorizeRemoteStart, and cpo_router as backend", said);
         assert_eq!(self.asked_cpo.count("AuthorizeRemoteStart"), 1);
         let stop = json!({ "SessionID": session.as_str(), "ProviderID": PROVIDER, "EvseID": EVSE });
@@ -267,9 +282,14 @@ impl Stage {
                 "Identification": medium });
             start[field] = json!("E-2");
             let said = self.raw(Operation::AuthorizeRemoteReservationStart, &start).await;
-            let session = said.as_ref().ok().and_then(|said| said.session_id.clone()).unwrap_or_else(samples::session_id);
+            let session = said
+                .as_ref()
+                .ok()
+                .and_then(|said| said.session_id.clone())
+                .unwrap_or_else(samples::session_id);
             self.acknowledged(&format!("AuthorizeRemoteReservationStart with {field}, and cpo_router"), said);
-            let stop = json!({ "SessionID": session.as_str(), "ProviderID": PROVIDER, "EvseID": "DE*ABC*E2" });
+            let stop =
+                json!({ "SessionID": session.as_str(), "ProviderID": PROVIDER, "EvseID": "DE*ABC*E2" });
             let said = self.raw(Operation::AuthorizeRemoteReservationStop, &stop).await;
             self.acknowledged("AuthorizeRemoteReservationStop, and cpo_router as backend", said);
         }
@@ -289,8 +309,10 @@ impl Stage {
     }
 
     async fn authentication_data(&mut self) {
-        let push = message(json!({ "ActionType": "fullLoad", "ProviderAuthenticationData": { "ProviderID": PROVIDER,
-            "AuthenticationDataRecord": [{ "Identification": { "RFIDMifareFamilyIdentification": { "UID": "7568290FFF765F" } } }] } }));
+        let push = message(
+            json!({ "ActionType": "fullLoad", "ProviderAuthenticationData": { "ProviderID": PROVIDER,
+            "AuthenticationDataRecord": [{ "Identification": { "RFIDMifareFamilyIdentification": { "UID": "7568290FFF765F" } } }] } }),
+        );
         let said = self.emp.push_authentication_data(&push).await;
         self.acknowledged("PushAuthenticationData", said);
     }
@@ -299,7 +321,8 @@ impl Stage {
         let product = json!({ "ProductID": "AC 1", "ReferenceUnit": "KILOWATT_HOUR", "ProductPriceCurrency": "EUR",
             "PricePerReferenceUnit": 0.5, "MaximumProductChargingPower": 22, "IsValid24hours": true,
             "ProductAvailabilityTimes": [] });
-        let products = message(json!({ "ActionType": "fullLoad", "PricingProductData": { "OperatorID": "DE*ABC",
+        let products =
+            message(json!({ "ActionType": "fullLoad", "PricingProductData": { "OperatorID": "DE*ABC",
             "OperatorName": "ABC technologies", "ProviderID": "*", "PricingDefaultPrice": 0,
             "PricingDefaultPriceCurrency": "EUR", "PricingDefaultReferenceUnit": "HOUR",
             "PricingProductDataRecords": [product] } }));
@@ -348,7 +371,8 @@ impl Stage {
                 "OICP23-E001" => {
                     for field in ["HubProviderID", "HubProviderId"] {
                         let session = self.card().await;
-                        let said = self.raw(Operation::ChargeDetailRecord, &Stage::cdr(&session, Some(field))).await;
+                        let said =
+                            self.raw(Operation::ChargeDetailRecord, &Stage::cdr(&session, Some(field))).await;
                         self.acknowledged(&format!("{}: {field}", erratum.id), said);
                     }
                 }
@@ -360,20 +384,27 @@ impl Stage {
                         });
                         let said = said.await;
                         self.acknowledged(&format!("{}: {field}", erratum.id), said);
-                        self.until(|record| record.charging_station_id.as_ref().is_some_and(|id| id.as_str() == "STATION 7")).await;
+                        self.shown(|record| {
+                            record.charging_station_id.as_ref().is_some_and(|id| id.as_str() == "STATION 7")
+                        })
+                        .await;
                     }
                 }
                 "OICP23-E003" => {
-                    let said = self.push_with(|record| record["ChargingFacilities"][0]["Power"] = json!(22.5)).await;
+                    let said =
+                        self.push_with(|record| record["ChargingFacilities"][0]["Power"] = json!(22.5)).await;
                     self.acknowledged(&format!("{}: 22.5 kW", erratum.id), said);
-                    self.until(|record| record.charging_facilities[0].power.to_string() == "22.5").await;
+                    self.shown(|record| record.charging_facilities[0].power.to_string() == "22.5").await;
                 }
                 "OICP23-E004" => {
                     for field in ["CDRForwarded", "CDRForwarder"] {
-                        let mut pull = json!({ "ProviderID": PROVIDER, "From": minutes_ago(60), "To": minutes_ago(-5) });
+                        let mut pull =
+                            json!({ "ProviderID": PROVIDER, "From": minutes_ago(60), "To": minutes_ago(-5) });
                         pull[field] = json!(false);
-                        let url = Operation::GetChargeDetailRecords
-                            .url(&format!("{}/api/oicp", self.emp_url), &PathId::Provider(PROVIDER.parse().unwrap()));
+                        let url = Operation::GetChargeDetailRecords.url(
+                            &format!("{}/api/oicp", self.emp_url),
+                            &PathId::Provider(PROVIDER.parse().unwrap()),
+                        );
                         let page: Value = self
                             .emp
                             .transport()
@@ -415,16 +446,6 @@ impl Stage {
         let body = json!({ "ActionType": "update", "OperatorEvseData": { "OperatorID": "DE*ABC",
             "OperatorName": "ABC technologies", "EvseDataRecord": [record] } });
         self.raw(Operation::PushEvseData, &body).await
-    }
-
-    async fn until(&self, wanted: impl Fn(&PullEvseDataRecord) -> bool) {
-        for _ in 0..200 {
-            if self.pulled(3).await.iter().any(&wanted) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the change never came to the EMP's node");
     }
 
     /// Its broker is a hub to which our client pushes.
@@ -473,8 +494,12 @@ async fn all_that_the_other_implementation_can_do() {
     for (side, heard) in [("CPO", &stage.asked_cpo), ("EMP", &stage.asked_emp)] {
         assert_eq!(heard.objections(), [""; 0], "the {side}'s backend finds fault with what we sent");
     }
-    stage.verdicts.works("Validate over all that our nodes sent to its routers, and all that its clients got");
+    stage
+        .verdicts
+        .works("Validate over all that our nodes sent to its routers, and all that its clients got");
     stage.verdicts.cannot("PullAuthenticationData", "it is not in the version that it implements");
-    stage.verdicts.cannot("TLS", "it takes its roots from the system; client certificates are tested elsewhere");
+    stage
+        .verdicts
+        .cannot("TLS", "it takes its roots from the system; client certificates are tested elsewhere");
     stage.verdicts.print();
 }

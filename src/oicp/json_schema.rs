@@ -1,0 +1,296 @@
+//! JSON Schema of the requests, out of the same tables that validation walks, as strict reading takes them. The
+//! document that the facade serves (`/openapi.json`) is made of it.
+
+use super::charging::table_of;
+use super::json_write::Writer;
+use super::schema::{
+    Field, Kind, Need, PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, PUSH_DATA,
+    PUSH_STATUS, Table,
+};
+
+/// Patterns of texts by their field's name, as ECMA regular expressions. Where a table has a pattern and this list has
+/// none, the schema says no more than that it is a text.
+const PATTERNS: [(&[&str], &str); 14] = [
+    (&["SessionID"], "^[A-Za-z0-9]{8}(-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}$"),
+    (&["ProviderID"], "^[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}$"),
+    (&["OperatorID", "OperatorIds", "OperatorIDs", "HubOperatorID"], OPERATOR),
+    (&["HubProviderID"], "^[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}$"),
+    (&["EvcoID"], "^[A-Za-z]{2}-[A-Za-z0-9]{3}-C[A-Za-z0-9]{8}-[A-Za-z0-9]$"),
+    (&["UID"], "^([0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20})$"),
+    (&["lang"], "^[a-z]{2,3}(-[A-Z]{2,3})?$"),
+    (&["begin", "end"], "^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+    (&["Country", "CountryCodes"], "^[A-Z]{3}$"),
+    (&["HotlinePhoneNumber"], "^[+][0-9]{5,15}$"),
+    (&["TimeZone"], "^UTC[+-][0-9]{2}:[0-9]{2}$"),
+    (&["ChargingPoolID"], "^[A-Za-z]{2}[*][A-Za-z0-9]{3}[*]P[A-Za-z0-9]{1,20}$"),
+    (&["Value"], "^[A-Za-z0-9]{10,100}$"),
+    (&["EvseID"], EVSE),
+];
+const OPERATOR: &str = "^([A-Za-z]{2}[*]?[A-Za-z0-9]{3}|[+][0-9]{1,3}[*][0-9]{3})$";
+const EVSE: &str = "^[A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?E[A-Za-z0-9]{1,20}$";
+const COORDINATES: &str = "^-?1?[0-9]{1,2}[.][0-9]{1,6} -?1?[0-9]{1,2}[.][0-9]{1,6}$";
+/// 0 to 89 degrees, which both latitude and longitude may have.
+const DEGREES: &str = "^-?[1-8]?[0-9][.][0-9]{1,6}$";
+
+/// The schema of a request by the name of its message (`eRoamingPushEvseData`); `None` if there is none.
+#[must_use]
+pub fn of_request(message: &str) -> Option<String> {
+    let table = match message {
+        "eRoamingPushEvseData" => &PUSH_DATA,
+        "eRoamingPushEvseStatus" => &PUSH_STATUS,
+        "eRoamingPullEVSEData" => &PULL_DATA,
+        "eRoamingPullEVSEStatus" => &PULL_STATUS,
+        "eRoamingPullEVSEStatusByID" => &PULL_STATUS_BY_ID,
+        "eRoamingPullEVSEStatusByOperatorID" => &PULL_STATUS_BY_OPERATOR,
+        _ => table_of(message)?,
+    };
+    let mut writer = Writer::new();
+    object(&mut writer, table, message, false);
+    Some(writer.finish())
+}
+
+fn object(writer: &mut Writer, table: &Table, message: &str, nullable: bool) {
+    writer.begin_object();
+    kind_of(writer, "object", nullable);
+    let needed = |field: &&Field| matches!(field.need, Need::Filled | Need::Present);
+    writer.key("required").begin_array();
+    for field in table.fields.iter().filter(needed) {
+        writer.string(field.name);
+    }
+    writer.end_array().key("properties").begin_object();
+    for field in table.fields {
+        writer.key(field.name);
+        if field.name == "Identification" {
+            identification(writer, message, !needed(&field));
+        } else {
+            let filled = field.need == Need::Filled;
+            value(writer, &field.kind, Of { name: field.name, message, filled, nullable: !needed(&field) });
+        }
+    }
+    writer.end_object().end_object();
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy)]
+struct Of<'m> {
+    name: &'static str,
+    message: &'m str,
+    filled: bool,
+    nullable: bool,
+}
+
+fn value(writer: &mut Writer, kind: &Kind, of: Of<'_>) {
+    if let Kind::Object(table) = kind {
+        return object(writer, table, of.message, of.nullable);
+    }
+    writer.begin_object();
+    match kind {
+        Kind::Text { min, max } => {
+            kind_of(writer, "string", of.nullable);
+            let min = (*min).max(usize::from(of.filled));
+            writer.key("minLength").raw(&min.to_string()).key("maxLength").raw(&max.to_string());
+            if of.filled {
+                writer.key("pattern").string("[^\\s]");
+            }
+        }
+        Kind::Pattern(_) | Kind::Operator | Kind::Evse | Kind::Instant => {
+            kind_of(writer, "string", of.nullable);
+            match PATTERNS.iter().find(|(names, _)| names.contains(&of.name)) {
+                Some((_, pattern)) => drop(writer.key("pattern").string(pattern)),
+                None => drop(writer.key("format").string("date-time")),
+            }
+        }
+        Kind::Choice(values) => choice(writer, values, of.nullable),
+        Kind::Flag => kind_of(writer, "boolean", of.nullable),
+        Kind::Number { .. } | Kind::Power => {
+            kind_of(writer, "number", of.nullable);
+            writer.key("minimum").raw("0").key("maximum").raw("1000000");
+        }
+        Kind::Decimal => decimal(writer, of),
+        Kind::Readings => {
+            kind_of(writer, "array", of.nullable);
+            writer.key("items").raw(r#"{"type":"number","minimum":0,"maximum":1000000}"#);
+        }
+        Kind::Position => position(writer, of.nullable),
+        Kind::List { of: item, .. } => {
+            kind_of(writer, "array", of.nullable);
+            writer.key("minItems").raw(if of.filled { "1" } else { "0" }).key("items");
+            value(writer, item, Of { filled: true, nullable: false, ..of });
+        }
+        Kind::Object(_) => {}
+    }
+    writer.end_object();
+}
+
+fn kind_of(writer: &mut Writer, name: &str, nullable: bool) {
+    writer.key("type");
+    if nullable {
+        writer.begin_array().string(name).string("null").end_array();
+    } else {
+        writer.string(name);
+    }
+}
+
+fn choice(writer: &mut Writer, values: &[&str], nullable: bool) {
+    writer.key("enum").begin_array();
+    for value in values {
+        writer.string(value);
+    }
+    if nullable {
+        writer.null();
+    }
+    writer.end_array();
+}
+
+fn decimal(writer: &mut Writer, of: Of<'_>) {
+    // A text that holds a number is taken, too (GAPS A23); a client has no reason to write one.
+    kind_of(writer, if of.name == "Duration" { "integer" } else { "number" }, of.nullable);
+    let (min, max) = if of.name == "Duration" { ("1", "99") } else { ("0", "1000000") };
+    writer.key("minimum").raw(min).key("maximum").raw(max);
+}
+
+fn position(writer: &mut Writer, nullable: bool) {
+    writer.key("oneOf").begin_array();
+    let text = |pattern: &str| {
+        let mut writer = Writer::new();
+        writer.begin_object().key("type").string("string").key("pattern").string(pattern).end_object();
+        writer.finish()
+    };
+    let notations = [
+        ("Google", &[("Coordinates", COORDINATES)][..]),
+        ("DecimalDegree", &[("Latitude", DEGREES), ("Longitude", DEGREES)]),
+    ];
+    for (notation, fields) in notations {
+        writer.begin_object().key("type").string("object").key("additionalProperties").bool(false);
+        writer.key("required").begin_array().string(notation).end_array();
+        writer.key("properties").begin_object().key(notation).begin_object();
+        writer.key("type").string("object").key("required").begin_array();
+        for (name, _) in fields {
+            writer.string(name);
+        }
+        writer.end_array().key("properties").begin_object();
+        for (name, pattern) in fields {
+            writer.key(name).raw(&text(pattern));
+        }
+        writer.end_object().end_object().end_object().end_object();
+    }
+    if nullable {
+        writer.raw(r#"{"type":"null"}"#);
+    }
+    writer.end_array();
+}
+
+/// Exactly one of the options that the message may hold (RULES 5.3).
+fn identification(writer: &mut Writer, message: &str, nullable: bool) {
+    let contract = r#"{"type":"object","required":["EvcoID"],"properties":{"EvcoID":{"type":"string","pattern":"^[A-Za-z]{2}-[A-Za-z0-9]{3}-C[A-Za-z0-9]{8}-[A-Za-z0-9]$"}}}"#;
+    let card = r#"{"type":"object","required":["UID"],"properties":{"UID":{"type":"string","pattern":"^([0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20})$"}}}"#;
+    let code = contract.replacen(r#"["EvcoID"]"#, r#"["EvcoID","PIN"]"#, 1).replacen(
+        r#""properties":{"#,
+        r#""properties":{"PIN":{"type":"string","minLength":1,"maxLength":20,"pattern":"^[!-~]+$"},"#,
+        1,
+    );
+    let remote = message.starts_with("eRoamingAuthorizeRemote");
+    let options = [
+        ("RFIDMifareFamilyIdentification", card, !remote),
+        ("QRCodeIdentification", &code, !remote),
+        ("PlugAndChargeIdentification", contract, !remote),
+        ("RemoteIdentification", contract, remote || !message.starts_with("eRoamingAuthorize")),
+    ];
+    writer.begin_object().key("oneOf").begin_array();
+    for (name, schema, _) in options.into_iter().filter(|(_, _, allowed)| *allowed) {
+        writer.begin_object().key("type").string("object").key("additionalProperties").bool(false);
+        writer.key("required").begin_array().string(name).end_array();
+        writer.key("properties").begin_object().key(name).raw(schema).end_object().end_object();
+    }
+    if nullable {
+        writer.raw(r#"{"type":"null"}"#);
+    }
+    writer.end_array().end_object();
+}
+
+/// The code of an outcome, in every answer.
+const STATUS: &str = r#"{"type":"object","required":["Code"],"properties":{"Code":{"type":"string","pattern":"^[0-9]{3}$"},"Description":{"type":["string","null"]},"AdditionalInfo":{"type":["string","null"]}}}"#;
+/// What answers about sessions have besides.
+const REFERENCES: &str = r#""SessionID":{"type":["string","null"]},"CPOPartnerSessionID":{"type":["string","null"]},"EMPPartnerSessionID":{"type":["string","null"]}"#;
+
+/// The schema of an answer by the name of its message; also `FaultBody` and `ShortFault`, what the hub answers with
+/// other HTTP statuses than 200 (RULES 12.1). `None` if there is none.
+#[must_use]
+pub fn of_answer(message: &str) -> Option<String> {
+    let object = |required: &str, properties: String| {
+        format!(r#"{{"type":"object","required":[{required}],"properties":{{{properties}}}}}"#)
+    };
+    let listed = |list: &str| format!(r#""{list}":{{"type":"array","items":{{"type":"object"}}}}"#);
+    let page = || {
+        let number = |name: &str| format!(r#""{name}":{{"type":"integer","minimum":0}}"#);
+        let numbers =
+            ["number", "size", "totalElements", "totalPages", "numberOfElements"].map(number).join(",");
+        let flags = r#""first":{"type":"boolean"},"last":{"type":"boolean"}"#;
+        let properties = format!(r#"{},{numbers},{flags},"StatusCode":{STATUS}"#, listed("content"));
+        object(r#""content","number","size","totalElements","totalPages","first","last""#, properties)
+    };
+    let authorization = || {
+        let verdict = r#""AuthorizationStatus":{"enum":["Authorized","NotAuthorized"]}"#;
+        let properties = format!(
+            r#"{REFERENCES},"ProviderID":{{"type":["string","null"]}},{verdict},"StatusCode":{STATUS}"#
+        );
+        object(r#""AuthorizationStatus","StatusCode""#, properties)
+    };
+    let nested = |outer: &str, inner: &str| {
+        let block = format!(r#""{outer}":{}"#, object(&format!("\"{inner}\""), listed(inner)));
+        object(&format!("\"{outer}\""), format!(r#"{block},"StatusCode":{STATUS}"#))
+    };
+    Some(match message {
+        "eRoamingAcknowledgement" => object(
+            r#""Result","StatusCode""#,
+            format!(r#""Result":{{"type":"boolean"}},"StatusCode":{STATUS},{REFERENCES}"#),
+        ),
+        "eRoamingAuthorizationStart" | "eRoamingAuthorizationStop" => authorization(),
+        "eRoamingEVSEData" | "eRoamingChargeDetailRecords" => page(),
+        // On the path of the first, either of the other requests is answered, too (GAPS A7).
+        "eRoamingEVSEStatus" => format!(
+            r#"{{"anyOf":[{},{}]}}"#,
+            nested("EvseStatuses", "OperatorEvseStatus"),
+            nested("EVSEStatusRecords", "EvseStatusRecord")
+        ),
+        "eRoamingEVSEStatusByID" => nested("EVSEStatusRecords", "EvseStatusRecord"),
+        "eRoamingPricingProductData" => object("", listed("PricingProductData")),
+        "eRoamingEVSEPricing" => object("", listed("EVSEPricing")),
+        "ShortFault" => object(r#""StatusCode""#, format!(r#""StatusCode":{STATUS}"#)),
+        "FaultBody" => object(
+            r#""message","validationErrors""#,
+            format!(r#""extendedInfo":{{}},"message":{{"type":"string"}},{}"#, listed("validationErrors")),
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oicp::json;
+
+    #[test]
+    fn a_schema_names_what_strict_reading_needs() {
+        let text = of_request("eRoamingPushEvseData").unwrap();
+        let schema = json::parse_text(&text).unwrap();
+        let block = schema.field("properties").and_then(|p| p.field("OperatorEvseData")).unwrap();
+        let needed = block.field("required").unwrap().items();
+        assert!(needed.iter().any(|name| name.as_str() == Some("OperatorName")), "{text}");
+        assert!(text.contains("\"Type J Swiss Standard\""), "{text}");
+        let remote = of_request("eRoamingAuthorizeRemoteStart").unwrap();
+        assert!(remote.contains("RemoteIdentification") && !remote.contains("RFIDMifare"), "{remote}");
+        assert!(of_request("eRoamingAcknowledgement").is_none());
+    }
+
+    #[test]
+    fn schemas_of_answers_are_json() {
+        let names =
+            ["eRoamingAcknowledgement", "eRoamingAuthorizationStart", "eRoamingEVSEData", "FaultBody"];
+        for name in names.into_iter().chain(["eRoamingEVSEStatus", "eRoamingEVSEStatusByID", "ShortFault"]) {
+            let text = of_answer(name).unwrap();
+            assert!(json::parse_text(&text).is_ok_and(|schema| schema.is_object()), "{name}: {text}");
+        }
+        assert!(of_answer("eRoamingPushEvseData").is_none());
+    }
+}
