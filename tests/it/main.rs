@@ -23,6 +23,7 @@ mod push;
 mod real_data;
 mod real_demo;
 mod rebuild;
+mod register;
 mod reload;
 mod replay;
 mod replayed_start;

@@ -1,0 +1,36 @@
+"""Most generated messages name the caller's own ids, so that they get further than to 017."""
+
+import os
+import re
+import zlib
+
+import schemathesis
+
+OWN = {"OperatorID": "CH*ABC", "ProviderID": "DE-EMP"}
+EVSE = "CH*ABC*E%d"
+
+
+def named(name, value):
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9*+-]{5,40}", value):
+        return value
+    # Not by chance: what was found is found again.
+    number = zlib.crc32(value.encode())
+    if number % 10 == 0:
+        return value
+    if name == "EvseID":
+        return EVSE % (number % 7)
+    return OWN[name]
+
+
+def walk(node):
+    if isinstance(node, dict):
+        return {
+            name: named(name, value) if name in (*OWN, "EvseID") else walk(value)
+            for name, value in node.items()
+        }
+    return [walk(item) for item in node] if isinstance(node, list) else node
+
+
+@schemathesis.hook
+def map_body(context, body):
+    return walk(body) if isinstance(body, (dict, list)) else body
