@@ -4,33 +4,37 @@
 use super::charging::table_of;
 use super::json_write::Writer;
 use super::schema::{
-    Field, Kind, Need, PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, PUSH_DATA,
+    Extra, Field, Kind, Need, PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, PUSH_DATA,
     PUSH_STATUS, Table,
 };
 
 /// Patterns of texts by their field's name, as ECMA regular expressions. Where a table has a pattern and this list has
 /// none, the schema says no more than that it is a text.
-const PATTERNS: [(&[&str], &str); 14] = [
+const PATTERNS: [(&[&str], &str); 13] = [
     (&["SessionID"], "^[A-Za-z0-9]{8}(-[A-Za-z0-9]{4}){3}-[A-Za-z0-9]{12}$"),
-    (&["ProviderID"], "^[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}$"),
+    (&["ProviderID", "HubProviderID"], "^[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}$"),
     (&["OperatorID", "OperatorIds", "OperatorIDs", "HubOperatorID"], OPERATOR),
-    (&["HubProviderID"], "^[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}$"),
-    (&["EvcoID"], "^[A-Za-z]{2}-[A-Za-z0-9]{3}-C[A-Za-z0-9]{8}-[A-Za-z0-9]$"),
-    (&["UID"], "^([0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20})$"),
-    (&["lang"], "^[a-z]{2,3}(-[A-Z]{2,3})?$"),
-    (&["begin", "end"], "^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+    (&["EvcoID"], CONTRACT),
+    (&["UID"], UID),
+    (&["lang"], "^[a-z]{2,3}(-[A-Z]{2,3}(-[a-zA-Z]{4})?)?(-x-[a-zA-Z0-9]{1,8})?$"),
+    (&["begin", "end"], "^[0-9]{2}:[0-9]{2}$"),
     (&["Country", "CountryCodes"], "^[A-Z]{3}$"),
     (&["HotlinePhoneNumber"], "^[+][0-9]{5,15}$"),
-    (&["TimeZone"], "^UTC[+-][0-9]{2}:[0-9]{2}$"),
-    (&["ChargingPoolID"], "^[A-Za-z]{2}[*][A-Za-z0-9]{3}[*]P[A-Za-z0-9]{1,20}$"),
-    (&["Value"], "^[A-Za-z0-9]{10,100}$"),
+    (&["TimeZone"], "^UTC[+,-][0-9]{2}:[0-9]{2}$"),
+    (&["ChargingPoolID"], "^[A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?P[A-Za-z0-9*]{1,30}$"),
+    (&["Value"], "^[0-9A-Za-z.+/=$]{10,100}$"),
     (&["EvseID"], EVSE),
 ];
-const OPERATOR: &str = "^([A-Za-z]{2}[*]?[A-Za-z0-9]{3}|[+][0-9]{1,3}[*][0-9]{3})$";
-const EVSE: &str = "^[A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?E[A-Za-z0-9]{1,20}$";
-const COORDINATES: &str = "^-?1?[0-9]{1,2}[.][0-9]{1,6} -?1?[0-9]{1,2}[.][0-9]{1,6}$";
-/// 0 to 89 degrees, which both latitude and longitude may have.
-const DEGREES: &str = "^-?[1-8]?[0-9][.][0-9]{1,6}$";
+const OPERATOR: &str = "^([A-Za-z]{2}[*]?[A-Za-z0-9]{3}|[+]?[0-9]{1,3}[*][0-9]{3})$";
+const EVSE: &str =
+    "^([A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?[Ee][A-Za-z0-9*]{1,30}|[+]?[0-9]{1,3}[*][0-9]{3}[*][0-9*]{1,32})$";
+/// ISO with its check character; the DIN form and one without the character are read, too.
+const CONTRACT: &str = "^[A-Za-z]{2}-[A-Za-z0-9]{3}-C[A-Za-z0-9]{8}-[A-Za-z0-9]$";
+/// Lower-case digits are read, too.
+const UID: &str = "^([0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20})$";
+const LATITUDE: &str = "^-?[1-8]?[0-9][.][0-9]{1,6}$";
+const LONGITUDE: &str = "^-?(1[0-7][0-9]|[1-9]?[0-9])[.][0-9]{1,6}$";
+const COORDINATES: &str = "^-?[1-8]?[0-9][.][0-9]{1,6} -?(1[0-7][0-9]|[1-9]?[0-9])[.][0-9]{1,6}$";
 
 /// The schema of a request by the name of its message (`eRoamingPushEvseData`); `None` if there is none.
 #[must_use]
@@ -67,8 +71,20 @@ fn object(writer: &mut Writer, table: &Table, message: &str, nullable: bool) {
             value(writer, &field.kind, Of { name: field.name, message, filled, nullable: !needed(&field) });
         }
     }
-    writer.end_object().end_object();
+    writer.end_object();
+    if table.extra == Extra::EvseDataRecord {
+        writer.key("allOf").raw(OPEN_AT_ALL);
+    }
+    writer.end_object();
 }
+
+/// Who is not open round the clock says when; `No Payment` stands alone.
+const OPEN_AT_ALL: &str = concat!(
+    r#"[{"anyOf":[{"properties":{"IsOpen24Hours":{"const":true}}},"#,
+    r#"{"required":["OpeningTimes"],"properties":{"OpeningTimes":{"type":"array","minItems":1}}}]},"#,
+    r#"{"anyOf":[{"properties":{"PaymentOptions":{"maxItems":1}}},"#,
+    r#"{"properties":{"PaymentOptions":{"items":{"enum":["Direct","Contract"]}}}}]}]"#
+);
 
 /// Where a value stands.
 #[derive(Clone, Copy)]
@@ -97,19 +113,20 @@ fn value(writer: &mut Writer, kind: &Kind, of: Of<'_>) {
             kind_of(writer, "string", of.nullable);
             match PATTERNS.iter().find(|(names, _)| names.contains(&of.name)) {
                 Some((_, pattern)) => drop(writer.key("pattern").string(pattern)),
-                None => drop(writer.key("format").string("date-time")),
+                // What is no date-time there is noted, and not refused.
+                None if matches!(kind, Kind::Instant) => drop(writer.key("minLength").raw("1")),
+                None => drop(writer.key("minLength").raw("1").key("format").string("date-time")),
             }
         }
         Kind::Choice(values) => choice(writer, values, of.nullable),
         Kind::Flag => kind_of(writer, "boolean", of.nullable),
         Kind::Number { .. } | Kind::Power => {
             kind_of(writer, "number", of.nullable);
-            writer.key("minimum").raw("0").key("maximum").raw("1000000");
         }
         Kind::Decimal => decimal(writer, of),
         Kind::Readings => {
             kind_of(writer, "array", of.nullable);
-            writer.key("items").raw(r#"{"type":"number","minimum":0,"maximum":1000000}"#);
+            writer.key("items").raw(ENERGY);
         }
         Kind::Position => position(writer, of.nullable),
         Kind::List { of: item, .. } => {
@@ -144,10 +161,20 @@ fn choice(writer: &mut Writer, values: &[&str], nullable: bool) {
 
 fn decimal(writer: &mut Writer, of: Of<'_>) {
     // A text that holds a number is taken, too (GAPS A23); a client has no reason to write one.
-    kind_of(writer, if of.name == "Duration" { "integer" } else { "number" }, of.nullable);
-    let (min, max) = if of.name == "Duration" { ("1", "99") } else { ("0", "1000000") };
-    writer.key("minimum").raw(min).key("maximum").raw(max);
+    let whole = of.name == "Duration";
+    kind_of(writer, if whole { "integer" } else { "number" }, of.nullable);
+    writer.key("minimum").raw(if whole { "1" } else { "0" }).key("maximum").raw(if whole {
+        "99"
+    } else {
+        "1000000"
+    });
+    if !whole {
+        writer.key("multipleOf").raw("0.001");
+    }
 }
+
+/// kWh as a sensible client writes them: 18 digits on either side of the point are read.
+const ENERGY: &str = r#"{"type":"number","minimum":0,"maximum":1000000,"multipleOf":0.001}"#;
 
 fn position(writer: &mut Writer, nullable: bool) {
     writer.key("oneOf").begin_array();
@@ -158,7 +185,7 @@ fn position(writer: &mut Writer, nullable: bool) {
     };
     let notations = [
         ("Google", &[("Coordinates", COORDINATES)][..]),
-        ("DecimalDegree", &[("Latitude", DEGREES), ("Longitude", DEGREES)]),
+        ("DecimalDegree", &[("Latitude", LATITUDE), ("Longitude", LONGITUDE)]),
     ];
     for (notation, fields) in notations {
         writer.begin_object().key("type").string("object").key("additionalProperties").bool(false);
@@ -182,8 +209,12 @@ fn position(writer: &mut Writer, nullable: bool) {
 
 /// Exactly one of the options that the message may hold (RULES 5.3).
 fn identification(writer: &mut Writer, message: &str, nullable: bool) {
-    let contract = r#"{"type":"object","required":["EvcoID"],"properties":{"EvcoID":{"type":"string","pattern":"^[A-Za-z]{2}-[A-Za-z0-9]{3}-C[A-Za-z0-9]{8}-[A-Za-z0-9]$"}}}"#;
-    let card = r#"{"type":"object","required":["UID"],"properties":{"UID":{"type":"string","pattern":"^([0-9A-F]{8}|[0-9A-F]{14}|[0-9A-F]{20})$"}}}"#;
+    let one_field = |name: &str, pattern: &str| {
+        format!(
+            r#"{{"type":"object","required":["{name}"],"properties":{{"{name}":{{"type":"string","pattern":"{pattern}"}}}}}}"#
+        )
+    };
+    let (contract, card) = (one_field("EvcoID", CONTRACT), one_field("UID", UID));
     let code = contract.replacen(r#"["EvcoID"]"#, r#"["EvcoID","PIN"]"#, 1).replacen(
         r#""properties":{"#,
         r#""properties":{"PIN":{"type":"string","minLength":1,"maxLength":20,"pattern":"^[!-~]+$"},"#,
@@ -191,10 +222,10 @@ fn identification(writer: &mut Writer, message: &str, nullable: bool) {
     );
     let remote = message.starts_with("eRoamingAuthorizeRemote");
     let options = [
-        ("RFIDMifareFamilyIdentification", card, !remote),
+        ("RFIDMifareFamilyIdentification", &card, !remote),
         ("QRCodeIdentification", &code, !remote),
-        ("PlugAndChargeIdentification", contract, !remote),
-        ("RemoteIdentification", contract, remote || !message.starts_with("eRoamingAuthorize")),
+        ("PlugAndChargeIdentification", &contract, !remote),
+        ("RemoteIdentification", &contract, remote || !message.starts_with("eRoamingAuthorize")),
     ];
     writer.begin_object().key("oneOf").begin_array();
     for (name, schema, _) in options.into_iter().filter(|(_, _, allowed)| *allowed) {

@@ -44,6 +44,10 @@ url() {
     return 1
 }
 
+# Reading is meant to be wider than the published schema where the specification contradicts itself (GAPS), and every other
+# method is 405 for all paths alike: the tests of `tests/it` say what is refused.
+excluded=negative_data_rejection,unsupported_method,missing_required_header
+
 # What each side may call; the ids of paths are the caller's own, those in bodies are generated.
 attack() {
     local side=$1 id=$2 include=$3 base
@@ -55,7 +59,7 @@ END
     "$SCHEMATHESIS" --config-file "$side.toml" run "$base/openapi.json" --url "$base" --workers 1 \
         --include-path-regex "$include" --max-time $((seconds / 2)) --continue-on-failure \
         --phases examples,coverage,fuzzing --request-timeout 30 --suppress-health-check all --no-color \
-        --exclude-checks unsupported_method,missing_required_header
+        --exclude-checks "$excluded"
 }
 failed=0
 export SCHEMATHESIS_HOOKS=$hooks

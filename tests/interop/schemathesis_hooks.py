@@ -8,10 +8,16 @@ import schemathesis
 
 OWN = {"OperatorID": "CH*ABC", "ProviderID": "DE-EMP"}
 EVSE = "CH*ABC*E%d"
+PATTERN = {
+    "OperatorID": r"[A-Za-z]{2}[*]?[A-Za-z0-9]{3}|[+]?[0-9]{1,3}[*][0-9]{3}",
+    "ProviderID": r"[A-Za-z]{2}[*-]?[A-Za-z0-9]{3}",
+    "EvseID": r"[A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?[Ee][A-Za-z0-9*]{1,30}|[+]?[0-9]{1,3}[*][0-9]{3}[*][0-9*]{1,32}",
+}
 
 
 def named(name, value):
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9*+-]{5,40}", value):
+    # What breaks the pattern stays as it is: it has to be refused.
+    if not isinstance(value, str) or not re.fullmatch(PATTERN[name], value):
         return value
     # Not by chance: what was found is found again.
     number = zlib.crc32(value.encode())

@@ -2,6 +2,8 @@
 //! that we send, its errata as a list to go through, its broker as a hub. What it cannot show is listed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod errata;
+
 use std::time::Duration;
 
 use chargemesh_interop_oicp_kit::backends::{Heard, both};
@@ -14,9 +16,7 @@ use oicp_kit::cpo::EvseStatus;
 use oicp_kit::emp::{Page, PullEvseDataRecord, PullEvseDataRequest};
 use oicp_kit::testkit::{MockEmp, MockHubject, MockHubjectServer, samples};
 use oicp_kit::transport::{HubjectEnv, OicpError, Operation, PageQuery, PathId};
-use oicp_kit::types::{
-    Acknowledgement, DateTime, ERRATA, GeoCoordinatesFormat, SPEC_DEFECTS, SessionId, Validate,
-};
+use oicp_kit::types::{Acknowledgement, DateTime, GeoCoordinatesFormat, SessionId, Validate};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -362,90 +362,6 @@ impl Stage {
         }
         assert_eq!(found, 1);
         self.verdicts.works("PullEvsePricing");
-    }
-
-    /// Where its documents contradict each other: our facade takes either spelling.
-    async fn errata(&mut self) {
-        for erratum in ERRATA {
-            match erratum.id {
-                "OICP23-E001" => {
-                    for field in ["HubProviderID", "HubProviderId"] {
-                        let session = self.card().await;
-                        let said =
-                            self.raw(Operation::ChargeDetailRecord, &Stage::cdr(&session, Some(field))).await;
-                        self.acknowledged(&format!("{}: {field}", erratum.id), said);
-                    }
-                }
-                "OICP23-E002" => {
-                    for field in ["ChargingStationId", "ChargingStationID"] {
-                        let said = self.push_with(|record| {
-                            record.as_object_mut().unwrap().remove("ChargingStationId");
-                            record[field] = json!("STATION 7");
-                        });
-                        let said = said.await;
-                        self.acknowledged(&format!("{}: {field}", erratum.id), said);
-                        self.shown(|record| {
-                            record.charging_station_id.as_ref().is_some_and(|id| id.as_str() == "STATION 7")
-                        })
-                        .await;
-                    }
-                }
-                "OICP23-E003" => {
-                    let said =
-                        self.push_with(|record| record["ChargingFacilities"][0]["Power"] = json!(22.5)).await;
-                    self.acknowledged(&format!("{}: 22.5 kW", erratum.id), said);
-                    self.shown(|record| record.charging_facilities[0].power.to_string() == "22.5").await;
-                }
-                "OICP23-E004" => {
-                    for field in ["CDRForwarded", "CDRForwarder"] {
-                        let mut pull =
-                            json!({ "ProviderID": PROVIDER, "From": minutes_ago(60), "To": minutes_ago(-5) });
-                        pull[field] = json!(false);
-                        let url = Operation::GetChargeDetailRecords.url(
-                            &format!("{}/api/oicp", self.emp_url),
-                            &PathId::Provider(PROVIDER.parse().unwrap()),
-                        );
-                        let page: Value = self
-                            .emp
-                            .transport()
-                            .post_raw(Operation::GetChargeDetailRecords, &url.unwrap(), &pull)
-                            .await
-                            .unwrap();
-                        assert!(page["content"].is_array());
-                        self.verdicts.works(&format!("{}: {field}", erratum.id));
-                    }
-                }
-                "OICP23-E005" => self.verdicts.works("OICP23-E005: see AuthorizeRemoteReservationStart"),
-                "OICP23-E006" => self.verdicts.works("OICP23-E006: see ChargingNotification Progress"),
-                other => panic!("{other} has no check here: {}", erratum.resolution),
-            }
-        }
-        for defect in SPEC_DEFECTS {
-            match defect.id {
-                "OICP23-D001" | "OICP23-D002" => {
-                    let said = self
-                        .push_with(|record| {
-                            record["ChargingFacilities"][0]["Amperage"] = json!(500);
-                            record["ChargingFacilities"][0]["Voltage"] = json!(1250);
-                        })
-                        .await;
-                    self.acknowledged(&format!("{}: 500 A, 1250 V", defect.id), said);
-                }
-                _ => self.verdicts.cannot(
-                    &format!("{} ({})", defect.id, defect.field),
-                    "strict reading keeps to the published limit, as the hub does",
-                ),
-            }
-        }
-    }
-
-    /// Pushes its sample with one thing changed.
-    async fn push_with(&self, change: impl FnOnce(&mut Value)) -> Result<Acknowledgement, OicpError> {
-        let mut record = serde_json::to_value(samples::evse_data_record("DE*ABC*E3")).unwrap();
-        change(&mut record);
-        let body = json!({ "ActionType": "update", "OperatorEvseData": { "OperatorID": "DE*ABC",
-            "OperatorName": "ABC technologies", "EvseDataRecord": [record] } });
-        self.raw(Operation::PushEvseData, &body).await
     }
 
     /// Its broker is a hub to which our client pushes.
