@@ -9,6 +9,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use chargemesh::engine::{Engine, EngineError, PushOutcome};
 use chargemesh::identity::PartyId;
+use chargemesh::oicp::pricing::PushPrices;
 use chargemesh::oicp::push::{read_evse_data, read_evse_status};
 use chargemesh::oicp::reading::Reading;
 use chargemesh::protocol::{Digest, Kind};
@@ -149,6 +150,11 @@ impl Backend {
                 let push = push.map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
                 tokio::time::timeout(ANSWER_DEADLINE, engine.push_status(party, push, body)).await
             }
+            Kind::Pricing => {
+                let push = PushPrices::read(&body, Reading::Tolerant);
+                let push = push.map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+                tokio::time::timeout(ANSWER_DEADLINE, engine.push_prices(party, push, body)).await
+            }
         };
         match answer {
             Ok(answer) => self.answered(changes, answer),
@@ -228,7 +234,7 @@ impl Push {
         };
         let (block, list) = match kind {
             Kind::Data => ("OperatorEvseData", "EvseDataRecord"),
-            Kind::Status => ("OperatorEvseStatus", "EvseStatusRecord"),
+            Kind::Status | Kind::Pricing => ("OperatorEvseStatus", "EvseStatusRecord"),
         };
         let (id, records) = (&operator.id, records.join(","));
         let body = format!(

@@ -14,7 +14,9 @@ use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
 use crate::identity::PartyId;
+use crate::oicp::charging::ProviderMedia;
 use crate::oicp::id::EvseKey;
+use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, Kind, SessionPhase};
@@ -62,10 +64,20 @@ pub(crate) enum Command {
         body: Bytes,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
     },
+    PushPrices {
+        party: PartyId,
+        push: PushPrices,
+        body: Bytes,
+        reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
     PushAuthentication {
         party: PartyId,
         push: AuthenticationPush,
         reply: oneshot::Sender<Result<PushOutcome, EngineError>>,
+    },
+    PullAuthentication {
+        cpo: PartyId,
+        reply: oneshot::Sender<Option<Vec<ProviderMedia>>>,
     },
     Confirm {
         held: u64,
@@ -124,6 +136,7 @@ impl Command {
         let _gone = match self {
             Command::PushData { reply, .. }
             | Command::PushStatus { reply, .. }
+            | Command::PushPrices { reply, .. }
             | Command::PushAuthentication { reply, .. }
             | Command::Confirm { reply, .. }
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
@@ -198,6 +211,16 @@ impl Engine {
         body: Bytes,
     ) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
+    }
+
+    /// Publishes prices of a party of this node. Returns after the durable commit.
+    pub async fn push_prices(
+        &self,
+        party: PartyId,
+        push: PushPrices,
+        body: Bytes,
+    ) -> Result<PushOutcome, EngineError> {
+        self.ask(|reply| Command::PushPrices { party, push, body, reply }).await?
     }
 
     /// Confirms a push that the guard rail held.

@@ -38,6 +38,7 @@ pub use handle::{
     PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
+pub use pins::MEDIA_PULLED_MAX;
 pub(crate) use run::{Parts, Restore, Runner};
 pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};

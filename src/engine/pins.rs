@@ -8,9 +8,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::handle::{Command, Engine, EngineError, PushOutcome};
 use super::spawner::Spawn;
 use crate::identity::PartyId;
-use crate::oicp::charging::{HashedPin, Pin};
+use crate::oicp::charging::{HashedPin, Pin, ProviderMedia};
 use crate::pins;
 use crate::roaming::{AuthenticationPush, BackendCallId, Input};
+
+/// Media that are told at once: copying them keeps the engine for some ten milliseconds.
+pub const MEDIA_PULLED_MAX: usize = 100_000;
 
 /// Threads that compare at once: no flood of questions takes all processors.
 pub(super) const CHECKS_AT_ONCE: usize = 2;
@@ -23,6 +26,12 @@ impl Engine {
         push: AuthenticationPush,
     ) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::PushAuthentication { party, push, reply }).await?
+    }
+
+    /// The media of EMPs of this node that let a CPO of this node authorize; `None` if there are more than
+    /// [`MEDIA_PULLED_MAX`].
+    pub async fn pull_authentication(&self, cpo: PartyId) -> Result<Option<Vec<ProviderMedia>>, EngineError> {
+        self.ask(|reply| Command::PullAuthentication { cpo, reply }).await
     }
 }
 

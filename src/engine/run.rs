@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::gathered::Gathered;
 use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
 use super::partners::PartnerNodes;
-use super::pins::CHECKS_AT_ONCE;
+use super::pins::{CHECKS_AT_ONCE, MEDIA_PULLED_MAX};
 use super::sessions::{session_counts, sessions};
 use super::spawner::Spawn;
 use super::standing::{Identities, ShownIdentities, Standing, Standings};
@@ -277,9 +277,17 @@ impl Runner {
                 self.calls.insert(call, reply);
                 inputs.push(Input::PushStatus { call, party, push, body });
             }
+            Command::PushPrices { party, push, body, reply } => {
+                self.calls.insert(call, reply);
+                inputs.push(Input::PushPrices { call, party, push, body });
+            }
             Command::PushAuthentication { party, push, reply } => {
                 self.calls.insert(call, reply);
                 inputs.push(Input::PushAuthentication { call, party, push });
+            }
+            Command::PullAuthentication { cpo, reply } => {
+                let now = self.parts.clock.now();
+                let _gone = reply.send(self.parts.core.media_for(&cpo, MEDIA_PULLED_MAX, now));
             }
             Command::Confirm { held, reply } => {
                 self.calls.insert(call, reply);

@@ -5,6 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode as Http, header};
 use axum::response::{IntoResponse, Response};
 
 use super::auth::Refusal;
+use super::rates::TooOften;
 use super::workers::WorkError;
 use crate::engine::EngineError;
 use crate::oicp::json_write::Writer;
@@ -23,7 +24,8 @@ const RETRY_AFTER_S: u32 = 2;
 pub(super) struct Answer {
     pub(super) http: Http,
     pub(super) body: String,
-    pub(super) retry: bool,
+    /// Seconds after which it is worth trying again.
+    pub(super) retry_after_s: Option<u32>,
     /// Closes the connection: the rest of the body was not read.
     pub(super) close: bool,
 }
@@ -31,13 +33,13 @@ pub(super) struct Answer {
 impl Answer {
     /// A message of OICP with HTTP 200: business outcomes, negative ones included.
     pub(super) fn ok(body: String) -> Answer {
-        Answer { http: Http::OK, body, retry: false, close: false }
+        Answer { http: Http::OK, body, retry_after_s: None, close: false }
     }
 
     /// An OICP message with its HTTP status.
     pub(super) fn oicp(http_status: u16, body: &[u8]) -> Answer {
         let http = Http::from_u16(http_status).unwrap_or(Http::INTERNAL_SERVER_ERROR);
-        Answer { http, body: String::from_utf8_lossy(body).into_owned(), retry: false, close: false }
+        Answer { http, body: String::from_utf8_lossy(body).into_owned(), retry_after_s: None, close: false }
     }
 
     /// The short body `{"StatusCode":{..}}` that the hub uses with other statuses.
@@ -46,12 +48,12 @@ impl Answer {
             Some(info) => StatusCode::with_info(code, info),
             None => StatusCode::from(code),
         };
-        Answer { http, body: status.to_fault_json(), retry: false, close: false }
+        Answer { http, body: status.to_fault_json(), retry_after_s: None, close: false }
     }
 
     /// The hub's FaultBody for a message that is not what the schema says.
     pub(super) fn malformed(body: String) -> Answer {
-        Answer { http: Http::BAD_REQUEST, body, retry: false, close: false }
+        Answer { http: Http::BAD_REQUEST, body, retry_after_s: None, close: false }
     }
 
     /// The FaultBody for a request that is refused before its body is looked at.
@@ -61,13 +63,17 @@ impl Answer {
         writer.key("validationErrors").begin_array().begin_object();
         writer.key("fieldReference").string(field).key("errorMessage").string(message);
         writer.end_object().end_array().end_object();
-        Answer { http, body: writer.finish(), retry: false, close: true }
+        Answer { http, body: writer.finish(), retry_after_s: None, close: true }
     }
 
     /// No such path, or an OICP service that this version does not offer (GAPS D8).
     pub(super) fn no_such_service() -> Answer {
-        let info = "OICP service not found for this URI: check the base URL and the service version";
-        Answer::fault(Http::NOT_FOUND, Code::HubSystemError, Some(info))
+        let status = StatusCode {
+            description: Some("OICP service not found for this URI".to_owned()),
+            ..StatusCode::with_info(Code::HubSystemError, "check the base URL and the service version")
+        };
+        let body = status.to_fault_json();
+        Answer { http: Http::NOT_FOUND, body, retry_after_s: None, close: false }
     }
 
     /// A path of OICP called by something else than POST.
@@ -80,13 +86,16 @@ impl Answer {
     pub(super) fn busy() -> Answer {
         let info = "the node is busy: send the same message again in some seconds";
         let answer = Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(info));
-        Answer { retry: true, close: false, ..answer }
+        Answer { retry_after_s: Some(RETRY_AFTER_S), close: false, ..answer }
     }
 
     /// The node did not finish in time; what it does may still happen.
     pub(super) fn too_slow() -> Answer {
         let info = "the node did not finish in time, the message may still be carried out: send it again";
-        Answer { retry: true, ..Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(info)) }
+        Answer {
+            retry_after_s: Some(RETRY_AFTER_S),
+            ..Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(info))
+        }
     }
 
     /// Something in the node broke; `info` names no secrets.
@@ -119,6 +128,16 @@ impl From<Refusal> for Answer {
     }
 }
 
+/// The hub's limits come as HTTP 429 (OPERATIONS 5); of its body nothing is known.
+impl From<TooOften> for Answer {
+    fn from(TooOften { per_minute, wait_s }: TooOften) -> Answer {
+        let info = format!("more than {per_minute} calls of this operation in a minute: wait {wait_s} s");
+        let answer = Answer::fault(Http::TOO_MANY_REQUESTS, Code::HubSystemError, Some(&info));
+        // The body was not read.
+        Answer { retry_after_s: Some(wait_s), close: true, ..answer }
+    }
+}
+
 impl From<EngineError> for Answer {
     fn from(error: EngineError) -> Answer {
         match error {
@@ -128,7 +147,7 @@ impl From<EngineError> for Answer {
             EngineError::Stopped => {
                 let info = error.to_string();
                 let answer = Answer::fault(Http::SERVICE_UNAVAILABLE, Code::HubSystemError, Some(&info));
-                Answer { retry: true, close: true, ..answer }
+                Answer { retry_after_s: Some(RETRY_AFTER_S), close: true, ..answer }
             }
         }
     }
@@ -149,8 +168,8 @@ impl IntoResponse for Answer {
         *response.status_mut() = self.http;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, JSON_UTF8);
-        if self.retry {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -180,6 +199,7 @@ mod tests {
             (Answer::no_such_service(), 404, "\"001\""),
             (Answer::from(Refusal::ForeignId), 401, "\"017\""),
             (Answer::ids_differ("OperatorID"), 401, "\"017\""),
+            (Answer::from(TooOften { per_minute: 6, wait_s: 10 }), 429, "\"001\""),
             (Answer::from(EngineError::Busy), 503, "\"001\""),
             (Answer::from(EngineError::Storage("disk full".into())), 500, "\"002\""),
             (Answer::from(EngineError::Stopped), 503, "\"001\""),

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::config::{ApiKey, Config};
 use super::error::FacadeError;
 use crate::identity::{PartyId, Role};
+use crate::oicp::pricing::PricingNames;
 use crate::oicp::reading::Reading;
 
 /// Longest `Authorization` header that is looked at, in bytes.
@@ -27,6 +28,7 @@ pub(super) struct Backend {
     /// Its place in the configuration; part of a pull's name.
     pub(super) number: usize,
     pub(super) reading: Reading,
+    pub(super) pricing_names: PricingNames,
     parties: BTreeSet<PartyId>,
 }
 
@@ -70,11 +72,13 @@ impl Access {
                 None => keyless = Some(index),
             }
             let parties = parties(number, &entry.parties, own)?;
-            backends.push(Backend { number, reading: entry.reading, parties });
+            let pricing_names = entry.pricing_names;
+            backends.push(Backend { number, reading: entry.reading, pricing_names, parties });
         }
         if backends.is_empty() {
             let parties = own.iter().cloned().collect();
-            backends.push(Backend { number: 0, reading: Reading::Strict, parties });
+            let pricing_names = PricingNames::default();
+            backends.push(Backend { number: 0, reading: Reading::Strict, pricing_names, parties });
             keyless = Some(0);
         }
         if let (Some(index), false, false) = (keyless, on_loopback, config.allow_plain_http) {
@@ -144,6 +148,11 @@ impl Access {
         parties.next().is_none().then(|| only.clone())
     }
 
+    /// How the lists in a caller's answers are called.
+    pub(super) fn pricing_names(&self, number: usize) -> PricingNames {
+        self.numbered(number).map_or(PricingNames::default(), |backend| backend.pricing_names)
+    }
+
     fn numbered(&self, number: usize) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.number == number)
     }
@@ -203,7 +212,7 @@ mod tests {
 
     fn backend(key: Option<&str>, parties: &[&str]) -> BackendConfig {
         let parties = parties.iter().map(|text| (*text).to_owned()).collect();
-        BackendConfig { key: key.map(ApiKey::new), parties, reading: Reading::Strict }
+        BackendConfig { key: key.map(ApiKey::new), parties, ..BackendConfig::default() }
     }
 
     #[test]

@@ -1,22 +1,29 @@
-//! PushAuthenticationData (OPERATIONS row 16): an EMP uploads its media, so that its node can answer for it. A PIN
+//! PushAuthenticationData and the old PullAuthenticationData (OPERATIONS rows 16 and 21): an EMP uploads its media, so that its node can answer for it. A PIN
 //! in clear text ends here: only its hash goes on.
 
 use std::mem;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::evse_push::same_operator;
 use super::shared::Shared;
 use super::workers::INLINE_BYTES_MAX;
 use crate::engine::AuthenticationPush;
 use crate::identity::{PartyId, Role};
 use crate::oicp::acknowledgement::Acknowledgement;
-use crate::oicp::charging::{Identification, PushAuthenticationData, QrSecret};
+use crate::oicp::charging::{
+    Identification, PushAuthenticationData, QrSecret, read_pull_authentication_data,
+    write_authentication_data,
+};
 use crate::oicp::status_code::Code;
 use crate::pins;
 
 /// PINs in clear text in one push: hashing each takes some 50 ms of a worker, all together half a minute, and the
 /// caller waits for it. More come as hashes, or in several pushes.
 const CLEAR_PINS_MAX: usize = 500;
+
+/// Bytes of one medium in an answer, for the decision where it is written.
+const MEDIUM_BYTES: usize = 150;
 
 /// PINs hashed without a pause: other work gets in between.
 const PINS_PER_JOB: usize = 4;
@@ -55,6 +62,23 @@ pub(super) async fn push_authentication(shared: &Shared, call: Call) -> Result<A
     let answer =
         Acknowledgement { result: outcome.result, status: outcome.status, ..Acknowledgement::success() };
     Ok(Answer::ok(answer.to_json()))
+}
+
+/// PullAuthenticationData (OPERATIONS row 21), which OICP 2.3 has no more. What an EMP uploaded never leaves its node
+/// (`decisions.md` 28), so only EMPs of this one are told of; of all others there is nothing, and that is a success.
+pub(super) async fn pull_authentication(shared: &Shared, call: Call) -> Result<Answer, Answer> {
+    let (body, reading) = (call.body.clone(), call.reading);
+    let read = shared.workers.run(body.len(), move || read_pull_authentication_data(&body, reading)).await?;
+    let operator_id = read.map_err(|fault| Answer::malformed(fault.to_json()))?;
+    same_operator(&call.party, &operator_id)?;
+    let Some(media) = shared.engine.pull_authentication(call.party.clone()).await? else {
+        let info = "there are more media than one answer may have: let the node authorize instead";
+        return Err(Answer::broken(info));
+    };
+    let records: usize = media.iter().map(|provider| provider.media.len()).sum();
+    tracing::info!(party = %call.party, records, "authentication data is pulled");
+    let write = move || write_authentication_data(&media);
+    Ok(Answer::ok(shared.workers.run(records.saturating_mul(MEDIUM_BYTES), write).await?))
 }
 
 fn refused(info: &str) -> Answer {

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::answer::Answer;
 use super::auth::{Backend, Refusal};
 use super::body::Received;
+use super::metrics::Service;
 use super::shared::Shared;
 use crate::identity::{PartyId, Role};
 use crate::oicp::reading::Reading;
@@ -31,11 +32,11 @@ impl Call {
     pub(super) async fn admit(
         shared: &Shared,
         places: &Arc<Semaphore>,
-        role: Role,
+        (service, role): (Service, Role),
         params: &RawPathParams,
         request: Request,
     ) -> Result<Call, Answer> {
-        Call::read(shared, places, params, request, |backend| {
+        Call::read(shared, places, service, params, request, |backend| {
             shared.access.party(backend, role, param(params, "id").unwrap_or_default())
         })
         .await
@@ -47,11 +48,11 @@ impl Call<Option<PartyId>> {
     pub(super) async fn admit_any(
         shared: &Shared,
         places: &Arc<Semaphore>,
-        role: Role,
+        (service, role): (Service, Role),
         params: &RawPathParams,
         request: Request,
     ) -> Result<Call<Option<PartyId>>, Answer> {
-        Call::read(shared, places, params, request, |backend| {
+        Call::read(shared, places, service, params, request, |backend| {
             param(params, "id").map(|id| shared.access.party(backend, role, id)).transpose()
         })
         .await
@@ -62,6 +63,7 @@ impl<P> Call<P> {
     async fn read(
         shared: &Shared,
         places: &Arc<Semaphore>,
+        service: Service,
         params: &RawPathParams,
         request: Request,
         party: impl FnOnce(&Backend) -> Result<P, Refusal>,
@@ -69,6 +71,7 @@ impl<P> Call<P> {
         let place = places.clone().try_acquire_owned().map_err(|_| Answer::busy())?;
         let backend = shared.access.backend(param(params, "key"), request.headers())?;
         let party = party(backend)?;
+        shared.rates.count(backend.number, service)?;
         let (number, reading) = (backend.number, backend.reading);
         let query = request.uri().query().unwrap_or_default().to_owned();
         let (parts, body) = request.into_parts();

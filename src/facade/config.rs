@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::rates::RateLimits;
+use crate::oicp::pricing::PricingNames;
 use crate::oicp::reading::Reading;
 
 /// Shortest key of a backend or of the admin API, in characters: 16 of 64 possible ones are 96 bits.
@@ -54,6 +56,9 @@ pub struct BackendConfig {
     pub parties: Vec<String>,
     /// How its messages are read: `strict` like the hub, or `tolerant`.
     pub reading: Reading,
+    /// How the lists in answers to its pulls of prices are called, on which the documents do not agree: `plain`
+    /// (`EVSEPricing`, `PricingProductData`) or `operator` (`OperatorEVSEPricing`, `OperatorPricingProducts`).
+    pub pricing_names: PricingNames,
 }
 
 /// Settings of the facade.
@@ -100,6 +105,10 @@ pub struct Config {
     pub pull_snapshots_max: usize,
     /// Time that open requests get at shutdown, in milliseconds.
     pub shutdown_timeout_ms: u64,
+    /// Whether PullAuthenticationData is answered, for CPO backends that are older than OICP 2.3.
+    pub pull_authentication_data: bool,
+    /// How often a caller may call what; off by default.
+    pub rate_limits: RateLimits,
 }
 
 impl Default for Config {
@@ -123,6 +132,8 @@ impl Default for Config {
             pull_snapshot_ms: 600_000,
             pull_snapshots_max: 256,
             shutdown_timeout_ms: 5_000,
+            pull_authentication_data: true,
+            rate_limits: RateLimits::default(),
         }
     }
 }

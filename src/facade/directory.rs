@@ -12,7 +12,7 @@ use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
-use crate::storage::{CdrFilter, CdrPull, StoredCdr};
+use crate::storage::{CdrFilter, CdrPull, PriceQuery, PriceRow, StoredCdr};
 
 /// A commit of this node's directory; pages are read as of one (`decisions.md` 13).
 pub type Version = u64;
@@ -120,6 +120,9 @@ pub trait Directory: Send + Sync + 'static {
         puller: Option<PartyId>,
         question: StatusQuestion,
     ) -> BoxFuture<'_, Result<Vec<StatusRow>, DirectoryError>>;
+
+    /// The prices of operators that a puller may see, by operator and key.
+    fn prices(&self, query: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>>;
 
     /// The record of one EVSE that everybody may see.
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;

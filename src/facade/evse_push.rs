@@ -35,18 +35,18 @@ pub(super) async fn push_status(shared: &Shared, call: Call) -> Result<Answer, A
     Ok(acknowledge(outcome))
 }
 
-fn same_operator(party: &PartyId, operator_id: &OperatorId) -> Result<(), Answer> {
+pub(super) fn same_operator(party: &PartyId, operator_id: &OperatorId) -> Result<(), Answer> {
     let same = PartyId::new(Role::Cpo, operator_id.as_str()).is_ok_and(|of_body| of_body == *party);
     if same { Ok(()) } else { Err(Answer::ids_differ("OperatorID")) }
 }
 
-fn report(call: &Call, findings: usize, records: usize) {
+pub(super) fn report(call: &Call, findings: usize, records: usize) {
     if findings > 0 {
         tracing::info!(party = %call.party, records, findings, "a push deviates from OICP 2.3 and was read all the same");
     }
 }
 
-fn acknowledge(outcome: PushOutcome) -> Answer {
+pub(super) fn acknowledge(outcome: PushOutcome) -> Answer {
     let answer =
         Acknowledgement { result: outcome.result, status: outcome.status, ..Acknowledgement::success() };
     Answer::ok(answer.to_json())

@@ -21,7 +21,7 @@ use crate::identity::Role;
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
 
 /// A service of the facade, as a label; a fixed set, so that a caller cannot make new ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Service {
     PushEvseData,
     PushEvseStatus,
@@ -39,6 +39,11 @@ pub(super) enum Service {
     PushAuthenticationData,
     ChargeDetailRecord,
     GetChargeDetailRecords,
+    PushPricingProductData,
+    PushEvsePricing,
+    PullPricingProductData,
+    PullEvsePricing,
+    PullAuthenticationData,
 }
 
 impl Service {

@@ -24,6 +24,8 @@ mod evse_push;
 mod lanes;
 mod metrics;
 mod openapi;
+mod prices;
+mod rates;
 mod routes;
 mod server;
 mod sessions;
@@ -48,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
 pub use directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
 pub use error::FacadeError;
+pub use rates::RateLimits;
 pub use shared::Clock;
 pub use workers::ThreadSpawner;
 
@@ -114,6 +117,8 @@ impl Facade {
                 config.pull_snapshots_max,
             ),
             metrics: metrics::Metrics::new(),
+            rates: rates::Rates::new(config.rate_limits.clone()),
+            pull_authentication_data: config.pull_authentication_data,
             engine: deps.engine,
             accounts: deps.accounts,
             directory: deps.directory,

@@ -54,6 +54,15 @@ fn messages(service: Service) -> (&'static str, &'static str, bool) {
         Service::GetChargeDetailRecords => {
             ("eRoamingGetChargeDetailRecords", "eRoamingChargeDetailRecords", true)
         }
+        Service::PushPricingProductData => acknowledged("eRoamingPushPricingProductData"),
+        Service::PushEvsePricing => acknowledged("eRoamingPushEVSEPricing"),
+        Service::PullPricingProductData => {
+            ("eRoamingPullPricingProductData", "eRoamingPricingProductData", false)
+        }
+        Service::PullEvsePricing => ("eRoamingPullEVSEPricing", "eRoamingEVSEPricing", false),
+        Service::PullAuthenticationData => {
+            ("eRoamingPullAuthenticationData", "eRoamingAuthenticationData", false)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which path is which service: the exact paths of OPERATIONS rows 1 to 16, each also under `/k/{key}`.
+//! Which path is which service: the exact paths of OPERATIONS rows 1 to 21, each also under `/k/{key}`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, PROCESS_ID, process_id};
 use super::auth::Refusal;
-use super::authdata::push_authentication;
+use super::authdata::{pull_authentication, push_authentication};
 use super::call::Call;
 use super::cdr::{pull_cdrs, take_cdr};
 use super::charging::charge;
@@ -21,13 +21,14 @@ use super::evse_pull::pull_data;
 use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::openapi::document;
+use super::prices::{Prices, pull_prices, push_prices};
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
 use super::{accounts, admin, agreements, cdr_admin, evidence, sessions};
 use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
 /// Each path with its service.
-pub(super) const SERVICES: [(&str, Service); 18] = [
+pub(super) const SERVICES: [(&str, Service); 23] = [
     ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
     ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
     ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
@@ -53,6 +54,11 @@ pub(super) const SERVICES: [(&str, Service); 18] = [
         "/api/oicp/cdrmgmt/v22/providers/{id}/get-charge-detail-records-request",
         Service::GetChargeDetailRecords,
     ),
+    ("/api/oicp/dynamicpricing/v10/operators/{id}/pricing-products", Service::PushPricingProductData),
+    ("/api/oicp/dynamicpricing/v10/operators/{id}/evse-pricing", Service::PushEvsePricing),
+    ("/api/oicp/dynamicpricing/v10/providers/{id}/pricing-products", Service::PullPricingProductData),
+    ("/api/oicp/dynamicpricing/v10/providers/{id}/evse-pricing", Service::PullEvsePricing),
+    ("/api/oicp/authdata/v21/operators/{id}/pull-request", Service::PullAuthenticationData),
 ];
 
 /// All routes.
@@ -144,15 +150,23 @@ async fn answer(
     let answer = match service.session_operation() {
         Some((operation, role)) => {
             let places = &shared.session_requests;
-            let call = Call::admit_any(shared, places, role, params, request).await?;
+            let call = Call::admit_any(shared, places, (service, role), params, request).await?;
             timeout(limit, charge(shared, operation, role, call)).await
         }
         None => {
             let role = match service {
-                Service::PushEvseData | Service::PushEvseStatus | Service::ChargeDetailRecord => Role::Cpo,
+                Service::PushEvseData
+                | Service::PushEvseStatus
+                | Service::PushPricingProductData
+                | Service::PushEvsePricing
+                | Service::PullAuthenticationData
+                | Service::ChargeDetailRecord => Role::Cpo,
                 _ => Role::Emp,
             };
-            let call = Call::admit(shared, &shared.requests, role, params, request).await?;
+            if service == Service::PullAuthenticationData && !shared.pull_authentication_data {
+                return Err(Answer::no_such_service());
+            }
+            let call = Call::admit(shared, &shared.requests, (service, role), params, request).await?;
             timeout(limit, carry_out(shared, service, call)).await
         }
     };
@@ -163,6 +177,11 @@ async fn carry_out(shared: &Shared, service: Service, call: Call) -> Result<Answ
     match service {
         Service::PushEvseData => push_data(shared, call).await,
         Service::PushEvseStatus => push_status(shared, call).await,
+        Service::PushPricingProductData => push_prices(shared, call, Prices::Products).await,
+        Service::PushEvsePricing => push_prices(shared, call, Prices::Evses).await,
+        Service::PullPricingProductData => pull_prices(shared, call, Prices::Products).await,
+        Service::PullEvsePricing => pull_prices(shared, call, Prices::Evses).await,
+        Service::PullAuthenticationData => pull_authentication(shared, call).await,
         Service::PushAuthenticationData => push_authentication(shared, call).await,
         Service::ChargeDetailRecord => take_cdr(shared, call).await,
         Service::GetChargeDetailRecords => pull_cdrs(shared, call).await,

@@ -10,6 +10,7 @@ use super::body::BodyReader;
 use super::directory::{Directory, Version};
 use super::lanes::Lanes;
 use super::metrics::Metrics;
+use super::rates::Rates;
 use super::snapshot::Snapshots;
 use super::workers::Workers;
 use crate::engine::{Accounts, Engine};
@@ -31,6 +32,9 @@ pub(super) struct Shared {
     pub(super) workers: Workers,
     pub(super) snapshots: Snapshots<Snapshot>,
     pub(super) metrics: Metrics,
+    pub(super) rates: Rates,
+    /// Whether PullAuthenticationData, which OICP 2.3 has no more, is answered.
+    pub(super) pull_authentication_data: bool,
     pub(super) engine: Engine,
     pub(super) accounts: Option<Accounts>,
     pub(super) directory: Arc<dyn Directory>,

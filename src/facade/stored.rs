@@ -11,8 +11,8 @@ use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
 use crate::storage::{
-    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, Reader, StatusQuery,
-    StorageError, StoredCdr,
+    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, PriceQuery, PriceRow,
+    Reader, StatusQuery, StorageError, StoredCdr,
 };
 
 impl Directory for Reader {
@@ -78,6 +78,10 @@ impl Directory for Reader {
             }
         }
         .boxed()
+    }
+
+    fn prices(&self, query: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>> {
+        async move { Ok(Reader::prices(self, query).await?) }.boxed()
     }
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {

@@ -21,7 +21,7 @@ use crate::oicp::pull::PullEvseData;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::outbound::HubClient;
-use crate::storage::{CdrFilter, CdrPull, StoredCdr};
+use crate::storage::{CdrFilter, CdrPull, PriceQuery, PriceRow, StoredCdr};
 
 const KEY: &str = "0123456789abcdef0123";
 const PUSH: &str = "api/oicp/evsepush/v23/operators/DE*ABC/data-records";
@@ -103,6 +103,10 @@ impl Directory for Small {
         async move { Ok(row.filter(|_| known)) }.boxed()
     }
 
+    fn prices(&self, _: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
     fn pulled_cdrs(&self, _: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {
         async { Ok((0, Vec::new())) }.boxed()
     }
@@ -120,6 +124,8 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::PushStatus { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::PushData { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
             Command::PushAuthentication { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::PushPrices { reply, .. } => reply.send(Ok(outcome)).is_ok(),
+            Command::PullAuthentication { reply, .. } => reply.send(Some(Vec::new())).is_ok(),
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::Accounts(_) => true,
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
@@ -153,6 +159,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
             key: key.map(ApiKey::new),
             parties: parties.iter().map(|party| (*party).to_owned()).collect(),
             reading: Reading::Tolerant,
+            ..BackendConfig::default()
         }],
         ..Config::default()
     };

@@ -98,7 +98,7 @@ fn partners(topic: Topic) -> Partners {
     match topic {
         Topic::Status => Partners { wanted: 6, low: 5, high: 9, own: 2 },
         Topic::Data => Partners { wanted: 5, low: 4, high: 8, own: 2 },
-        Topic::Heads | Topic::Identity => Partners { wanted: 3, low: 2, high: 5, own: 1 },
+        Topic::Pricing | Topic::Heads | Topic::Identity => Partners { wanted: 3, low: 2, high: 5, own: 1 },
     }
 }
 

@@ -33,6 +33,9 @@ pub enum IdKind {
     /// The canonical key that nodes use among themselves for an EVSE.
     #[error("EVSE key")]
     EvseKey,
+    /// The key of a price.
+    #[error("key of a price")]
+    PriceKey,
 }
 
 /// The rule of the grammar that a text breaks.
@@ -224,10 +227,12 @@ impl fmt::Display for EvseId {
 
 /// The identity of a charging point among nodes: `CHSCHE2OVB*1` (operator without separators, outlet part
 /// upper-cased with its separators) or `+41*031*123` (DIN). At most 41 bytes.
+///
+/// Records of prices are filed under longer keys that begin like it, see [`super::price_key`].
 #[derive(Debug, Clone)]
 pub struct EvseKey {
-    text: std::sync::Arc<str>,
-    operator_len: u8,
+    pub(super) text: std::sync::Arc<str>,
+    pub(super) operator_len: u8,
 }
 
 impl EvseKey {

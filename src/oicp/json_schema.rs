@@ -3,6 +3,7 @@
 
 use super::charging::table_of;
 use super::json_write::Writer;
+use super::pricing_schema::{PULL_EVSE_PRICES, PULL_PRODUCTS, PUSH_EVSE_PRICES, PUSH_PRODUCTS};
 use super::schema::{
     Extra, Field, Kind, Need, PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, PUSH_DATA,
     PUSH_STATUS, Table,
@@ -18,7 +19,7 @@ const PATTERNS: [(&[&str], &str); 13] = [
     (&["UID"], UID),
     (&["lang"], "^[a-z]{2,3}(-[A-Z]{2,3}(-[a-zA-Z]{4})?)?(-x-[a-zA-Z0-9]{1,8})?$"),
     (&["begin", "end"], "^[0-9]{2}:[0-9]{2}$"),
-    (&["Country", "CountryCodes"], "^[A-Z]{3}$"),
+    (&["Country", "CountryCodes", "ProductPriceCurrency", "PricingDefaultPriceCurrency"], "^[A-Z]{3}$"),
     (&["HotlinePhoneNumber"], "^[+][0-9]{5,15}$"),
     (&["TimeZone"], "^UTC[+,-][0-9]{2}:[0-9]{2}$"),
     (&["ChargingPoolID"], "^[A-Za-z]{2}[*]?[A-Za-z0-9]{3}[*]?P[A-Za-z0-9*]{1,30}$"),
@@ -46,6 +47,16 @@ pub fn of_request(message: &str) -> Option<String> {
         "eRoamingPullEVSEStatus" => &PULL_STATUS,
         "eRoamingPullEVSEStatusByID" => &PULL_STATUS_BY_ID,
         "eRoamingPullEVSEStatusByOperatorID" => &PULL_STATUS_BY_OPERATOR,
+        "eRoamingPushPricingProductData" => &PUSH_PRODUCTS,
+        "eRoamingPushEVSEPricing" => &PUSH_EVSE_PRICES,
+        "eRoamingPullPricingProductData" => &PULL_PRODUCTS,
+        "eRoamingPullEVSEPricing" => &PULL_EVSE_PRICES,
+        // Of OICP 2.2, which has no table here.
+        "eRoamingPullAuthenticationData" => {
+            return Some(format!(
+                r#"{{"type":"object","required":["OperatorID"],"properties":{{"OperatorID":{{"type":"string","pattern":"{OPERATOR}"}}}}}}"#
+            ));
+        }
         _ => table_of(message)?,
     };
     let mut writer = Writer::new();
@@ -287,6 +298,7 @@ pub fn of_answer(message: &str) -> Option<String> {
         "eRoamingEVSEStatusByID" => nested("EVSEStatusRecords", "EvseStatusRecord"),
         "eRoamingPricingProductData" => object("", listed("PricingProductData")),
         "eRoamingEVSEPricing" => object("", listed("EVSEPricing")),
+        "eRoamingAuthenticationData" => nested("AuthenticationData", "ProviderAuthenticationData"),
         "ShortFault" => object(r#""StatusCode""#, format!(r#""StatusCode":{STATUS}"#)),
         "FaultBody" => object(
             r#""message","validationErrors""#,

@@ -166,7 +166,7 @@ const ENERGIES: &[&str] = &[
     "Petroleum",
     "NaturalGas",
 ];
-const DAYS: &[&str] = &[
+pub(super) const DAYS: &[&str] = &[
     "Everyday",
     "Workdays",
     "Weekend",
@@ -189,7 +189,7 @@ static INFO_TEXT: Table = Table {
         field("value", Need::Filled, text(150)),
     ],
 };
-static PERIOD: Table = Table {
+pub(super) static PERIOD: Table = Table {
     extra: Extra::None,
     fields: &[
         field("begin", Need::Filled, Kind::Pattern(is_hour_minute)),

@@ -42,6 +42,19 @@ fn read(message: &str, body: &[u8], reading: Reading) -> Option<Result<(), Strin
         "eRoamingPullEVSEStatus" | "eRoamingPullEVSEStatusByID" | "eRoamingPullEVSEStatusByOperatorID" => {
             pull::read_evse_status(body, reading).map(drop).map_err(|e| e.to_json())
         }
+        "eRoamingPushEVSEPricing" => {
+            pricing::read_push_evse_pricing(body, reading).map(drop).map_err(|e| e.to_json())
+        }
+        "eRoamingPushPricingProductData" => {
+            pricing::read_push_products(body, reading).map(drop).map_err(|e| e.to_json())
+        }
+        "eRoamingPullEVSEPricing" => {
+            pricing::read_pull_evse_pricing(body, reading).map(drop).map_err(|e| e.to_json())
+        }
+        "eRoamingPullPricingProductData" => {
+            pricing::read_pull_products(body, reading).map(drop).map_err(|e| e.to_json())
+        }
+        "eRoamingEVSEPricing" => tree().and_then(|node| said(pricing::read_evse_prices(&node).is_some())),
         "eRoamingAcknowledgement" => {
             tree().and_then(|node| said(acknowledgement::Acknowledgement::read(&node).is_some()))
         }

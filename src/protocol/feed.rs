@@ -21,17 +21,20 @@ pub enum Kind {
     Data,
     /// EVSE statuses (OICP 2.3 `EvseStatus`), as the status text.
     Status,
+    /// Prices (OICP 2.3 `EVSEPricing` and `PricingProductData`), as JSON text.
+    Pricing,
 }
 
 impl Kind {
-    /// Both kinds.
-    pub const ALL: [Kind; 2] = [Kind::Data, Kind::Status];
+    /// Every kind.
+    pub const ALL: [Kind; 3] = [Kind::Data, Kind::Status, Kind::Pricing];
 
     /// The number on the wire and in storage.
     pub fn code(self) -> u8 {
         match self {
             Kind::Data => 0,
             Kind::Status => 1,
+            Kind::Pricing => 2,
         }
     }
 
@@ -45,6 +48,7 @@ impl Kind {
         match self {
             Kind::Data => "data",
             Kind::Status => "status",
+            Kind::Pricing => "pricing",
         }
     }
 }

@@ -66,7 +66,7 @@ pub const BUCKETS: usize = 256;
 /// Largest record value in bytes. The largest real EVSE record has less than 16 KiB.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
-/// Longest key of a record in bytes; the OICP grammar allows 41 characters.
+/// Longest key of a record in bytes: an EvseID has at most 41 characters, a price's provider 5 more and a slash.
 pub const KEY_BYTES_MAX: usize = 64;
 
 /// Most parties of a closed audience: each head lists them, at some 13 bytes each.
@@ -85,6 +85,8 @@ pub enum Topic {
     Data,
     /// Announcements of EVSE status feeds.
     Status,
+    /// Announcements of feeds of prices.
+    Pricing,
     /// Heartbeats: the heads of a party's feeds, unchanged.
     Heads,
     /// Credentials, tombstones, rotations, status lists.
@@ -93,13 +95,14 @@ pub enum Topic {
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Topic; 4] = [Topic::Data, Topic::Status, Topic::Heads, Topic::Identity];
+    pub const ALL: [Topic; 5] = [Topic::Data, Topic::Status, Topic::Pricing, Topic::Heads, Topic::Identity];
 
     /// The name on the wire: network, version and kind.
     pub fn name(self, network: &str) -> String {
         let kind = match self {
             Topic::Data => "data",
             Topic::Status => "status",
+            Topic::Pricing => "pricing",
             Topic::Heads => "heads",
             Topic::Identity => "identity",
         };

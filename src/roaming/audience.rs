@@ -192,7 +192,7 @@ pub(super) fn concerns(feed_id: &FeedId, parties: &BTreeSet<PartyId>) -> bool {
 fn pushed(kind: Kind, record: Misplaced) -> Option<Pushed> {
     let summary = match kind {
         Kind::Data => Some(Box::new(summarise(std::str::from_utf8(&record.value).ok()?).ok()?)),
-        Kind::Status => None,
+        Kind::Status | Kind::Pricing => None,
     };
     Some(Pushed::again(record.key, record.value, summary))
 }

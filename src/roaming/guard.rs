@@ -8,6 +8,7 @@ use super::effect::{Action, Effects, Report};
 use super::input::{CallId, Input, Now};
 use super::publish::{Change, Push, Refused, reply};
 use super::records;
+use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::ActionType;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
@@ -85,6 +86,7 @@ impl Roaming {
             Kind::Status => {
                 crate::oicp::push::read_evse_status(&push.body, Reading::Tolerant).map(Push::of_status)
             }
+            Kind::Pricing => PushPrices::read(&push.body, Reading::Tolerant).map(Push::of_prices),
         };
         let outcome = match parsed {
             Ok(parsed) => self.push(&party, parsed, None, now, fx),

@@ -10,6 +10,7 @@ use super::policy::Policy;
 use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
+use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::protocol::{BooksMessage, Digest, NodeId, Topic};
 
@@ -74,6 +75,17 @@ pub enum Input {
         party: PartyId,
         /// The push, parsed.
         push: PushEvseStatus,
+        /// The body as received, kept if the push is held.
+        body: Bytes,
+    },
+    /// A backend pushed prices.
+    PushPrices {
+        /// Who waits.
+        call: CallId,
+        /// For which party of ours.
+        party: PartyId,
+        /// The push, parsed.
+        push: PushPrices,
         /// The body as received, kept if the push is held.
         body: Bytes,
     },

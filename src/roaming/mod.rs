@@ -25,6 +25,7 @@ mod pace;
 mod papers;
 mod partners;
 mod policy;
+mod prices;
 mod publish;
 pub mod reconcile;
 mod records;
@@ -322,6 +323,9 @@ impl Roaming {
             }
             Input::PushStatus { call, party, push, body } => {
                 self.push_status(call, party, push, body, now, &mut fx)
+            }
+            Input::PushPrices { call, party, push, body } => {
+                self.push_prices(call, party, push, body, now, &mut fx)
             }
             Input::Confirm { call, held } => self.confirm(call, held, now, &mut fx),
             Input::HandIn { call, bytes } => self.hand_in(call, &bytes, now, &mut fx),

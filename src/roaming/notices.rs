@@ -77,8 +77,7 @@ impl Roaming {
     /// A peer tells us that somebody else publishes an EVSE of ours, or does so no longer. It is told,
     /// not proved: it changes nothing but what people see, and only of EVSEs that we publish.
     pub(super) fn noticed(&mut self, notice: ConflictNotice, fx: &mut Effects) -> Answer {
-        let (Some(kind), Ok(key)) = (Kind::from_code(notice.kind), EvseKey::parse_canonical(&notice.key))
-        else {
+        let (Some(kind), Ok(key)) = (Kind::from_code(notice.kind), EvseKey::parse_filed(&notice.key)) else {
             return Answer::NotFound;
         };
         let published = |party: &PartyId| {

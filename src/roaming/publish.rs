@@ -9,6 +9,7 @@ use super::change::{DirectoryChange, LedgerChange};
 use super::effect::{Action, Effects};
 use super::feed::{Feed, KnownHead};
 use super::input::{CallId, Input, Now};
+use super::prices::Scope;
 use super::records::{self, Checked};
 use super::writer::Writer;
 use super::{OurParty, Roaming};
@@ -17,7 +18,7 @@ use crate::oicp::id::EvseKey;
 use crate::oicp::push::{ActionType, PushEvseData, PushEvseStatus};
 use crate::oicp::record::Summary;
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::protocol::{Announcement, FeedId, Kind, NodeId, SignedHead, Topic};
+use crate::protocol::{Announcement, FeedId, Kind, NodeId, RECORD_BYTES_MAX, SignedHead, Topic};
 
 /// Pushes that may wait while the node asks peers for its own feeds.
 const WAITING_PUSHES_MAX: usize = 64;
@@ -38,8 +39,8 @@ const STILL_ASKING: &str = "this node is still asking its peers for its own feed
 #[derive(Clone)]
 pub(super) struct Pushed {
     pub(super) key: EvseKey,
-    /// As the backend spells it: what it is told about.
-    evse_id: Box<str>,
+    /// The EVSE, or the product, as the backend spells it: what it is told about.
+    pub(super) evse_id: Box<str>,
     pub(super) value: Bytes,
     pub(super) summary: Option<Box<Summary>>,
 }
@@ -48,9 +49,11 @@ pub(super) struct Pushed {
 pub(super) struct Push {
     pub(super) kind: Kind,
     pub(super) action: ActionType,
-    operator_id: String,
-    operator_name: Option<String>,
+    /// How the operator calls itself; as before if the push does not say.
+    pub(super) label: Option<(String, Option<String>)>,
     pub(super) records: Vec<Pushed>,
+    /// Which records of the party's feeds of this kind it is about.
+    pub(super) scope: Scope,
 }
 
 impl Roaming {
@@ -118,18 +121,22 @@ impl Roaming {
         }
         self.refuse_unless_writer(party, push.kind)?;
         self.refuse_unless_signing()?;
+        self.refuse_unless_delegated(party, push.kind)?;
         check_ids(&self.parties, party, &push)?;
         let changes = self.changes_of(party, &push)?;
+        if push.kind == Kind::Pricing {
+            self.refuse_too_many_providers(party, &changes)?;
+        }
         if let Some(body) = body {
             self.guard(&FeedId::public(party.clone(), push.kind), &push, &changes, body, now, fx)?;
         }
-        let label = (push.operator_id, push.operator_name);
         let vanished = match push.kind {
             Kind::Data => self.orphaned_statuses(party, &changes),
-            Kind::Status => Vec::new(),
+            Kind::Status | Kind::Pricing => Vec::new(),
         };
-        self.publish_to_all(party, push.kind, changes, Some(&label), now, fx);
-        self.publish_to_all(party, Kind::Status, vanished, Some(&label), now, fx);
+        let label = push.label.or_else(|| self.label_of_data(party));
+        self.publish_to_all(party, push.kind, changes, label.as_ref(), now, fx);
+        self.publish_to_all(party, Kind::Status, vanished, label.as_ref(), now, fx);
         Ok(())
     }
 
@@ -167,6 +174,7 @@ impl Roaming {
             ActionType::Update => {
                 let missing = push.records.iter().filter(|pushed| known(&pushed.key).is_none());
                 refuse_if_any(Code::DataTransactionError, "does not exist, nothing was updated:", missing)?;
+                self.refuse_update_of_nothing(push, |key| known(key).is_some())?;
             }
             ActionType::FullLoad | ActionType::Delete => {}
         }
@@ -176,24 +184,31 @@ impl Roaming {
             changes.extend(
                 push.records.iter().filter(|p| known(&p.key).is_some()).map(|p| (p.key.clone(), None)),
             );
-            return Ok(changes);
-        }
-        for pushed in &push.records {
-            let same = known(&pushed.key).is_some_and(|(audience, entry)| {
-                entry.hash == records::hash(&pushed.value)
-                    && *audience == self.audiences.rules.audience_of(&pushed.key)
-            });
-            if !same || push.kind == Kind::Status && push.action != ActionType::FullLoad {
-                changes.push((pushed.key.clone(), Some(pushed.clone())));
+        } else {
+            for pushed in &push.records {
+                let always = push.kind == Kind::Status && push.action != ActionType::FullLoad;
+                if always || !self.is_same(&feeds, pushed) {
+                    changes.push((pushed.key.clone(), Some(pushed.clone())));
+                }
             }
         }
         if push.action == ActionType::FullLoad {
             let wanted: BTreeSet<&EvseKey> = push.records.iter().map(|pushed| &pushed.key).collect();
-            let gone =
-                feeds.iter().flat_map(|(_, feed)| feed.tree.iter()).filter(|e| !wanted.contains(&e.key));
+            let entries = feeds.iter().flat_map(|(_, feed)| feed.tree.iter());
+            let gone = entries.filter(|e| push.scope.replaces(&e.key) && !wanted.contains(&e.key));
             changes.extend(gone.map(|entry| (entry.key.clone(), None)));
         }
+        self.with_default_price(push, &feeds, &mut changes);
         Ok(changes)
+    }
+
+    /// Whether a record lies where it belongs and as it was pushed.
+    pub(super) fn is_same(&self, feeds: &[(&FeedId, &Feed)], pushed: &Pushed) -> bool {
+        let known = feeds.iter().find_map(|(id, feed)| Some((&id.audience, feed.tree.get(&pushed.key)?)));
+        known.is_some_and(|(audience, entry)| {
+            entry.hash == records::hash(&pushed.value)
+                && *audience == self.audiences.rules.audience_of(&pushed.key)
+        })
     }
 
     fn orphaned_statuses(&self, party: &PartyId, changes: &[Change]) -> Vec<Change> {
@@ -235,7 +250,8 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let held: Vec<FeedId> = self.feeds_of(party, kind).map(|(id, _)| id.clone()).collect();
-        if self.audiences.rules.rules.is_empty() && held.iter().all(|id| id.audience.is_public()) {
+        let all_public = self.audiences.rules.rules.is_empty() && kind != Kind::Pricing;
+        if all_public && held.iter().all(|id| id.audience.is_public()) {
             return self.publish(&FeedId::public(party.clone(), kind), changes, label, now, fx);
         }
         let mut by_feed: BTreeMap<FeedId, Vec<Change>> = BTreeMap::new();
@@ -357,6 +373,7 @@ pub(super) fn topic_of(kind: Kind) -> Topic {
     match kind {
         Kind::Data => Topic::Data,
         Kind::Status => Topic::Status,
+        Kind::Pricing => Topic::Pricing,
     }
 }
 
@@ -383,6 +400,10 @@ fn check_ids(parties: &BTreeMap<PartyId, OurParty>, party: &PartyId, push: &Push
     let mut seen = BTreeSet::new();
     let repeated = push.records.iter().filter(|pushed| !seen.insert(&pushed.key));
     refuse_if_any(Code::InconsistentEvseId, "Duplicate EVSE IDs:", repeated)?;
+    // A peer would not take it.
+    let header = if let Scope::List(header) = &push.scope { Some(header.as_ref()) } else { None };
+    let large = push.records.iter().chain(header).filter(|pushed| pushed.value.len() > RECORD_BYTES_MAX);
+    refuse_if_any(Code::DataError, "a record is larger than 64 KiB:", large)?;
     let operation = records::operation(push.kind);
     let foreign =
         push.records.iter().filter(|pushed| ours.speaker.may(operation, pushed.key.operator()).is_err());
@@ -423,9 +444,9 @@ impl Push {
         Push {
             kind: Kind::Data,
             action: push.action,
-            operator_id: push.operator_id.as_str().to_owned(),
-            operator_name: push.operator_name,
+            label: Some((push.operator_id.as_str().to_owned(), push.operator_name)),
             records: push.records.into_iter().map(record).collect(),
+            scope: Scope::All,
         }
     }
 
@@ -439,9 +460,9 @@ impl Push {
         Push {
             kind: Kind::Status,
             action: push.action,
-            operator_id: push.operator_id.as_str().to_owned(),
-            operator_name: push.operator_name,
+            label: Some((push.operator_id.as_str().to_owned(), push.operator_name)),
             records: push.records.into_iter().map(record).collect(),
+            scope: Scope::All,
         }
     }
 }

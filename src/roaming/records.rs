@@ -10,6 +10,8 @@ use super::tree::Entry;
 use crate::identity::{Operation, ScopeError, Speaker, Verdict};
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
+use crate::oicp::price_key::PRODUCT_TAG_CHARACTERS;
+use crate::oicp::pricing::check_price;
 use crate::oicp::record::{Summary, summarise};
 use crate::protocol::{Digest, Kind};
 
@@ -18,12 +20,19 @@ pub(super) fn operation(kind: Kind) -> Operation {
     match kind {
         Kind::Data => Operation::EvsePublish,
         Kind::Status => Operation::StatusPublish,
+        Kind::Pricing => Operation::PricePublish,
     }
 }
 
 /// SHA-256 of a value.
 pub(super) fn hash(value: &[u8]) -> Digest {
     Sha256::digest(value).into()
+}
+
+/// What stands for a ProductID in the key of its price: the beginning of its hash.
+pub(super) fn product_tag(product_id: &str) -> String {
+    let hex = hash(product_id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    hex.chars().take(PRODUCT_TAG_CHARACTERS).collect()
 }
 
 /// A checked version of a record.
@@ -79,7 +88,11 @@ pub(super) fn check(
     at_unix_ms: u64,
     value: Option<Bytes>,
 ) -> Result<Checked, Refusal> {
-    let key = EvseKey::parse_canonical(key).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let key = match kind {
+        Kind::Data | Kind::Status => EvseKey::parse_canonical(key),
+        Kind::Pricing => EvseKey::parse_price(key),
+    };
+    let key = key.map_err(|error| Refusal::Malformed(error.to_string()))?;
     match speaker.may(operation(kind), key.operator()) {
         _ if value.is_none() => {}
         // Not trusted here is not wrong: the record belongs to the feed and stays out of the view.
@@ -92,6 +105,12 @@ pub(super) fn check(
         (Some(value), Kind::Data) => Some(Box::new(data_summary(&key, value)?)),
         (Some(value), Kind::Status) => {
             status_text(value)?;
+            None
+        }
+        (Some(value), Kind::Pricing) => {
+            let text = std::str::from_utf8(value).map_err(|_| "a price is not UTF-8");
+            let checked = text.and_then(|text| check_price(text, &key, product_tag));
+            checked.map_err(|why| Refusal::Malformed(why.to_owned()))?;
             None
         }
     };

@@ -409,7 +409,7 @@ impl Staged {
         let checked = match check_entry(&self.known, &self.speaker, &entry) {
             Ok(checked) => checked,
             Err(Refusal::Scope(_)) => {
-                let key = EvseKey::parse_canonical(&entry.key).map_err(|_| Misdeed::FalseAnswer)?;
+                let key = EvseKey::parse_filed(&entry.key).map_err(|_| Misdeed::FalseAnswer)?;
                 self.out_of_scope = true;
                 let SyncEntry { seq, at_unix_ms, value, .. } = entry;
                 let hash = value.as_deref().map_or([0; 32], records::hash);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{CanonicalId, PartyId, Role};
 use crate::oicp::id::{EvseId, EvseKey};
+use crate::oicp::price_key::EVERYBODY;
 use crate::protocol::{Audience, MEMBERS_MAX, Members};
 
 /// Most rules; each may lead to two feeds more for each party.
@@ -57,8 +58,17 @@ impl Evses {
 }
 
 impl Visibility {
-    /// Who may see an EVSE of ours.
+    /// Who may see a record of ours: of an EVSE, or a price. A price for one provider is for that one alone; one for
+    /// all is for those who may see the EVSE.
     pub fn audience_of(&self, key: &EvseKey) -> Audience {
+        let provider = key.provider().filter(|provider| *provider != EVERYBODY);
+        if let Some(party) = provider.and_then(|provider| PartyId::new(Role::Emp, provider).ok())
+            && let Ok(members) = Members::new([party])
+        {
+            return Audience::Named(members);
+        }
+        let evse = key.priced_evse();
+        let key = evse.as_ref().unwrap_or(key);
         let rule = self.rules.iter().find(|rule| rule.evses.iter().any(|evses| evses.covers(key)));
         rule.map_or(Audience::Public, |rule| Audience::Named(rule.members.clone()))
     }
@@ -164,6 +174,26 @@ mod tests {
         let texts: Vec<RuleText> = visibility.rules.iter().cloned().map(RuleText::from).collect();
         let again = texts.into_iter().map(|text| VisibilityRule::try_from(text).unwrap()).collect();
         assert_eq!(Visibility { rules: again }, visibility);
+    }
+
+    #[test]
+    fn a_price_is_for_its_provider_and_one_for_all_for_those_who_see_the_evse() {
+        let visibility = Visibility { rules: vec![rule(&["DE*ABC*E7"], &["EMP:DE-ONE"]).unwrap()] };
+        for (price, members) in [
+            ("DEABCE7/DETWO", vec!["EMP:DETWO"]),
+            ("DEABCE7/*", vec!["EMP:DEONE"]),
+            ("DEABCE8/DETWO", vec!["EMP:DETWO"]),
+            ("DEABCE8/*", vec![]),
+            ("DEABC/DETWO", vec!["EMP:DETWO"]),
+            ("DEABC/DETWO/0123456789abcdef0123456789abcdef", vec!["EMP:DETWO"]),
+            ("DEABC/*", vec![]),
+        ] {
+            let key = EvseKey::parse_price(price).unwrap();
+            assert_eq!(visibility.audience_of(&key).to_texts(), members, "{price}");
+        }
+        let all = Visibility { rules: vec![rule(&["DE*ABC"], &["EMP:DE-ONE"]).unwrap()] };
+        let list = EvseKey::parse_price("DEABC/*").unwrap();
+        assert_eq!(all.audience_of(&list).to_texts(), ["EMP:DEONE"], "all of an operator is closed");
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{
     Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,
-    FeedAnswer, FeedOverview, PAGE_SIZE_MAX, RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
+    FeedAnswer, FeedOverview, PAGE_SIZE_MAX, PriceQuery, PriceRow, RestoredEntry, RestoredFeed, StatusQuery,
+    StatusRow,
 };
 pub use error::{Database, StorageError};
 pub use evidence::LogLine;

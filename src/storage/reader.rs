@@ -13,7 +13,7 @@ use super::cdrs::{self, CdrFilter, CdrPull};
 use super::config::Config;
 use super::directory::{
     self, CommitVersion, Conflict, Counts, DataPage, DataQuery, DataRow, Directory, FeedAnswer, FeedOverview,
-    RestoredFeed, StatusQuery, StatusRow,
+    PriceQuery, PriceRow, RestoredFeed, StatusQuery, StatusRow,
 };
 use super::error::{Database, StorageError};
 use super::evidence::{self, LogLine};
@@ -278,6 +278,12 @@ impl Reader {
     pub async fn statuses(&self, query: StatusQuery) -> Result<Vec<StatusRow>, StorageError> {
         let rows_max = self.rows_max;
         self.ask(move |connection| directory::statuses(connection, &query, rows_max)).await
+    }
+
+    /// The prices of operators that the puller may see, by operator. Also fails with [`StorageError::TooLarge`].
+    pub async fn prices(&self, query: PriceQuery) -> Result<Vec<PriceRow>, StorageError> {
+        let rows_max = self.rows_max;
+        self.ask(move |connection| directory::prices(connection, &query, rows_max)).await
     }
 
     /// The statuses of these EVSEs that `puller` may see (`None`: that everybody sees), in the order of the keys;

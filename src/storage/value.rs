@@ -55,9 +55,9 @@ pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
     row.get_ref(column)?.as_str().map_err(|error| damaged(column, error))
 }
 
-/// Reads the key of an EVSE.
+/// Reads the key of a record: of an EVSE, or of a price.
 pub(super) fn key(row: &Row<'_>, column: usize) -> Result<EvseKey> {
-    EvseKey::parse_canonical(text(row, column)?).map_err(|error| damaged(column, error))
+    EvseKey::parse_filed(text(row, column)?).map_err(|error| damaged(column, error))
 }
 
 /// Reads the name of a feed from its party, kind and audience, which stand side by side.

@@ -25,6 +25,7 @@ async fn node(dir: &std::path::Path) -> Node {
     let facade = plan.settings.facade.as_mut().unwrap();
     facade.backends[0].reading = Reading::Strict;
     facade.body_idle_timeout_ms = SILENCE_MS;
+    facade.pull_authentication_data = true;
     let node = World::new().start(&plan).await;
     let all = push_data("fullLoad", "CH*ABC", &["CH*ABC*E1", "CH*ABC*E2", "CH*ABC*E3"]);
     let path = "/api/oicp/evsepush/v23/operators/CH*ABC/data-records";

@@ -49,14 +49,14 @@ fn altered(kind: Kind, value: &Bytes) -> Bytes {
     match kind {
         Kind::Status if value.as_ref() == b"Available" => Bytes::from_static(b"OutOfService"),
         Kind::Status => Bytes::from_static(b"Available"),
-        Kind::Data => Bytes::from(String::from_utf8_lossy(value).replacen('{', r#"{"x-price":"0","#, 1)),
+        Kind::Data | Kind::Pricing => Bytes::from(String::from_utf8_lossy(value).replacen('{', r#"{"x-price":"0","#, 1)),
     }
 }
 
 /// The record of an EVSE whose id is longer by one character.
 fn renamed(kind: Kind, value: &Bytes) -> Bytes {
     match kind {
-        Kind::Status => value.clone(),
+        Kind::Status | Kind::Pricing => value.clone(),
         Kind::Data => {
             let text = String::from_utf8_lossy(value).into_owned();
             let (start, end) = match text.split_once(r#"{"EvseID":""#) {

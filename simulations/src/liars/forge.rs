@@ -30,7 +30,11 @@ impl Act for Forge {
             3 => broken_signature(liar, &victim),
             _ => other_changes(liar, &victim),
         };
-        let topic = if victim.newest.head.feed.kind == Kind::Data { Topic::Data } else { Topic::Status };
+        let topic = match victim.newest.head.feed.kind {
+            Kind::Data => Topic::Data,
+            Kind::Status => Topic::Status,
+            Kind::Pricing => Topic::Pricing,
+        };
         if let Some(forged) = forged {
             liar.publish_lie(topic, forged.encode());
         }

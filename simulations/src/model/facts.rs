@@ -68,7 +68,12 @@ impl Facts {
     /// The feed of a charging point.
     pub(super) fn feed_of(&self, kind: Kind, key: &EvseKey) -> Option<Feed> {
         let (operator, _) = self.evses.get(key.as_str())?;
-        Some(2 * operator + usize::from(kind.code()))
+        match kind {
+            Kind::Data => Some(2 * operator),
+            Kind::Status => Some(2 * operator + 1),
+            // The model's operators publish no prices.
+            Kind::Pricing => None,
+        }
     }
 
     /// The number of a gossip message: its hash, shorter.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use chargemesh::identity::Role;
+use chargemesh::oicp::pricing::PushPrices;
 use chargemesh::oicp::push::{read_evse_data, read_evse_status};
 use chargemesh::oicp::reading::Reading;
 use chargemesh::protocol::{FeedId, Kind};
@@ -86,9 +87,9 @@ pub(super) fn publishers(settings: &Settings) -> Result<Vec<Publisher>> {
 }
 
 impl Publisher {
-    /// Its feeds, in the order of [`Kind::ALL`].
+    /// Its feeds, of data and of status.
     pub(super) fn feeds(&self) -> [FeedId; 2] {
-        Kind::ALL.map(|kind| FeedId::public(self.ours.party.clone(), kind))
+        [Kind::Data, Kind::Status].map(|kind| FeedId::public(self.ours.party.clone(), kind))
     }
 
     /// The call that a deed means now, if it means any and no other is under way.
@@ -146,6 +147,10 @@ impl Publisher {
             Kind::Status => {
                 let push = read_evse_status(&body, Reading::Tolerant).map_err(fault)?;
                 Input::PushStatus { call, party, push, body }
+            }
+            Kind::Pricing => {
+                let push = PushPrices::read(&body, Reading::Tolerant).map_err(fault)?;
+                Input::PushPrices { call, party, push, body }
             }
         }))
     }

@@ -2,12 +2,15 @@
 
 use super::body::Body;
 use super::identification::{Identification, IdentificationError, Media, OPTIONS};
+use super::medium::{HashedPin, MediumKey};
 use super::schema::PUSH_AUTHENTICATION_DATA;
 use crate::oicp::finding::{Fault, Finding, Rule};
-use crate::oicp::id::ProviderId;
+use crate::oicp::id::{OperatorId, ProviderId};
 use crate::oicp::json::{self, Node};
+use crate::oicp::json_write::Writer;
 use crate::oicp::push::{ActionType, FINDINGS_MAX};
 use crate::oicp::reading::Reading;
+use crate::oicp::status_code::{Code, StatusCode};
 
 /// Most records in one push: a large EMP's cards. Bounds the memory of one message.
 pub const RECORDS_MAX: usize = 500_000;
@@ -78,6 +81,65 @@ impl PushAuthenticationData {
     }
 }
 
+/// What a provider uploaded, as PullAuthenticationData told of it before OICP 2.3.
+#[derive(Debug, Clone)]
+pub struct ProviderMedia {
+    /// The provider.
+    pub provider_id: String,
+    /// Its media, each with the hash of its PIN if it has one.
+    pub media: Vec<(MediumKey, Option<HashedPin>)>,
+}
+
+/// Reads the body of PullAuthenticationData (OICP 2.2): the operator that asks.
+///
+/// # Errors
+/// [`Fault`] (HTTP 400): not JSON, or no valid OperatorID.
+pub fn read_pull_authentication_data(body: &[u8], reading: Reading) -> Result<OperatorId, Fault> {
+    let root = json::parse(body, reading)?;
+    let text = root.field_any_case(&["OperatorID"]).and_then(Node::as_str);
+    let text = text.ok_or_else(|| Fault::single("/OperatorID", "OperatorID may not be null"))?;
+    OperatorId::parse(text).map_err(|error| Fault::single("/OperatorID", error.to_string()))
+}
+
+/// Writes the answer to PullAuthenticationData (OICP 2.2).
+#[must_use]
+pub fn write_authentication_data(providers: &[ProviderMedia]) -> String {
+    let mut writer = Writer::new();
+    writer.begin_object().key("AuthenticationData").begin_object();
+    writer.key("ProviderAuthenticationData").begin_array();
+    for provider in providers {
+        writer.begin_object().key("ProviderID").string(&provider.provider_id);
+        writer.key("AuthenticationDataRecord").begin_array();
+        for (key, pin) in &provider.media {
+            medium(&mut writer, key, pin.as_ref());
+        }
+        writer.end_array().end_object();
+    }
+    writer.end_array().end_object().key("StatusCode");
+    StatusCode::from(Code::Success).write(&mut writer);
+    writer.end_object();
+    writer.finish()
+}
+
+/// One record; nothing for a medium that cannot be named any more.
+fn medium(writer: &mut Writer, key: &MediumKey, pin: Option<&HashedPin>) {
+    let Some((kind, id)) = key.expose().split_once(':') else { return };
+    let (option, field) = match kind {
+        "rfid" => ("RFIDMifareFamilyIdentification", "UID"),
+        "qr" => ("QRCodeIdentification", "EvcoID"),
+        "pnc" => ("PlugAndChargeIdentification", "EvcoID"),
+        "remote" => ("RemoteIdentification", "EvcoID"),
+        _ => return,
+    };
+    writer.begin_object().key("Identification").begin_object().key(option).begin_object();
+    writer.key(field).string(id);
+    if let Some(pin) = pin {
+        writer.key("HashedPIN").begin_object().key("Value").string(pin.expose());
+        writer.key("Function").string("Bcrypt").end_object();
+    }
+    writer.end_object().end_object().end_object();
+}
+
 /// What holds the medium of a record, and where: `Identification`, or the record itself (GAPS A26).
 fn medium_node<'n, 'a>(record: &'n Node<'a>, pointer: String) -> Result<(&'n Node<'a>, String), Fault> {
     if let Some(inner) = record.field_any_case(&["Identification"]) {
@@ -138,6 +200,35 @@ mod tests {
         assert_eq!(read.records[0].medium_key(), read.records[1].medium_key());
         assert_eq!(read.foreign_contracts(|provider| provider == "DEDCB"), [1]);
         assert!(push("").unwrap().records.is_empty());
+    }
+
+    #[test]
+    fn what_was_pushed_is_told_in_the_old_shape() {
+        let record = |key: &str| (MediumKey::from_stored(key), None);
+        let pin = HashedPin::parse("$2a$10$abcdefghijklmnopqrstuv");
+        let mut media = vec![record("rfid:04A2B3C4"), record("pnc:DEDCBC12345678"), record("later:1")];
+        media.push((MediumKey::from_stored("qr:DEDCBC12345678"), pin));
+        let told = ProviderMedia { provider_id: "DE-DCB".into(), media };
+        let text = write_authentication_data(&[told]);
+        for part in [
+            r#"{"AuthenticationData":{"ProviderAuthenticationData":[{"ProviderID":"DE-DCB","#,
+            r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID":"04A2B3C4"}}}"#,
+            r#"{"Identification":{"PlugAndChargeIdentification":{"EvcoID":"DEDCBC12345678"}}}"#,
+            r#""HashedPIN":{"Value":"$2a$10$abcdefghijklmnopqrstuv","Function":"Bcrypt"}}"#,
+            r#""StatusCode":{"Code":"000""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let records = text.split_once("AuthenticationDataRecord\":").unwrap().1.split_once("]}").unwrap().0;
+        assert_eq!(push(records.strip_prefix('[').unwrap()).unwrap().records.len(), 3, "it can be read");
+        assert!(!text.contains("later"));
+        assert_eq!(
+            read_pull_authentication_data(br#"{"OperatorID":"DE*ABC"}"#, Reading::Strict)
+                .unwrap()
+                .canonical(),
+            "DEABC"
+        );
+        assert!(read_pull_authentication_data(b"{}", Reading::Tolerant).is_err());
     }
 
     #[test]

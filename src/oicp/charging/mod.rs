@@ -21,7 +21,9 @@ pub mod session_id;
 pub use answer::{
     AnswerError, AuthorizationStart, AuthorizationStatus, AuthorizationStop, read_acknowledgement,
 };
-pub use authentication_data::PushAuthenticationData;
+pub use authentication_data::{
+    ProviderMedia, PushAuthenticationData, read_pull_authentication_data, write_authentication_data,
+};
 pub use authorize::{AuthorizeStart, AuthorizeStop};
 pub use cdr::{CalibrationLawInfo, ChargeDetailRecord, MeteringStatus, SignedMeteringValue};
 pub use cdr_check::{CdrFinding, CdrRule, calibration_findings, cdr_findings, foreign_evse};

@@ -7,10 +7,10 @@ use super::answer::partners;
 use super::authorize::refused_medium;
 use super::request::ChargeRequest;
 use super::{BackendAnswer, Session};
-use crate::identity::{PartyId, Role};
+use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
-    AuthorizationStart, AuthorizationStop, HashedPin, Identification, MediumKey, PushAuthenticationData,
-    QrSecret, SessionId,
+    AuthorizationStart, AuthorizationStop, HashedPin, Identification, MediumKey, ProviderMedia,
+    PushAuthenticationData, QrSecret, SessionId,
 };
 use crate::oicp::id::{ProviderId, provider_for_display};
 use crate::oicp::push::ActionType;
@@ -93,6 +93,25 @@ impl Roaming {
     /// How many media an EMP of this node has uploaded.
     pub fn media_of(&self, party: &PartyId) -> usize {
         self.charging.media.get(party).map_or(0, BTreeMap::len)
+    }
+
+    /// The media of the EMPs of this node that let a CPO authorize, for a backend that keeps them itself
+    /// (PullAuthenticationData). At most so many; `None` if there are more.
+    pub fn media_for(&self, cpo: &PartyId, most: usize, now: Now) -> Option<Vec<ProviderMedia>> {
+        let allowed = |emp: &PartyId| self.decide(emp, cpo, Service::Authorization, now).code().is_none();
+        let is_valid =
+            |known: &KnownMedium| known.until_unix_ms.is_none_or(|until_unix_ms| now.unix_ms < until_unix_ms);
+        let emps = self.charging.media.iter().filter(|(emp, _)| allowed(emp));
+        let of = |(emp, media): (&PartyId, &BTreeMap<MediumKey, KnownMedium>)| ProviderMedia {
+            provider_id: provider_for_display(emp.id.as_str()),
+            media: media
+                .iter()
+                .filter(|(_, known)| is_valid(known))
+                .map(|(key, known)| (key.clone(), known.pin.clone()))
+                .collect(),
+        };
+        let all: usize = emps.clone().map(|(_, media)| media.len()).sum();
+        (all <= most).then(|| emps.map(of).collect())
     }
 
     /// An EMP's backend uploads media: all of it is taken, or nothing.

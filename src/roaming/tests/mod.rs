@@ -15,6 +15,7 @@ mod links;
 mod offline;
 mod partners;
 mod people;
+mod prices;
 mod publish;
 mod random;
 mod reload;
@@ -30,6 +31,7 @@ use rand_core::{Rng, SeedableRng};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::{ActionType, read_evse_data, read_evse_status};
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::StatusCode;
@@ -387,6 +389,10 @@ impl World {
                 let push = read_evse_status(&body, Reading::Tolerant).unwrap();
                 Input::PushStatus { call, party, push, body }
             }
+            Kind::Pricing => {
+                let push = PushPrices::read(&body, Reading::Tolerant).unwrap();
+                Input::PushPrices { call, party, push, body }
+            }
         };
         self.handle(node, input);
         call
@@ -476,10 +482,21 @@ impl World {
     }
 }
 
+/// What EVSEs cost: for the provider of `DE-ONE AC1`, or for all if there is none.
+fn prices(action: ActionType, records: &[(&str, &str)]) -> Bytes {
+    let record = |(id, text): &(&str, &str)| {
+        let (whom, product) = text.split_once(' ').unwrap_or(("*", text));
+        format!(r#"{{"EvseID":"{id}","ProviderID":"{whom}","EvseIDProductList":["{product}"]}}"#)
+    };
+    let (action, records) = (action.as_str(), records.iter().map(record).collect::<Vec<_>>().join(","));
+    Bytes::from(format!(r#"{{"ActionType":"{action}","EVSEPricing":[{records}]}}"#))
+}
+
 fn body(kind: Kind, action: ActionType, party: &PartyId, records: &[(&str, &str)]) -> Bytes {
     let (block, list, field) = match kind {
         Kind::Data => ("OperatorEvseData", "EvseDataRecord", "AdditionalInfo"),
         Kind::Status => ("OperatorEvseStatus", "EvseStatusRecord", "EvseStatus"),
+        Kind::Pricing => return prices(action, records),
     };
     let record = |(id, text): &(&str, &str)| format!(r#"{{"EvseID":"{id}","{field}":"{text}"}}"#);
     let records: Vec<String> = records.iter().map(record).collect();

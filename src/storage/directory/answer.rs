@@ -118,12 +118,13 @@ fn live_entries(connection: &Connection, stored: &Stored) -> Result<Vec<Entry>> 
              WHERE feed = ? AND died IS NULL ORDER BY key"
         }
         Kind::Status => "SELECT key, seq, at_unix_ms, status FROM status WHERE feed = ? ORDER BY key",
+        Kind::Pricing => "SELECT key, seq, at_unix_ms, value FROM price WHERE feed = ? ORDER BY key",
     };
     let mut statement = connection.prepare_cached(sql)?;
     let entries = statement.query_map([stored.id], |row| {
         let hash = match stored.kind {
             Kind::Data => digest(row, 3)?,
-            Kind::Status => Sha256::digest(blob(row, 3)?).into(),
+            Kind::Status | Kind::Pricing => Sha256::digest(blob(row, 3)?).into(),
         };
         let (seq, at_unix_ms) = (number(row, 1)?, number(row, 2)?);
         Ok(Entry { key: text(row, 0)?.into(), seq, at_unix_ms, hash, alive: true })
@@ -162,6 +163,7 @@ fn chunks(connection: &Connection, stored: &Stored, entries: &[Entry]) -> Result
              WHERE d.feed = ? AND d.key = ? AND d.died IS NULL"
         }
         Kind::Status => "SELECT status FROM status WHERE feed = ? AND key = ?",
+        Kind::Pricing => "SELECT value FROM price WHERE feed = ? AND key = ?",
     };
     let mut statement = connection.prepare_cached(sql)?;
     let mut chunks = Vec::new();

@@ -56,7 +56,8 @@ pub(super) fn headless(tx: &Transaction<'_>) -> Result<Vec<i64>> {
     tx.prepare(
         "SELECT id FROM feeds WHERE signed IS NULL AND
             (EXISTS(SELECT 1 FROM data WHERE feed = feeds.id AND died IS NULL)
-             OR EXISTS(SELECT 1 FROM status WHERE feed = feeds.id))",
+             OR EXISTS(SELECT 1 FROM status WHERE feed = feeds.id)
+             OR EXISTS(SELECT 1 FROM price WHERE feed = feeds.id))",
     )?
     .query_map([], |row| row.get(0))?
     .collect()

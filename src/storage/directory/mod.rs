@@ -7,8 +7,10 @@ mod columns;
 mod delta;
 mod filter;
 mod geo;
+mod latest;
 mod overview;
 mod page;
+mod prices;
 mod restore;
 mod rows;
 mod status;
@@ -23,6 +25,7 @@ pub(super) use answer::feed_answer;
 pub(super) use delta::data_delta;
 pub(super) use overview::{counts, feeds_overview};
 pub(super) use page::{data_page, data_record, data_values, version_now};
+pub(super) use prices::prices;
 pub(super) use restore::{chain, chains, conflicts, equivocations, restore};
 pub(super) use status::{statuses, statuses_by_key};
 
@@ -30,6 +33,7 @@ pub use answer::FeedAnswer;
 pub use filter::{Area, DataFilter, DataQuery, PAGE_SIZE_MAX, StatusQuery};
 pub use overview::{Counts, FeedOverview};
 pub use page::{DataPage, DataRow, Delta};
+pub use prices::{PriceQuery, PriceRow};
 pub use restore::{Conflict, RestoredEntry, RestoredFeed};
 pub use status::StatusRow;
 

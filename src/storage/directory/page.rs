@@ -273,6 +273,10 @@ pub(crate) fn data_values(
             "SELECT s.status FROM feeds f JOIN status s ON s.feed = f.id
              WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND s.key = ?"
         }
+        Kind::Pricing => {
+            "SELECT p.value FROM feeds f JOIN price p ON p.feed = f.id
+             WHERE f.party = ? AND f.kind = ? AND f.audience = ? AND p.key = ?"
+        }
     };
     let mut statement = connection.prepare_cached(sql)?;
     let (party, kind, audience) = (feed.party.to_text(), feed.kind.code(), audience_text(&feed.audience));

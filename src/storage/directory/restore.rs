@@ -79,6 +79,7 @@ fn entries(connection: &Connection, feed: i64, kind: Kind) -> Result<Vec<Restore
         Kind::Status => {
             "SELECT key, seq, at_unix_ms, visible, status FROM status WHERE feed = ? ORDER BY key"
         }
+        Kind::Pricing => "SELECT key, seq, at_unix_ms, visible, value FROM price WHERE feed = ? ORDER BY key",
     };
     let mut statement = connection.prepare_cached(sql)?;
     let entries = statement.query_map([feed], |row| {
@@ -89,7 +90,7 @@ fn entries(connection: &Connection, feed: i64, kind: Kind) -> Result<Vec<Restore
             visible: row.get(3)?,
             hash: match kind {
                 Kind::Data => digest(row, 4)?,
-                Kind::Status => Sha256::digest(blob(row, 4)?).into(),
+                Kind::Status | Kind::Pricing => Sha256::digest(blob(row, 4)?).into(),
             },
         })
     })?;

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Result, Transaction, params};
 use super::CommitVersion;
 use super::columns::{knows_all_changes, modes_text};
 use super::geo::micro_box;
+use super::latest::{PRICE, STATUS};
 use super::visible::{CLOSED, PUBLIC};
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
@@ -16,9 +17,9 @@ use crate::storage::value::{Number, audience_text, number};
 
 /// A commit in the making.
 pub(super) struct Commit<'c> {
-    tx: &'c Transaction<'c>,
+    pub(super) tx: &'c Transaction<'c>,
     version: u64,
-    at_unix_ms: u64,
+    pub(super) at_unix_ms: u64,
     last_row: u64,
     shown: i64,
     touched: bool,
@@ -49,16 +50,16 @@ impl<'c> Inserts<'c> {
     }
 }
 
-struct Feed {
-    id: i64,
+pub(super) struct Feed {
+    pub(super) id: i64,
     /// What `visible` is for a record of this feed that is shown.
     level: i64,
     /// Incarnation and seq of the stored head.
-    head: Option<(u64, u64)>,
+    pub(super) head: Option<(u64, u64)>,
 }
 
 impl Feed {
-    fn visible(&self, visible: bool) -> i64 {
+    pub(super) fn visible(&self, visible: bool) -> i64 {
         if visible { self.level } else { 0 }
     }
 }
@@ -150,7 +151,8 @@ impl<'c> Commit<'c> {
         news.extend(records.iter().map(|record| record.seq).filter(|seq| *seq > known_seq));
         match feed.kind {
             Kind::Data => self.data_records(&row, records),
-            Kind::Status => self.status_records(&row, records),
+            Kind::Status => self.latest_records(&STATUS, &row, records),
+            Kind::Pricing => self.latest_records(&PRICE, &row, records),
         }
     }
 
@@ -272,7 +274,7 @@ impl<'c> Commit<'c> {
         Ok(ended)
     }
 
-    fn bury(&mut self, feed: i64, record: &RecordChange) -> Result<()> {
+    pub(super) fn bury(&mut self, feed: i64, record: &RecordChange) -> Result<()> {
         self.run(
             "INSERT OR REPLACE INTO tombstones(feed, key, seq, at_unix_ms, kept_since_unix_ms)
              VALUES (?, ?, ?, ?, ?)",
@@ -287,53 +289,18 @@ impl<'c> Commit<'c> {
         Ok(())
     }
 
-    fn unbury(&mut self, feed: i64, key: &EvseKey) -> Result<()> {
+    pub(super) fn unbury(&mut self, feed: i64, key: &EvseKey) -> Result<()> {
         self.run("DELETE FROM tombstones WHERE feed = ? AND key = ?", params![feed, key.as_str()])?;
-        Ok(())
-    }
-
-    fn status_records(&mut self, feed: &Feed, records: &[RecordChange]) -> Result<()> {
-        let mut buried = self.any("SELECT EXISTS(SELECT 1 FROM tombstones WHERE feed = ?)", feed.id)?;
-        // Nearly every change is of a status that is there and stays as visible as it was. An upsert names
-        // `visible`, and SQLite would then write the index again each time.
-        let mut update = self.tx.prepare_cached(
-            "UPDATE status SET seq = ?3, at_unix_ms = ?4, status = ?5
-             WHERE feed = ?1 AND key = ?2 AND visible = ?6",
-        )?;
-        let mut upsert = self.tx.prepare_cached(
-            "INSERT INTO status(feed, key, seq, at_unix_ms, status, visible) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT(feed, key) DO UPDATE SET seq = ?3, at_unix_ms = ?4, status = ?5, visible = ?6",
-        )?;
-        for record in records {
-            let key = record.key.as_str();
-            let Some(value) = &record.value else {
-                self.run("DELETE FROM status WHERE feed = ? AND key = ?", params![feed.id, key])?;
-                self.bury(feed.id, record)?;
-                buried = true;
-                continue;
-            };
-            let (seq, at) = (Number(record.seq), Number(record.at_unix_ms));
-            let row = params![feed.id, key, seq, at, value.as_ref(), feed.visible(record.visible)];
-            if feed.head.is_some() && update.execute(row)? > 0 {
-                continue;
-            }
-            if buried {
-                self.unbury(feed.id, &record.key)?;
-            }
-            upsert.execute(row)?;
-        }
         Ok(())
     }
 
     fn visibility(&mut self, feed: &FeedId, key: &EvseKey, visible: bool) -> Result<()> {
         let row = self.feed(feed)?;
         let visible = row.visible(visible);
-        if feed.kind == Kind::Status {
-            self.run(
-                "UPDATE status SET visible = ? WHERE feed = ? AND key = ?",
-                params![visible, row.id, key.as_str()],
-            )?;
-            return Ok(());
+        match feed.kind {
+            Kind::Data => {}
+            Kind::Status => return self.show_latest(&STATUS, row.id, key, visible),
+            Kind::Pricing => return self.show_latest(&PRICE, row.id, key, visible),
         }
         let differs =
             "SELECT EXISTS(SELECT 1 FROM data WHERE feed = ? AND key = ? AND died IS NULL AND visible != ?)";
@@ -428,6 +395,7 @@ impl<'c> Commit<'c> {
             )?;
         }
         self.run("DELETE FROM status WHERE feed = ?", [feed])?;
+        self.run("DELETE FROM price WHERE feed = ?", [feed])?;
         self.run("DELETE FROM tombstones WHERE feed = ?", [feed])?;
         self.run(
             "UPDATE feeds SET signed = NULL, seq = NULL, incarnation = NULL, horizon_seq = 0 WHERE id = ?",
@@ -481,11 +449,11 @@ impl<'c> Commit<'c> {
         }
     }
 
-    fn any(&self, question: &str, feed: i64) -> Result<bool> {
+    pub(super) fn any(&self, question: &str, feed: i64) -> Result<bool> {
         self.tx.prepare_cached(question)?.query_row([feed], |row| row.get(0))
     }
 
-    fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.tx.prepare_cached(sql)?.execute(params)
     }
 }

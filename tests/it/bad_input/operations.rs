@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Operation> {
 }
 
 fn pushes() -> Vec<Operation> {
+    let pull = json!({ "OperatorID": "CH*ABC" });
     let record: Value = serde_json::from_str(&crate::support::record("CH*ABC*E3")).unwrap();
     let status = json!({ "EvseID": "CH*ABC*E1", "EvseStatus": "Available" });
     vec![
@@ -81,6 +82,14 @@ fn pushes() -> Vec<Operation> {
             ],
             json!({ "ActionType": "update", "ProviderAuthenticationData": { "ProviderID": "DE-EMP",
                 "AuthenticationDataRecord": [{ "Identification": { "RFIDMifareFamilyIdentification": { "UID": "04A2B3C4" } } }] } }),
+        ),
+        // Of OICP 2.2.
+        operation(
+            "PullAuthenticationData",
+            "authdata/v21/operators/CH*ABC/pull-request",
+            Some("/OperatorID"),
+            &["/OperatorID"],
+            pull,
         ),
     ]
 }

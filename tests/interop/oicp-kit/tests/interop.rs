@@ -336,8 +336,16 @@ impl Stage {
             "OperatorName": "ABC technologies", "EVSEPricing": [{ "EvseID": EVSE, "ProviderID": PROVIDER,
             "EvseIDProductList": ["AC 1"] }] }] }));
         let said = self.cpo.push_evse_pricing(&prices).await;
-        self.acknowledged("PushEvsePricing", said);
-        let pull = message(json!({ "OperatorIds": ["DE*ABC"] }));
+        assert!(matches!(said, Err(OicpError::Http { status: 400, .. })), "{said:?}");
+        self.verdicts.cannot(
+            "PushEvsePricing by its client",
+            "it nests the list in blocks of operators, as pulls do; the specification's table and example do not",
+        );
+        let prices = json!({ "ActionType": "fullLoad", "EVSEPricing": [{ "EvseID": EVSE, "ProviderID": PROVIDER,
+            "EvseIDProductList": ["AC 1"] }] });
+        let said = self.raw(Operation::PushEvsePricing, &prices).await;
+        self.acknowledged("PushEvsePricing as published, over its transport", said);
+        let pull = message(json!({ "OperatorIDs": ["DE*ABC"] }));
         let mut found = 0;
         for _ in 0..200 {
             let said = self.emp.pull_pricing_product_data(&pull).await.unwrap();
@@ -350,7 +358,7 @@ impl Stage {
         }
         assert_eq!(found, 1);
         self.verdicts.works("PullPricingProductData");
-        let pull = message(json!({ "ProviderID": PROVIDER, "OperatorIds": ["DE*ABC"] }));
+        let pull = message(json!({ "ProviderID": PROVIDER, "OperatorIDs": ["DE*ABC"] }));
         for _ in 0..200 {
             let said = self.emp.pull_evse_pricing(&pull).await.unwrap();
             valid("PullEvsePricing", &said);
