@@ -80,7 +80,7 @@ fn text_of(kind: Kind, text: u8) -> String {
     let status = ["Available", "Occupied", "Reserved", "OutOfService"];
     match kind {
         Kind::Data => format!("note {text}"),
-        Kind::Status => status[usize::from(text)].to_owned(),
+        Kind::Status | Kind::Pricing => status[usize::from(text)].to_owned(),
     }
 }
 
@@ -134,7 +134,7 @@ fn play(seed: u64, steps: &[Step]) {
                 Kind::Data => {
                     value.split(r#""AdditionalInfo":""#).nth(1).unwrap().trim_end_matches("\"}").to_owned()
                 }
-                Kind::Status => value,
+                Kind::Status | Kind::Pricing => value,
             };
             (key, value)
         });
