@@ -86,6 +86,9 @@ fn object(writer: &mut Writer, table: &Table, message: &str, nullable: bool) {
     if table.extra == Extra::EvseDataRecord {
         writer.key("allOf").raw(OPEN_AT_ALL);
     }
+    if message == "eRoamingChargingNotificationProgress" && table.exact("ChargingDuration").is_some() {
+        writer.key("anyOf").raw(PROGRESS);
+    }
     writer.end_object();
 }
 
@@ -95,6 +98,12 @@ const OPEN_AT_ALL: &str = concat!(
     r#"{"required":["OpeningTimes"],"properties":{"OpeningTimes":{"type":"array","minItems":1}}}]},"#,
     r#"{"anyOf":[{"properties":{"PaymentOptions":{"maxItems":1}}},"#,
     r#"{"properties":{"PaymentOptions":{"items":{"enum":["Direct","Contract"]}}}}]}]"#
+);
+
+/// How long, or how much.
+const PROGRESS: &str = concat!(
+    r#"[{"required":["ChargingDuration"],"properties":{"ChargingDuration":{"type":"number"}}},"#,
+    r#"{"required":["ConsumedEnergyProgress"],"properties":{"ConsumedEnergyProgress":{"type":"number"}}}]"#
 );
 
 /// Where a value stands.
