@@ -67,13 +67,16 @@ pub fn of_request(message: &str) -> Option<String> {
 fn object(writer: &mut Writer, table: &Table, message: &str, nullable: bool) {
     writer.begin_object();
     kind_of(writer, "object", nullable);
-    let needed = |field: &&Field| matches!(field.need, Need::Filled | Need::Present);
+    // A record of authentication data holds its medium; that it may be one itself (GAPS A26) is nothing to be taught.
+    let upload = message == "eRoamingPushAuthenticationData" && table.exact("Identification").is_some();
+    let fields = || table.fields.iter().filter(|field| !upload || field.name == "Identification");
+    let needed = |field: &&Field| upload || matches!(field.need, Need::Filled | Need::Present);
     writer.key("required").begin_array();
-    for field in table.fields.iter().filter(needed) {
+    for field in fields().filter(needed) {
         writer.string(field.name);
     }
     writer.end_array().key("properties").begin_object();
-    for field in table.fields {
+    for field in fields() {
         writer.key(field.name);
         if field.name == "Identification" {
             identification(writer, message, !needed(&field));
@@ -142,6 +145,7 @@ fn value(writer: &mut Writer, kind: &Kind, of: Of<'_>) {
         Kind::Flag => kind_of(writer, "boolean", of.nullable),
         Kind::Number { .. } | Kind::Power => {
             kind_of(writer, "number", of.nullable);
+            writer.key("minimum").raw("0");
         }
         Kind::Decimal => decimal(writer, of),
         Kind::Readings => {

@@ -198,12 +198,11 @@ impl Example {
     }
 }
 
-/// A node of the examples' parties. `DE*XYZ*ETEST1` is another operator's in the examples.
-async fn node(dir: &Path, name: &str, reading: Reading) -> Node {
-    let mut plan = Plan::new(name, Some("CPO:DEABC"), dir).also("EMP:DEDCB").also("EMP:DEDCN");
-    if reading == Reading::Tolerant {
-        plan = plan.subs(&["DE*XYZ"]);
-    }
+/// A node of the examples' parties. The EVSE of all examples is `DE*XYZ*ETEST1`, which is another operator's unless
+/// `subs` names it.
+async fn node(dir: &Path, name: &str, reading: Reading, subs: &[&str]) -> Node {
+    let plan = Plan::new(name, Some("CPO:DEABC"), dir).also("EMP:DEDCB").also("EMP:DEDCN");
+    let mut plan = plan.subs(subs);
     for backend in plan.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends) {
         backend.reading = reading;
         backend.key = Some(ApiKey::new(KEY));
@@ -249,10 +248,12 @@ fn requests_get_the_verdict_of_their_index() {
     let dir = tempfile::tempdir().unwrap();
     let (mut taken, mut refused, mut missing) = (0, 0, Vec::new());
     runtime().block_on(async {
-        let strict = node(dir.path(), "strict", Reading::Strict).await;
-        let tolerant = node(dir.path(), "tolerant", Reading::Tolerant).await;
+        let strict = node(dir.path(), "strict", Reading::Strict, &["DE*XYZ"]).await;
+        let without_sub = node(dir.path(), "without", Reading::Strict, &[]).await;
+        let tolerant = node(dir.path(), "tolerant", Reading::Tolerant, &["DE*XYZ"]).await;
         for example in examples(&folder) {
-            let Some(said) = posted(&strict, &example).await else { continue };
+            let node = if example.foreign_id { &without_sub } else { &strict };
+            let Some(said) = posted(node, &example).await else { continue };
             if is_missing(&said) {
                 missing.push(example.name.clone());
                 continue;
@@ -275,6 +276,7 @@ fn requests_get_the_verdict_of_their_index() {
             }
         }
         strict.shutdown().await;
+        without_sub.shutdown().await;
         tolerant.shutdown().await;
     });
     for name in &missing {
@@ -352,7 +354,7 @@ fn the_pushed_example_is_pulled_as_it_was() {
     let Some(folder) = shared(test, "oicp/fixtures") else { return };
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let node = node(dir.path(), "tolerant", Reading::Tolerant).await;
+        let node = node(dir.path(), "tolerant", Reading::Tolerant, &["DE*XYZ"]).await;
         let example =
             examples(&folder).into_iter().find(|e| e.name == "eRoamingPushEvseData.1.json").unwrap();
         let said = posted(&node, &example).await.unwrap();
