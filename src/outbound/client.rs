@@ -228,7 +228,11 @@ impl HubClient {
         self.send(self.with_key(request), path).await
     }
 
-    async fn acknowledged(&self, path: &str, body: Bytes) -> Result<Acknowledgement, OutboundError> {
+    pub(super) async fn acknowledged(
+        &self,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Acknowledgement, OutboundError> {
         let answer = self.post(path, "application/json", body).await?;
         self.try_again(&answer)?;
         self.acknowledgement(&answer)
@@ -240,7 +244,7 @@ impl HubClient {
         read.ok_or_else(|| self.unexpected("an acknowledgement", answer))
     }
 
-    async fn pulled(&self, path: &str, body: Bytes) -> Result<Received, OutboundError> {
+    pub(super) async fn pulled(&self, path: &str, body: Bytes) -> Result<Received, OutboundError> {
         let answer = self.post(path, "application/json", body).await?;
         self.try_again(&answer)?;
         if answer.http_status == 200 {

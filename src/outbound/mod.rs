@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod error;
+mod pricing;
 
 pub use backend::{BackendClient, BackendTarget, CallFailure, Config, ReservationPath};
 pub use client::{ANSWER_BYTES_MAX, HubClient, Received, TIMEOUT_S};

@@ -90,8 +90,8 @@ async fn patiently(cpo: &PartyNode, kind: Kind, body: Bytes) -> Result<Acknowled
     loop {
         let answer = match kind {
             Kind::Data => cpo.client.push_evse_data(&cpo.id, body.clone()).await,
-            // The demo has no prices.
-            Kind::Status | Kind::Pricing => cpo.client.push_evse_status(&cpo.id, body.clone()).await,
+            Kind::Status => cpo.client.push_evse_status(&cpo.id, body.clone()).await,
+            Kind::Pricing => cpo.client.push_evse_pricing(&cpo.id, body.clone()).await,
         };
         match answer {
             Err(OutboundError::TryAgain { .. }) if tries < TRIES_MAX => {
