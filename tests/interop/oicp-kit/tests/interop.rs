@@ -396,6 +396,8 @@ impl Stage {
              remote starts of a partner over HTTP",
             "its server has no route for them",
         );
+        self.verdicts
+            .cannot("MockHubjectServer as the `[hub]` of a node", "open: the node is not set to it here yet");
         server.stop().await;
     }
 }
