@@ -213,16 +213,6 @@ impl Engine {
         self.ask(|reply| Command::PushStatus { party, push, body, reply }).await?
     }
 
-    /// Publishes prices of a party of this node. Returns after the durable commit.
-    pub async fn push_prices(
-        &self,
-        party: PartyId,
-        push: PushPrices,
-        body: Bytes,
-    ) -> Result<PushOutcome, EngineError> {
-        self.ask(|reply| Command::PushPrices { party, push, body, reply }).await?
-    }
-
     /// Confirms a push that the guard rail held.
     pub async fn confirm(&self, held: u64) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::Confirm { held, reply }).await?

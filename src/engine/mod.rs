@@ -11,6 +11,7 @@ mod gathered;
 mod handle;
 mod partners;
 mod pins;
+mod prices;
 mod run;
 mod serve;
 mod sessions;

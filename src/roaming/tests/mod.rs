@@ -482,21 +482,11 @@ impl World {
     }
 }
 
-/// What EVSEs cost: for the provider of `DE-ONE AC1`, or for all if there is none.
-fn prices(action: ActionType, records: &[(&str, &str)]) -> Bytes {
-    let record = |(id, text): &(&str, &str)| {
-        let (whom, product) = text.split_once(' ').unwrap_or(("*", text));
-        format!(r#"{{"EvseID":"{id}","ProviderID":"{whom}","EvseIDProductList":["{product}"]}}"#)
-    };
-    let (action, records) = (action.as_str(), records.iter().map(record).collect::<Vec<_>>().join(","));
-    Bytes::from(format!(r#"{{"ActionType":"{action}","EVSEPricing":[{records}]}}"#))
-}
-
 fn body(kind: Kind, action: ActionType, party: &PartyId, records: &[(&str, &str)]) -> Bytes {
     let (block, list, field) = match kind {
         Kind::Data => ("OperatorEvseData", "EvseDataRecord", "AdditionalInfo"),
         Kind::Status => ("OperatorEvseStatus", "EvseStatusRecord", "EvseStatus"),
-        Kind::Pricing => return prices(action, records),
+        Kind::Pricing => return prices::body(action, records),
     };
     let record = |(id, text): &(&str, &str)| format!(r#"{{"EvseID":"{id}","{field}":"{text}"}}"#);
     let records: Vec<String> = records.iter().map(record).collect();

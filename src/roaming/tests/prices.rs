@@ -9,6 +9,16 @@ const MEMBER: usize = 1;
 const OTHER: usize = 2;
 const EVSE: &str = "CH*AAA*E1";
 
+/// What EVSEs cost: for the provider of `DE-ONE AC1`, or for all if there is none.
+pub(super) fn body(action: ActionType, records: &[(&str, &str)]) -> Bytes {
+    let record = |(id, text): &(&str, &str)| {
+        let (whom, product) = text.split_once(' ').unwrap_or(("*", text));
+        format!(r#"{{"EvseID":"{id}","ProviderID":"{whom}","EvseIDProductList":["{product}"]}}"#)
+    };
+    let (action, records) = (action.as_str(), records.iter().map(record).collect::<Vec<_>>().join(","));
+    Bytes::from(format!(r#"{{"ActionType":"{action}","EVSEPricing":[{records}]}}"#))
+}
+
 fn emp(id: &str, number: u8) -> Person {
     Person::new(id, number).emp()
 }
