@@ -59,7 +59,7 @@ pub(super) async fn pull_prices(shared: &Shared, call: Call, what: Prices) -> Re
     if let Some(provider_id) = &pull.provider_id {
         same_provider(&call.party, provider_id)?;
     }
-    let operators = pull.operator_ids.iter().filter_map(|id| canonical(id)).collect();
+    let operators = pull.operator_ids.iter().filter_map(canonical).collect();
     let query = PriceQuery { puller: Some(call.party.clone()), operators };
     let rows = shared.directory.prices(query).await?;
     let names = shared.access.pricing_names(call.backend);
