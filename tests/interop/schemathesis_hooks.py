@@ -34,7 +34,14 @@ def walk(node):
             name: named(name, value) if name in (*OWN, "EvseID") else walk(value)
             for name, value in node.items()
         }
-    return [walk(item) for item in node] if isinstance(node, list) else node
+    return [walk(apart(item, place)) for place, item in enumerate(node)] if isinstance(node, list) else node
+
+
+def apart(item, place):
+    """A schema cannot say that no two products of a list have one id."""
+    if isinstance(item, dict) and isinstance(item.get("ProductID"), str) and 0 < len(item["ProductID"]) < 90:
+        return {**item, "ProductID": f"{item['ProductID']}{place}"}
+    return item
 
 
 @schemathesis.hook
