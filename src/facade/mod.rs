@@ -18,6 +18,7 @@ mod charging;
 mod config;
 mod directory;
 mod error;
+mod events;
 mod evidence;
 mod evse_pull;
 mod evse_push;
@@ -100,6 +101,7 @@ impl Facade {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the facade speaks plain HTTP beyond this machine: put TLS in front of it");
         }
+        let stop = CancellationToken::new();
         let workers = workers::Workers::start(config.worker_threads, &deps.threads);
         let shared = shared::Shared {
             access,
@@ -124,8 +126,9 @@ impl Facade {
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,
+            event_listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+            stop: stop.clone(),
         };
-        let stop = CancellationToken::new();
         let router = routes::router(Arc::new(shared));
         let task = server::serve(listener, router, config, stop.clone()).boxed();
         Ok((Facade { address, stop }, task))

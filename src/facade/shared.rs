@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::auth::Access;
 use super::body::BodyReader;
@@ -41,6 +42,10 @@ pub(super) struct Shared {
     pub(super) now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.
     pub(super) pull_corrections: bool,
+    /// Places of those who listen to events.
+    pub(super) event_listeners: Arc<Semaphore>,
+    /// When it is cancelled, what would go on for ever ends.
+    pub(super) stop: CancellationToken,
 }
 
 /// What the pages of one pull have in common.

@@ -115,8 +115,8 @@ impl Node {
             Some(backends) => backends,
             None => Arc::new(HttpBackends::new(&settings.outbound)?),
         };
-        let applied = Arc::new(Watchers::default());
-        let engine = Engine::new(commands, applied.clone());
+        let watchers = Arc::new(Watchers::default());
+        let engine = Engine::new(commands, watchers.clone());
         let reader = store.0.reader.clone();
         let parts = Parts {
             core,
@@ -131,7 +131,7 @@ impl Node {
             backends: called,
             answers,
             answered,
-            applied,
+            watchers,
             clock: deps.clock.clone(),
             spawner: deps.spawner.clone(),
             stop: stop.clone(),
@@ -312,7 +312,7 @@ fn accounts(
 ) -> Accounts {
     let parties = identity.parties.iter().map(|party| party.party.clone()).collect();
     let accounts = Accounts::new(engine.clone(), store.clone(), deps.clock.clone(), parties, config);
-    alarms::start(&accounts, deps, stop);
+    alarms::start(&accounts, engine, deps, stop);
     accounts
 }
 
