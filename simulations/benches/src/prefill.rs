@@ -121,6 +121,8 @@ fn changes(world: &World, operator: usize, kind: Kind, now_ms: u64) -> Result<Ve
                 change(number, world.key(operator, number), value, None)
             })
             .collect(),
+        // Operators of the benchmarks publish no prices.
+        Kind::Pricing => Vec::new(),
     };
     let hashes: Vec<_> = records.iter().map(|record| (record.key.clone(), record.hash)).collect();
     let writing = Writing::first(world, operator, kind, now_ms, &hashes)?;
