@@ -11,6 +11,7 @@ use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::cdrs::ChargeReply;
 use super::events::{EVENTS_MAX, Event};
 use super::evidence::EvidenceCommand;
+use super::peer_view::{HeldView, PartnerView, PeerView};
 use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
@@ -453,45 +454,4 @@ pub struct ConflictView {
     pub claimed_by: Vec<String>,
     /// Whether a peer told us (we do not hold the feeds ourselves).
     pub reported_by_peer: bool,
-}
-
-/// One connected peer.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct PeerView {
-    /// Peer id (base58).
-    pub node: String,
-    /// Address of the connection.
-    pub address: String,
-    /// Round trip in milliseconds, if measured.
-    pub rtt_ms: Option<f64>,
-    /// Why the connection is kept.
-    pub purpose: String,
-}
-
-/// One partner.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct PartnerView {
-    /// `ROLE:ID`.
-    pub party: String,
-    /// Whether a node that speaks for it is connected.
-    pub connected: bool,
-    /// Peer ids (base58) of those nodes.
-    pub nodes: Vec<String>,
-    /// Since when it is looked for, in unix milliseconds; `None` if it is connected.
-    pub looked_for_since_unix_ms: Option<u64>,
-}
-
-/// One held push.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct HeldView {
-    /// Number for `chargemesh push confirm`.
-    pub id: u64,
-    /// The feed.
-    pub feed: String,
-    /// How many records it would remove.
-    pub removes: u64,
-    /// Of how many.
-    pub of: u64,
-    /// When it came, in unix milliseconds.
-    pub at_unix_ms: u64,
 }

@@ -11,6 +11,7 @@ mod evidence;
 mod gathered;
 mod handle;
 mod partners;
+mod peer_view;
 mod pins;
 mod push;
 mod run;
@@ -37,10 +38,11 @@ pub use clock::{Clock, SystemClock};
 pub use events::Event;
 pub use evidence::LOG_LINES_MAX;
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
+    AppliedChange, ConflictView, Engine, EngineError, FeedView, IssuerView, NodeView, OwnPartyView,
+    PartyView, PushOutcome, StatusListView, TrustSummary,
 };
 pub(crate) use handle::{Command, Watchers};
+pub use peer_view::{HeldView, PartnerView, PeerView};
 pub use pins::MEDIA_PULLED_MAX;
 pub(crate) use run::{Parts, Restore, Runner};
 pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::agreements::agreement_view;
 use super::cdrs::CdrCounts;
 use super::handle::{
-    ConflictView, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView, PartyView, PeerView,
-    StatusListView, TrustSummary,
+    ConflictView, FeedView, IssuerView, NodeView, OwnPartyView, PartyView, StatusListView, TrustSummary,
 };
+use super::peer_view::{HeldView, PartnerView, PeerView};
 use super::sessions::CardsView;
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;

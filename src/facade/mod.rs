@@ -24,6 +24,7 @@ mod evse_pull;
 mod evse_push;
 mod lanes;
 mod metrics;
+mod openapi;
 mod prices;
 mod rates;
 mod routes;

@@ -20,13 +20,15 @@ use super::charging::charge;
 use super::evse_pull::pull_data;
 use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
+use super::openapi::document;
 use super::prices::{Prices, pull_prices, push_prices};
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
 use super::{accounts, admin, agreements, cdr_admin, events, evidence, sessions};
 use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
-const SERVICES: [(&str, Service); 23] = [
+/// Each path with its service.
+pub(super) const SERVICES: [(&str, Service); 23] = [
     ("/api/oicp/evsepush/v23/operators/{id}/data-records", Service::PushEvseData),
     ("/api/oicp/evsepull/v23/providers/{id}/data-records", Service::PullEvseData),
     ("/api/oicp/evsepush/v21/operators/{id}/status-records", Service::PushEvseStatus),
@@ -63,6 +65,7 @@ const SERVICES: [(&str, Service); 23] = [
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(admin::health))
+        .route("/openapi.json", get(described))
         .route("/metrics", get(admin::metrics))
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/evse/{id}", get(admin::evse))
@@ -103,6 +106,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .method_not_allowed_fallback(|| async { Answer::wrong_method() })
         .layer(map_response(with_process_id))
         .with_state(shared)
+}
+
+/// Tells no more than the specification does, so anybody may read it.
+async fn described() -> Answer {
+    Answer::ok(document(&SERVICES))
 }
 
 fn of_service(service: Service) -> MethodRouter<Arc<Shared>> {

@@ -23,7 +23,7 @@ impl Directory for Reader {
         as_of: Option<Version>,
     ) -> BoxFuture<'_, Result<DataPage, DirectoryError>> {
         async move {
-            let query = query(pull, page, as_of)?;
+            let Some(query) = query(pull, page, as_of) else { return Ok(nothing(as_of)) };
             let now = DataQuery { as_of: None, ..query.clone() };
             match Reader::data_page(self, query).await {
                 // The pages before are older than the history; the state of now is the best there is.
@@ -42,7 +42,7 @@ impl Directory for Reader {
         as_of: Option<Version>,
     ) -> BoxFuture<'_, Result<Option<DataPage>, DirectoryError>> {
         async move {
-            let query = query(pull, page, as_of)?;
+            let Some(query) = query(pull, page, as_of) else { return Ok(Some(nothing(as_of))) };
             let now = DataQuery { as_of: None, ..query.clone() };
             let answer = match Reader::data_delta(self, since_unix_ms, query).await {
                 Err(StorageError::VersionGone { .. }) => Reader::data_delta(self, since_unix_ms, now).await?,
@@ -65,9 +65,10 @@ impl Directory for Reader {
                     Ok(rows.into_iter().map(|(key, row)| of_status(key, row)).collect())
                 }
                 StatusQuestion::Matching { status, center, operators } => {
+                    let Some(operators) = canonical(&operators) else { return Ok(Vec::new()) };
                     let query = StatusQuery {
                         status: status.map(|status| status.as_str().to_owned()),
-                        operators: canonical(operators.iter().map(String::as_str))?,
+                        operators,
                         center: center.map(area),
                         puller,
                     };
@@ -96,10 +97,11 @@ impl Directory for Reader {
     }
 }
 
-fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Result<DataQuery, DirectoryError> {
+/// `None` if it asks for nobody's records.
+fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Option<DataQuery> {
     let texts = |list: Vec<Box<str>>| list.into_iter().map(String::from).collect();
     let operators: Vec<String> = pull.operator_ids.iter().map(|id| id.canonical()).collect();
-    Ok(DataQuery {
+    Some(DataQuery {
         filter: DataFilter {
             authentication_modes: texts(pull.authentication_modes),
             accessibility: texts(pull.accessibility),
@@ -109,7 +111,7 @@ fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Resul
             open_24_hours: pull.open_24_hours,
         },
         center: pull.search_center.map(area),
-        operators: canonical(operators.iter().map(String::as_str))?,
+        operators: canonical(&operators)?,
         countries: texts(pull.country_codes),
         // A page number beyond 32 bits lies behind every end, as the largest one does.
         page: u32::try_from(page.number()).unwrap_or(u32::MAX),
@@ -120,9 +122,15 @@ fn query(pull: PullEvseData, page: PageRequest, as_of: Option<Version>) -> Resul
     })
 }
 
-fn canonical<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<CanonicalId>, DirectoryError> {
-    let read = |id| CanonicalId::parse(id).map_err(|error| DirectoryError::Failed(error.to_string()));
-    ids.map(read).collect()
+/// The operators that are asked for; none is everybody. What OICP's pattern allows and no party can be called
+/// (`+0*000`) is nobody's: `None` if nothing else is asked for.
+fn canonical(ids: &[String]) -> Option<Vec<CanonicalId>> {
+    let known: Vec<CanonicalId> = ids.iter().filter_map(|id| CanonicalId::parse(id).ok()).collect();
+    (ids.is_empty() || !known.is_empty()).then_some(known)
+}
+
+fn nothing(as_of: Option<Version>) -> DataPage {
+    DataPage { rows: Vec::new(), total: 0, version: as_of.unwrap_or_default() }
 }
 
 fn area(center: SearchCenter) -> Area {

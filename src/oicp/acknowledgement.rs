@@ -55,8 +55,8 @@ impl Acknowledgement {
         writer.finish()
     }
 
-    /// Reads an acknowledgement or a short fault `{"StatusCode":{..}}` tolerantly; `None` if it has neither
-    /// result nor code. Without `Result` only code 000 counts as success.
+    /// Reads an acknowledgement or a short fault `{"StatusCode":{..}}` tolerantly; `None` if it has neither a
+    /// result nor a code that says no.
     #[must_use]
     pub fn read(node: &Node<'_>) -> Option<Acknowledgement> {
         let status = node.field_any_case(&["StatusCode"]).and_then(StatusCode::read);
@@ -66,8 +66,9 @@ impl Acknowledgement {
             (Some(result), None) => {
                 (result, StatusCode::from(if result { Code::Success } else { Code::SystemError }))
             }
-            (None, Some(status)) => (status.known() == Some(Code::Success), status),
-            (None, None) => return None,
+            // Success without a result is another message, a page for example: nobody said yes to anything.
+            (None, Some(status)) if status.known() != Some(Code::Success) => (false, status),
+            (None, _) => return None,
         };
         let text = |name: &str| node.field_any_case(&[name]).and_then(Node::as_str).map(str::to_owned);
         Some(Acknowledgement {
@@ -93,6 +94,8 @@ mod tests {
         assert_eq!(Acknowledgement::read(&parse_text(&json).unwrap()), Some(refusal));
         let fault = parse_text(r#"{"StatusCode":{"Code":"300"}}"#).unwrap();
         assert!(!Acknowledgement::read(&fault).unwrap().result);
-        assert_eq!(Acknowledgement::read(&parse_text("{}").unwrap()), None);
+        for none in ["{}", r#"{"content":[],"StatusCode":{"Code":"000"}}"#] {
+            assert_eq!(Acknowledgement::read(&parse_text(none).unwrap()), None, "{none}");
+        }
     }
 }

@@ -124,6 +124,8 @@ rules! {
     EvseIdRepeated = "evse-id-repeated", OwnerMustSupply, "remove one of the records";
     /// An OperatorID that breaks its pattern.
     OperatorIdInvalid = "operator-id-invalid", OwnerMustSupply, "use the id in the EvseIDs; `lint --fix` does it if they agree";
+    /// A record of authentication data with several media, where exactly one is allowed.
+    SeveralMedia = "several-media", OwnerMustSupply, "push one record for each medium";
     /// A file in another envelope than the push message.
     Envelope = "envelope", Error, "use the published message; `lint --fix` renames the fields";
 }

@@ -13,6 +13,7 @@ pub mod id;
 mod id_scan;
 pub mod json;
 mod json_parse;
+pub mod json_schema;
 pub mod json_write;
 pub mod lint;
 mod lint_forms;

@@ -1,6 +1,7 @@
 //! Charging between whole nodes: from one backend's HTTP call through two nodes to the other backend and back, and
 //! what becomes of it when something on the way fails.
 
+mod bad_answers;
 mod cards;
 mod cdr;
 mod cdr_crash;

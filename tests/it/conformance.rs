@@ -160,6 +160,12 @@ fn statuses_come_in_three_forms_on_their_paths() {
             assert_eq!(said.http, 200, "{said:?}");
             assert_eq!(said.json()["EvseStatuses"]["OperatorEvseStatus"], block(&both), "{path}");
         }
+        // The pattern allows an operator that nobody can be.
+        let nobody = json!({ "ProviderID": "DE-EMP", "OperatorID": ["+0*000"] });
+        let said = ask(&by_operator, nobody).await;
+        assert_eq!((said.http, &said.json()["EvseStatuses"]["OperatorEvseStatus"]), (200, &json!([])), "{said:?}");
+        let nobodys = post(&emp, PULL, JSON, pull(json!({ "OperatorIds": ["+0*000"] }))).await;
+        assert_eq!(page(&nobodys), []);
         let said = ask(STATUS, json!({ "ProviderID": "DE-EMP", "EvseStatus": "Occupied" })).await;
         assert_eq!(said.json()["EvseStatuses"]["OperatorEvseStatus"], block(&json!([both[1]])));
         for path in [STATUS, by_id.as_str()] {

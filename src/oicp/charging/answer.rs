@@ -201,7 +201,7 @@ impl AuthorizationStop {
     }
 }
 
-/// Reads a partner's acknowledgement from a body; a bare status code counts, too.
+/// Reads a partner's acknowledgement from a body; a bare status code that says no counts, too.
 ///
 /// # Errors
 /// [`AnswerError`].

@@ -1,14 +1,14 @@
 //! eRoamingPushAuthenticationData: an EMP uploads media, so that its node can answer for it.
 
 use super::body::Body;
-use super::identification::{Identification, Media, OPTIONS};
+use super::identification::{Identification, IdentificationError, Media, OPTIONS};
 use super::medium::{HashedPin, MediumKey};
 use super::schema::PUSH_AUTHENTICATION_DATA;
-use crate::oicp::finding::{Fault, Finding};
+use crate::oicp::finding::{Fault, Finding, Rule};
 use crate::oicp::id::{OperatorId, ProviderId};
 use crate::oicp::json::{self, Node};
 use crate::oicp::json_write::Writer;
-use crate::oicp::push::ActionType;
+use crate::oicp::push::{ActionType, FINDINGS_MAX};
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 
@@ -22,7 +22,8 @@ pub struct PushAuthenticationData {
     pub action: ActionType,
     /// Who pushes.
     pub provider_id: ProviderId,
-    /// The media in received order, each with exactly one option; one medium may occur twice.
+    /// The media in received order; one medium may occur twice. In tolerant reading a record with several is as
+    /// many media.
     pub records: Vec<Identification>,
     /// Deviations, at most [`crate::oicp::push::FINDINGS_MAX`].
     pub findings: Vec<Finding>,
@@ -32,9 +33,9 @@ impl PushAuthenticationData {
     /// Reads the body of the push.
     ///
     /// # Errors
-    /// [`Fault`] (HTTP 400): not JSON, no action, no valid ProviderID, a record without exactly one readable
-    /// medium, more than [`RECORDS_MAX`] records; in strict reading every deviation of severity `Error` or
-    /// `OwnerMustSupply`.
+    /// [`Fault`] (HTTP 400): not JSON, no action, no valid ProviderID, a record without a readable medium or, in
+    /// strict reading, with several; more than [`RECORDS_MAX`] records; in strict reading every deviation of
+    /// severity `Error` or `OwnerMustSupply`.
     pub fn parse(body: &[u8], reading: Reading) -> Result<PushAuthenticationData, Fault> {
         let root = json::parse(body, reading)?;
         let body = Body::open(&root, &PUSH_AUTHENTICATION_DATA, reading)?;
@@ -53,10 +54,21 @@ impl PushAuthenticationData {
             return Err(Fault::single(&list_at, format!("more than {RECORDS_MAX} records in one push")));
         }
         let mut records = Vec::with_capacity(nodes.len());
+        let mut findings = body.findings();
         for (index, node) in nodes.iter().enumerate() {
-            records.push(record(node, &format!("{list_at}/{index}"))?);
+            let (medium, at) = medium_node(node, format!("{list_at}/{index}"))?;
+            match Identification::read(medium, Media::Upload) {
+                Ok(found) => records.push(found),
+                Err(IdentificationError::Several(_)) if reading == Reading::Tolerant => {
+                    records.extend(each_medium(medium, &at, &mut findings)?);
+                }
+                Err(error) => return Err(error.at(&at)),
+            }
         }
-        Ok(PushAuthenticationData { action, provider_id, records, findings: body.findings() })
+        if records.len() > RECORDS_MAX {
+            return Err(Fault::single(&list_at, format!("more than {RECORDS_MAX} media in one push")));
+        }
+        Ok(PushAuthenticationData { action, provider_id, records, findings })
     }
 
     /// Places of records whose contract is of another provider than `may_push` accepts (code 019, RULES
@@ -128,16 +140,40 @@ fn medium(writer: &mut Writer, key: &MediumKey, pin: Option<&HashedPin>) {
     writer.end_object().end_object().end_object();
 }
 
-/// One record; its medium stands in `Identification`, or in the record itself (GAPS A26).
-fn record(node: &Node<'_>, pointer: &str) -> Result<Identification, Fault> {
-    if let Some(inner) = node.field_any_case(&["Identification"]) {
-        let found = Identification::read(inner, Media::Upload);
-        return found.map_err(|error| error.at(&format!("{pointer}/Identification")));
+/// What holds the medium of a record, and where: `Identification`, or the record itself (GAPS A26).
+fn medium_node<'n, 'a>(record: &'n Node<'a>, pointer: String) -> Result<(&'n Node<'a>, String), Fault> {
+    if let Some(inner) = record.field_any_case(&["Identification"]) {
+        return Ok((inner, format!("{pointer}/Identification")));
     }
-    if node.field_any_case(&OPTIONS).is_none() {
+    if record.field_any_case(&OPTIONS).is_none() {
         return Err(Fault::single(&format!("{pointer}/Identification"), "Identification may not be null"));
     }
-    Identification::read(node, Media::Upload).map_err(|error| error.at(pointer))
+    Ok((record, pointer))
+}
+
+/// The readable ones of several media in one record. All are the same EMP's to vouch for, so nobody is charged by
+/// mistake, as somebody could be in a session.
+fn each_medium(
+    node: &Node<'_>,
+    pointer: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Identification>, Fault> {
+    let options = node.members().iter().filter(|(_, value)| !value.is_null());
+    let found: Vec<Identification> =
+        options.filter_map(|(name, value)| Identification::lone(name, value, Media::Upload).ok()).collect();
+    if found.is_empty() {
+        return Err(Fault::single(pointer, "none of the media can be read"));
+    }
+    if findings.len() < FINDINGS_MAX {
+        findings.push(Finding {
+            pointer: pointer.to_owned(),
+            rule: Rule::SeveralMedia,
+            severity: Rule::SeveralMedia.severity(),
+            message: format!("several media in one record, {} of them readable", found.len()),
+            what_to_do: Rule::SeveralMedia.what_to_do(),
+        });
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -202,5 +238,22 @@ mod tests {
             let fault = push(record).unwrap_err().to_json();
             assert!(fault.contains("authenticationDataRecord[0].identification"), "{fault}");
         }
+    }
+
+    #[test]
+    fn several_media_in_one_record_are_taken_in_tolerant_reading_with_a_finding() {
+        let record = r#"{"Identification":{"RFIDMifareFamilyIdentification":{"UID":"04a2b3c4"},"QRCodeIdentification":null,
+            "RFIDIdentification":{"UID":"none","RFID":"nfc"},"RemoteIdentification":{"EvcoID":"DE-DCB-C12345678-X"}}}"#;
+        let body = format!(
+            "{{\"ActionType\":\"fullLoad\",\"ProviderAuthenticationData\":{{\"ProviderID\":\"DE-DCB\",\"AuthenticationDataRecord\":[{record}]}}}}"
+        );
+        assert!(PushAuthenticationData::parse(body.as_bytes(), Reading::Strict).is_err());
+        let read = PushAuthenticationData::parse(body.as_bytes(), Reading::Tolerant).unwrap();
+        let options: Vec<&str> = read.records.iter().map(Identification::option_name).collect();
+        assert_eq!(options, [OPTIONS[0], OPTIONS[4]]);
+        let several = read.findings.iter().find(|finding| finding.rule == Rule::SeveralMedia).unwrap();
+        assert_eq!(several.pointer, "/ProviderAuthenticationData/AuthenticationDataRecord/0/Identification");
+        let none = body.replace("04a2b3c4", "x").replace("DE-DCB-C12345678-X", "x");
+        assert!(PushAuthenticationData::parse(none.as_bytes(), Reading::Tolerant).is_err());
     }
 }

@@ -170,6 +170,17 @@ impl Identification {
             [one] => *one,
             several => return Err(IdentificationError::Several(several.len())),
         };
+        Identification::lone(option, value, media)
+    }
+
+    /// Reads the value of one option by its name, in any case.
+    pub(super) fn lone(
+        name: &str,
+        value: &Node<'_>,
+        media: Media,
+    ) -> Result<Identification, IdentificationError> {
+        let option = OPTIONS.iter().find(|option| option.eq_ignore_ascii_case(name));
+        let option = option.ok_or(IdentificationError::None)?;
         let found = Identification::option(option, value)?;
         found.allowed(option, media)?;
         Ok(found)

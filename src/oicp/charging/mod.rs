@@ -37,6 +37,7 @@ pub use remote::{
     AuthorizeRemoteStop,
 };
 pub use rewrite::{FieldValue, RewriteError, with_fields, with_upper_case_medium, with_upper_case_uid};
+pub(super) use schema::table_of;
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};
 
 #[cfg(test)]

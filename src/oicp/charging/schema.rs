@@ -256,6 +256,24 @@ pub(super) static PUSH_AUTHENTICATION_DATA: Table = table(&[
     field("ProviderAuthenticationData", Need::Filled, Kind::Object(&PROVIDER_AUTHENTICATION_DATA)),
 ]);
 
+/// The table of a request by the name of its message.
+pub(in crate::oicp) fn table_of(message: &str) -> Option<&'static Table> {
+    Some(match message {
+        "eRoamingAuthorizeStart" => &AUTHORIZE_START,
+        "eRoamingAuthorizeStop" => &AUTHORIZE_STOP,
+        "eRoamingAuthorizeRemoteStart" | "eRoamingAuthorizeRemoteReservationStart" => &REMOTE_START,
+        "eRoamingAuthorizeRemoteStop" | "eRoamingAuthorizeRemoteReservationStop" => &REMOTE_STOP,
+        "eRoamingChargingNotificationStart" => &NOTIFICATION_START,
+        "eRoamingChargingNotificationProgress" => &NOTIFICATION_PROGRESS,
+        "eRoamingChargingNotificationEnd" => &NOTIFICATION_END,
+        "eRoamingChargingNotificationError" => &NOTIFICATION_ERROR,
+        "eRoamingChargeDetailRecord" => &CHARGE_DETAIL_RECORD,
+        "eRoamingGetChargeDetailRecords" => &GET_CHARGE_DETAIL_RECORDS,
+        "eRoamingPushAuthenticationData" => &PUSH_AUTHENTICATION_DATA,
+        _ => return None,
+    })
+}
+
 fn is_session(text: &str) -> bool {
     SessionId::parse(text).is_some()
 }

@@ -53,7 +53,7 @@ const MODULES: [&str; 14] = [
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("bcrypt", &["pins"]),
     ("libp2p", &["mesh"]),
     ("libp2p_stream", &["mesh"]),
@@ -64,6 +64,7 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("tower", &["facade", "backend"]),
     ("tower_http", &["facade"]),
     ("prometheus_client", &["facade"]),
+    ("utoipa", &["facade"]),
     ("clap", &["cli", "main"]),
     ("indicatif", &["cli"]),
     ("tracing_subscriber", &["cli", "main", "node"]),

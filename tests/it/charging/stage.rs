@@ -101,6 +101,11 @@ impl Side {
         self.backend.as_ref().unwrap()
     }
 
+    /// By how many milliseconds the clock of its node is ahead from now on.
+    pub(super) fn set_ahead(&self, by_ms: u64) {
+        self.plan.ahead_ms.store(by_ms, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Where other nodes find its node.
     pub(super) fn mesh(&self) -> &str {
         &self.mesh

@@ -1,6 +1,7 @@
 //! A network of whole nodes on loopback, with its own issuer, for tests over real sockets.
 
 pub(crate) mod skips;
+pub(crate) mod table;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
