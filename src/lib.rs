@@ -5,6 +5,7 @@ pub mod backend;
 pub mod config;
 pub mod engine;
 pub mod facade;
+pub mod hub;
 pub mod identity;
 pub mod mesh;
 pub mod node;

@@ -203,7 +203,7 @@ mod tests {
 
     fn backend(key: Option<&str>, parties: &[&str]) -> BackendConfig {
         let parties = parties.iter().map(|text| (*text).to_owned()).collect();
-        BackendConfig { key: key.map(ApiKey::new), parties, reading: Reading::Strict }
+        BackendConfig { key: key.map(ApiKey::new), parties, reading: Reading::Strict, hub: false }
     }
 
     #[test]

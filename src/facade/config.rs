@@ -54,6 +54,9 @@ pub struct BackendConfig {
     pub parties: Vec<String>,
     /// How its messages are read: `strict` like the hub, or `tolerant`.
     pub reading: Reading,
+    /// The caller is the central hub of `[hub]`, which calls for its partners: it names no parties of its own and
+    /// needs a key or a certificate.
+    pub hub: bool,
 }
 
 /// Settings of the facade.

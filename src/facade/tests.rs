@@ -153,6 +153,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
             key: key.map(ApiKey::new),
             parties: parties.iter().map(|party| (*party).to_owned()).collect(),
             reading: Reading::Tolerant,
+            hub: false,
         }],
         ..Config::default()
     };

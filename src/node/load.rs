@@ -128,6 +128,7 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         visibility: config.visibility.clone(),
         charging: config.charging.clone(),
         outbound: config.outbound.clone(),
+        hub: config.hub.clone(),
         // A bootstrap node has nothing that a backend could ask for.
         facade: (!config.mesh.bootstrap_only).then(|| config.facade.clone()),
     };

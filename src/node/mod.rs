@@ -30,6 +30,7 @@ use crate::engine::{
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
+use crate::hub;
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub charging: roaming::ChargingConfig,
     /// The backends of our parties.
     pub outbound: outbound::Config,
+    /// The central hub as one more peer.
+    pub hub: hub::HubConfig,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
 }

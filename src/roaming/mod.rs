@@ -41,6 +41,7 @@ mod tree;
 mod trust_view;
 mod view;
 mod visibility;
+mod ways;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -72,6 +73,7 @@ pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
 pub use visibility::{Evses, RULES_MAX as VISIBILITY_RULES_MAX, Visibility, VisibilityRule};
+pub use ways::{HubRoute, ROUTES_MAX as HUB_ROUTES_MAX, Routing, Ways};
 
 use crate::identity::{Chain, IdConflict, MessageId, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;

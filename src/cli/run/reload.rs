@@ -81,6 +81,7 @@ fn need_a_restart(running: &Settings, now: &Settings) -> Vec<&'static str> {
         ("[visibility]", running.visibility == now.visibility),
         ("[charging]", running.charging == now.charging),
         ("[outbound]", running.outbound == now.outbound),
+        ("[hub]", running.hub == now.hub),
         ("[facade]", running.facade == now.facade),
     ];
     sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()

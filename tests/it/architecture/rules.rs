@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 const PURE: [&str; 4] = ["oicp", "identity", "protocol", "roaming"];
 
 /// Which module may name which other modules of the crate. `node` and `lib` may name all.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("oicp", &[]),
     ("identity", &[]),
     ("protocol", &["oicp", "identity"]),
@@ -24,6 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("pins", &["oicp"]),
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
     ("facade", &["oicp", "identity", "engine", "storage", "pins"]),
+    ("hub", &["oicp", "identity", "roaming", "storage", "outbound", "engine"]),
     ("backend", &["oicp", "outbound", "engine::Clock"]),
     (
         "config",
@@ -38,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "roaming::Policy",
             "roaming::ChargingConfig",
             "outbound::Config",
+            "hub::HubConfig",
             "roaming::VISIBILITY_RULES_MAX",
             "roaming::Visibility",
             "engine::Config",
@@ -47,9 +49,9 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("cli", &[]),
 ];
 
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "backend",
-    "config", "node", "cli", "pins",
+    "config", "node", "cli", "pins", "hub",
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
