@@ -32,6 +32,7 @@ mod keys;
 mod lint;
 mod outlet;
 mod party;
+mod played_hub;
 mod push;
 mod run;
 mod settings;

@@ -63,7 +63,7 @@ pub(super) async fn metrics(
     };
     let text = shared
         .metrics
-        .text(&view, &alarms, now)
+        .text(&view, &alarms, &(shared.more_gauges)(now), now)
         .map_err(|_| Answer::broken("metrics could not be written"))?;
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, METRICS_TEXT);

@@ -107,7 +107,25 @@ struct ByState {
     state: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    operation: Option<&'static str>,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// A number of another part of the node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoreGauge {
+    /// Its name without prefix.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// The operation that it is about, as a label.
+    pub operation: Option<&'static str>,
+    /// Its value.
+    pub value: f64,
+}
 
 /// The facade's counters.
 pub(super) struct Metrics {
@@ -140,6 +158,7 @@ impl Metrics {
         &self,
         view: &NodeView,
         alarms: &BTreeMap<&'static str, u64>,
+        more: &[MoreGauge],
         now_unix_ms: u64,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -150,6 +169,14 @@ impl Metrics {
             kinds.get_or_create(&ByKind { kind }).set(*count as f64);
         }
         gauges.register("alarms", "What needs somebody's attention, by kind: see `chargemesh doctor`", kinds);
+        let mut families: BTreeMap<&str, (&str, Family<ByOperation, FloatGauge>)> = BTreeMap::new();
+        for MoreGauge { name, help, operation, value } in more {
+            let (_, family) = families.entry(name).or_insert_with(|| (help, Family::default()));
+            family.get_or_create(&ByOperation { operation: *operation }).set(*value);
+        }
+        for (name, (help, family)) in families {
+            gauges.register(name, help, family);
+        }
         encode_registry(&mut text, &gauges)?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -268,6 +295,12 @@ mod tests {
     #[test]
     fn the_text_has_counters_and_gauges_and_one_end() {
         let metrics = Metrics::new();
+        let more = ["PullEvseData", "PushEvseData"].map(|operation| MoreGauge {
+            name: "hub_calls",
+            help: "Calls",
+            operation: Some(operation),
+            value: 7.0,
+        });
         metrics.record(Service::PushEvseData, 200, 0.01);
         let own = crate::engine::OwnPartyView {
             party: "CPO:CHABC".into(),
@@ -287,7 +320,7 @@ mod tests {
             status_lists: vec![list],
             ..NodeView::default()
         };
-        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), 100_000).unwrap();
+        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), &more, 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
         for line in [
@@ -298,6 +331,8 @@ mod tests {
             "chargemesh_clock_off_seconds -1.5",
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
+            "chargemesh_hub_calls{operation=\"PullEvseData\"} 7",
+            "chargemesh_hub_calls{operation=\"PushEvseData\"} 7",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
@@ -306,7 +341,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
-        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), 100_000).unwrap();
+        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), &[], 100_000).unwrap();
         assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

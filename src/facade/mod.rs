@@ -47,7 +47,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
 pub use directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
 pub use error::FacadeError;
-pub use shared::Clock;
+pub use metrics::MoreGauge;
+pub use shared::{Clock, MoreGauges};
 pub use workers::ThreadSpawner;
 
 use crate::engine::{Accounts, Engine};
@@ -69,6 +70,8 @@ pub struct FacadeDeps {
     pub now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.
     pub pull_corrections: bool,
+    /// Numbers of other parts of the node, for metrics, at a time in unix milliseconds.
+    pub more_gauges: MoreGauges,
 }
 
 /// A running facade: where it listens, and how to stop it.
@@ -118,6 +121,7 @@ impl Facade {
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,
+            more_gauges: deps.more_gauges,
         };
         let stop = CancellationToken::new();
         let router = routes::router(Arc::new(shared));

@@ -17,6 +17,9 @@ use crate::engine::{Accounts, Engine};
 /// A clock: unix milliseconds. The engine's, so that ages are compared with one clock only.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Numbers of other parts of the node at a time in unix milliseconds.
+pub type MoreGauges = Arc<dyn Fn(u64) -> Vec<super::MoreGauge> + Send + Sync>;
+
 /// State of the facade.
 pub(super) struct Shared {
     pub(super) access: Access,
@@ -37,6 +40,7 @@ pub(super) struct Shared {
     pub(super) now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.
     pub(super) pull_corrections: bool,
+    pub(super) more_gauges: MoreGauges,
 }
 
 /// What the pages of one pull have in common.

@@ -169,6 +169,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
         }),
         now_unix_ms: Arc::new(|| 1_600_000_000_000),
         pull_corrections: false,
+        more_gauges: Arc::new(|_| Vec::new()),
     };
     let (facade, task) = Facade::start(config, deps).await.unwrap();
     let mut tasks = JoinSet::new();

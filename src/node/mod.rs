@@ -142,12 +142,14 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
+        let figures = start_hub(settings.hub, (&engine, &store), &identity, &deps, &stop)?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                Some(start_facade(config, sources, corrections, &identity, &deps, &stopped).await?)
+                let extras = (corrections, gauges(figures));
+                Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
@@ -319,10 +321,46 @@ fn accounts(
     accounts
 }
 
+/// The exchange of data with the central hub, if there is one.
+fn start_hub(
+    config: hub::HubConfig,
+    (engine, store): (&Engine, &Store),
+    identity: &Identity,
+    deps: &Deps,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<hub::HubFigures>>, NodeError> {
+    let data = hub::HubData {
+        config,
+        parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
+        engine: engine.clone(),
+        reader: store.0.reader.clone(),
+        directory: store.0.directory.clone(),
+        clock: deps.clock.clone(),
+        spawner: deps.spawner.clone(),
+        seed: deps.seed,
+        stop: stop.clone(),
+    };
+    hub::start(data).map_err(NodeError::Hub)
+}
+
+/// What is counted of the central hub, for metrics.
+fn gauges(figures: Option<Arc<hub::HubFigures>>) -> facade::MoreGauges {
+    let gauge = |figure: hub::HubFigure| facade::MoreGauge {
+        name: figure.name,
+        help: figure.help,
+        operation: figure.operation,
+        value: figure.value,
+    };
+    Arc::new(move |now_unix_ms| {
+        let figures = figures.iter().flat_map(|figures| figures.all(now_unix_ms));
+        figures.map(gauge).collect()
+    })
+}
+
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
-    pull_corrections: bool,
+    (pull_corrections, more_gauges): (bool, facade::MoreGauges),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -337,6 +375,7 @@ async fn start_facade(
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
         pull_corrections,
+        more_gauges,
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

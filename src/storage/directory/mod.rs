@@ -17,6 +17,7 @@ mod visible;
 mod write;
 
 #[cfg(test)]
+mod bridged_tests;
 #[cfg(test)]
 mod tests;
 

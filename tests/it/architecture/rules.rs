@@ -25,7 +25,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("pins", &["oicp"]),
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
     ("facade", &["oicp", "identity", "engine", "storage", "pins", "tls"]),
-    ("hub", &["oicp", "identity", "roaming", "storage", "outbound", "engine"]),
+    ("hub", &["oicp", "identity", "protocol", "roaming", "storage", "outbound", "engine"]),
     ("backend", &["oicp", "outbound", "engine::Clock"]),
     (
         "config",
