@@ -39,12 +39,26 @@ pub struct HubData {
     pub stop: CancellationToken,
 }
 
-/// Starts pushing and pulling; `None` without a hub.
+/// Why the exchange with the hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HubStartError {
+    /// The hub's URL or the certificates cannot be used.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// Storage refused.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Starts pushing and pulling; `None` without a hub, and then nothing is left of what came through it.
 ///
 /// # Errors
-/// [`OutboundError`] if the hub's URL or the certificates cannot be used.
-pub fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, OutboundError> {
+/// [`HubStartError`].
+pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartError> {
     let HubData { config, parties, engine, reader, directory, clock, spawner, seed, stop } = parts;
+    let partners = config.ways().parties;
+    let emps: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Emp).cloned().collect();
+    directory.set_hub_partners(emps.clone()).await?;
     if !config.is_on() {
         return Ok(None);
     }
@@ -53,9 +67,8 @@ pub fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, OutboundError> {
     let client = HubClient::with_tls(&config.url, None, &tls)?;
     let figures = Arc::new(HubFigures::default());
     let peer = Peer::new(client, Pace::new(config.limits.clone()), clock.clone(), figures.clone());
-    let partners = config.ways().parties;
     let cpos: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Cpo).cloned().collect();
-    let emp = partners.iter().find(|party| party.role == Role::Emp).cloned();
+    let emp = emps.into_iter().next();
     let data =
         Arc::new(Data { config, parties, engine, reader, directory, clock, spawner: spawner.clone(), peer });
     if !cpos.is_empty() {

@@ -58,6 +58,12 @@ pub(super) async fn run(data: Arc<Data>, emp: PartyId, seed: u64) {
 
 async fn due(data: &Arc<Data>, emp: &PartyId) -> Result<(), Later> {
     let marks = data.marks().await?;
+    // What was pulled before a restart has its age, too.
+    for (name, call) in [("pull-data", Call::PullData), ("pull-status", Call::PullStatus)] {
+        if let Some(at) = marks.get(name) {
+            data.peer.figures.done(call, *at);
+        }
+    }
     let is_due = |name: &str, every_s: u64| {
         let at = marks.get(name).copied();
         every_s > 0
@@ -115,7 +121,6 @@ async fn pull_data(data: &Arc<Data>, provider: &str, since_ms: Option<u64>) -> R
         data.set_mark_named("pull-full", began_ms).await?;
     }
     data.set_mark_named("pull-data", began_ms).await?;
-    data.peer.figures.done(Call::PullData, data.now_ms());
     data.count_bridged().await?;
     tracing::info!(changed, total, is_full = since_ms.is_none(), "EVSE data were pulled from the hub");
     Ok(())
@@ -221,9 +226,7 @@ async fn pull_statuses(data: &Arc<Data>, provider: &str) -> Result<(), Later> {
             take_statuses(data, Call::PullStatusByOperator, &path, body.finish()).await?;
         }
     }
-    data.set_mark_named("pull-status", began_ms).await?;
-    data.peer.figures.done(Call::PullStatus, data.now_ms());
-    Ok(())
+    data.set_mark_named("pull-status", began_ms).await
 }
 
 /// Operators that are asked for together.

@@ -36,7 +36,7 @@ pub enum NodeError {
     Backend(#[source] OutboundError),
     /// The central hub cannot be used.
     #[error("hub: {0}")]
-    Hub(#[source] OutboundError),
+    Hub(#[source] crate::hub::HubStartError),
     /// A backend's party cannot be read.
     #[error("outbound.backend.party: {source}; write ROLE:ID, for example CPO:DE*ABC")]
     BackendParty {

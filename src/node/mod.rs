@@ -142,7 +142,7 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
-        let figures = start_hub(settings.hub, (&engine, &store), &identity, &deps, &stop)?;
+        let figures = start_hub(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
@@ -322,7 +322,7 @@ fn accounts(
 }
 
 /// The exchange of data with the central hub, if there is one.
-fn start_hub(
+async fn start_hub(
     config: hub::HubConfig,
     (engine, store): (&Engine, &Store),
     identity: &Identity,
@@ -340,7 +340,7 @@ fn start_hub(
         seed: deps.seed,
         stop: stop.clone(),
     };
-    hub::start(data).map_err(NodeError::Hub)
+    hub::start(data).await.map_err(NodeError::Hub)
 }
 
 /// What is counted of the central hub, for metrics.

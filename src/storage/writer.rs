@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::directory::{Acknowledged, BridgedChanges, CommitVersion, Directory};
 use super::error::StorageError;
 use super::ledger::Ledger;
+use crate::identity::PartyId;
 use crate::roaming::change::{DirectoryChange, LedgerChange};
 
 /// Starts a thread with a name; given by whoever builds the node.
@@ -243,6 +244,14 @@ impl Writer<Directory> {
     /// What SQLite says; [`StorageError::Closed`].
     pub async fn bridge(&self, changes: BridgedChanges, now_unix_ms: u64) -> Result<usize, StorageError> {
         self.with(move |directory| directory.bridge(&changes, now_unix_ms)).await?
+    }
+
+    /// Says which parties of this node see what came through the central hub; without any all of it is deleted.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn set_hub_partners(&self, partners: Vec<PartyId>) -> Result<(), StorageError> {
+        self.with(move |directory| directory.set_hub_partners(&partners)).await?
     }
 
     /// Notes what the central hub took of ours.

@@ -1,5 +1,5 @@
-//! What came through the central hub: a table of its own beside the feeds. It is shown to the EMPs of this node after
-//! the view, and is in no answer to another node, for those are made of feeds.
+//! What came through the central hub: a table of its own beside the feeds. It is shown to the EMPs of this node that
+//! are partners of the hub, after the view, and is in no answer to another node, for those are made of feeds.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::page::{DataRow, Delta};
 use super::status::StatusRow;
 use super::write::Commit;
 use super::CommitVersion;
-use crate::identity::{PartyId, Role};
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::{Digest, Kind};
@@ -180,6 +180,20 @@ pub(super) fn mark(tx: &Connection, name: &str, at_unix_ms: u64) -> Result<()> {
     tx.prepare_cached(sql)?.execute(params![name, Number(at_unix_ms)]).map(drop)
 }
 
+/// From now on these see it. Without any, all that came through the hub goes, and so does what is known of it.
+pub(super) fn set_partners(tx: &Connection, partners: &[PartyId]) -> Result<()> {
+    tx.execute("DELETE FROM hub_partners", [])?;
+    for partner in partners {
+        tx.execute("INSERT INTO hub_partners(party) VALUES (?)", [partner.to_text()])?;
+    }
+    if partners.is_empty() {
+        tx.execute_batch(
+            "DELETE FROM bridged; DELETE FROM bridged_status; DELETE FROM hub_marks WHERE name LIKE 'pull-%';",
+        )?;
+    }
+    Ok(())
+}
+
 /// When what was done.
 pub(crate) fn marks(connection: &Connection) -> Result<BTreeMap<String, u64>, StorageError> {
     let mut statement = connection.prepare_cached("SELECT name, at_unix_ms FROM hub_marks")?;
@@ -215,12 +229,11 @@ pub(crate) fn keys(connection: &Connection, after: &str, most: u32) -> Result<Ve
     Ok(rows.collect::<Result<_>>()?)
 }
 
-/// Whether there is anything, and the puller may see it: only EMPs of this node do.
+/// Whether there is anything, and the puller may see it: only partners of the hub do.
 fn is_shown(connection: &Connection, puller: Option<&PartyId>) -> Result<bool> {
-    if puller.is_none_or(|puller| puller.role != Role::Emp) {
-        return Ok(false);
-    }
-    connection.prepare_cached("SELECT EXISTS(SELECT 1 FROM bridged)")?.query_row([], |row| row.get(0))
+    let Some(puller) = puller else { return Ok(false) };
+    let sql = "SELECT EXISTS(SELECT 1 FROM hub_partners WHERE party = ?) AND EXISTS(SELECT 1 FROM bridged)";
+    connection.prepare_cached(sql)?.query_row([puller.to_text()], |row| row.get(0))
 }
 
 const AS_OF: &str = "d.visible = 1 AND d.born <= ? AND (d.died IS NULL OR d.died > ?)";

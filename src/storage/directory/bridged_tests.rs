@@ -61,6 +61,7 @@ fn opened() -> Opened {
     let signed = vec![record(1, 1, "one", PLACE), record(2, 2, "two", PLACE)];
     let changes = [records(&public, signed), head_change(&public, 1, 2, [0; 32])];
     opened.directory.commit(&changes, 1_000_000).unwrap();
+    opened.directory.set_hub_partners(&[emp().unwrap()]).unwrap();
     assert_eq!(put(&mut opened, &[(2, "hub 2"), (3, "hub 3"), (4, "hub 4")], 1_000_000), 3);
     opened
 }
@@ -71,7 +72,9 @@ fn emps_of_this_node_see_it_behind_the_view_and_a_signed_record_wins() {
     let seen = |opened: &Opened, puller| pulled(opened, all(puller)).0;
     assert_eq!(pulled(&opened, all(emp())), (vec!["one".into(), "two".into(), "hub 3".into(), "hub 4".into()], 4));
     assert_eq!(seen(&opened, None), ["one", "two"], "nobody else does");
-    assert_eq!(seen(&opened, Some(PartyId::parse("CPO:CHABC").unwrap())), ["one", "two"]);
+    for party in ["CPO:CHABC", "EMP:DEOTH"] {
+        assert_eq!(seen(&opened, Some(PartyId::parse(party).unwrap())), ["one", "two"], "{party}");
+    }
     for size in 1..=5 {
         let page = |page| pulled(&opened, DataQuery { page, size, ..all(emp()) });
         let paged: Vec<String> = (0..5).flat_map(|number| page(number).0).collect();
@@ -91,6 +94,9 @@ fn emps_of_this_node_see_it_behind_the_view_and_a_signed_record_wins() {
     assert_eq!(seen(&opened, emp()), ["one", "hub 2", "hub 3", "hub 4"]);
     opened.directory.commit(&[records(&public, vec![record(4, 4, "four", PLACE)])], 3_000_000).unwrap();
     assert_eq!(seen(&opened, emp()), ["one", "four", "hub 2", "hub 3"]);
+    opened.directory.set_hub_partners(&[]).unwrap();
+    assert_eq!(seen(&opened, emp()), ["one", "four"], "the hub was turned off");
+    assert_eq!(wait(opened.reader.bridged_operators()).unwrap(), []);
 }
 
 #[test]

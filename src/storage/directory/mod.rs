@@ -42,6 +42,7 @@ use rusqlite::TransactionBehavior;
 use super::config::Config;
 use super::error::{Database, StorageError};
 use super::place::{self, Place, SharedConnection, lock};
+use crate::identity::PartyId;
 use crate::roaming::change::DirectoryChange;
 
 /// A version of the view: the number of the last commit that changed data records; 0 before the first.
@@ -111,6 +112,14 @@ impl Directory {
             commit.finish()?;
             Ok(changed)
         })
+    }
+
+    /// Says which parties of this node see what came through the central hub; without any all of it is deleted.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn set_hub_partners(&mut self, partners: &[PartyId]) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::set_partners(tx, partners))
     }
 
     /// Notes what the central hub took of ours.

@@ -36,6 +36,9 @@ CREATE TABLE bridged_status(
   status TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- The EMPs of this node that are partners of the hub: whom it is shown to.
+CREATE TABLE hub_partners(party TEXT PRIMARY KEY) WITHOUT ROWID;
+
 -- A signed record that enters the view takes the place of what the hub says of the same EVSE, and leaves it again.
 CREATE TRIGGER bridged_shadowed AFTER INSERT ON data WHEN new.visible = 1 AND new.died IS NULL BEGIN
   UPDATE bridged SET visible = 0 WHERE key = new.key AND died IS NULL AND visible = 1;
