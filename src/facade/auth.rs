@@ -27,6 +27,8 @@ pub(super) struct Backend {
     /// Its place in the configuration; part of a pull's name.
     pub(super) number: usize,
     pub(super) reading: Reading,
+    /// Whether it is the central hub, which names partners and no party of ours.
+    pub(super) is_hub: bool,
     parties: BTreeSet<PartyId>,
 }
 
@@ -57,6 +59,9 @@ impl Access {
         let mut keyless = None;
         for (index, entry) in config.backends.iter().enumerate() {
             let number = index + 1;
+            if entry.hub && entry.key.is_none() {
+                return Err(FacadeError::HubUnknown { backend: number });
+            }
             match &entry.key {
                 Some(key) => {
                     check_key(key, || format!("backend {number}"))?;
@@ -70,11 +75,13 @@ impl Access {
                 None => keyless = Some(index),
             }
             let parties = parties(number, &entry.parties, own)?;
-            backends.push(Backend { number, reading: entry.reading, parties });
+            // What the hub passes on it has read already.
+            let reading = if entry.hub { Reading::Tolerant } else { entry.reading };
+            backends.push(Backend { number, reading, is_hub: entry.hub, parties });
         }
         if backends.is_empty() {
             let parties = own.iter().cloned().collect();
-            backends.push(Backend { number: 0, reading: Reading::Strict, parties });
+            backends.push(Backend { number: 0, reading: Reading::Strict, is_hub: false, parties });
             keyless = Some(0);
         }
         if let (Some(index), false, false) = (keyless, on_loopback, config.allow_plain_http) {
@@ -132,6 +139,20 @@ impl Access {
         }
         Ok(party)
     }
+
+    /// The party that a call about a session is of: the caller's own, or any that the hub names.
+    pub(super) fn speaker(&self, backend: &Backend, role: Role, id: &str) -> Result<PartyId, Refusal> {
+        match backend.is_hub {
+            true => PartyId::new(role, id).map_err(|_| Refusal::ForeignId),
+            false => self.party(backend, role, id),
+        }
+    }
+
+    /// Whether a caller is the central hub.
+    pub(super) fn is_hub(&self, number: usize) -> bool {
+        self.numbered(number).is_some_and(|backend| backend.is_hub)
+    }
+
     /// The same for a caller by its number.
     pub(super) fn party_of(&self, number: usize, role: Role, id: &str) -> Result<PartyId, Refusal> {
         self.party(self.numbered(number).ok_or(Refusal::UnknownCaller)?, role, id)

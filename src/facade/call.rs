@@ -40,6 +40,20 @@ impl Call {
         })
         .await
     }
+
+    /// The same for what the hub may bring, too.
+    pub(super) async fn admit_speaker(
+        shared: &Shared,
+        places: &Arc<Semaphore>,
+        role: Role,
+        params: &RawPathParams,
+        request: Request,
+    ) -> Result<Call, Answer> {
+        Call::read(shared, places, params, request, |backend| {
+            shared.access.speaker(backend, role, param(params, "id").unwrap_or_default())
+        })
+        .await
+    }
 }
 
 impl Call<Option<PartyId>> {
@@ -52,7 +66,7 @@ impl Call<Option<PartyId>> {
         request: Request,
     ) -> Result<Call<Option<PartyId>>, Answer> {
         Call::read(shared, places, params, request, |backend| {
-            param(params, "id").map(|id| shared.access.party(backend, role, id)).transpose()
+            param(params, "id").map(|id| shared.access.speaker(backend, role, id)).transpose()
         })
         .await
     }

@@ -52,6 +52,12 @@ pub enum FacadeError {
         /// Number of the backend, first is 1.
         backend: usize,
     },
+    /// A hub that is not known by anything.
+    #[error("backend {backend} is the hub and has no key: give it one, or anybody could speak as the hub")]
+    HubUnknown {
+        /// Number of the backend, first is 1.
+        backend: usize,
+    },
     /// A party that cannot be read.
     #[error("backend {backend}: `{party}` is not a party ({source}); write for example `CPO:DE*ABC`")]
     BadParty {

@@ -88,6 +88,12 @@ struct Own {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWay {
+    partner: String,
+    way: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByIssuer {
     issuer: String,
 }
@@ -191,6 +197,14 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     }
     registry.register("open_cdrs", "Charge detail records that are not settled, by state", cdrs);
 
+    let ways = Family::<ByWay, FloatGauge>::default();
+    for counted in &view.messages {
+        for (way, count) in [("direct", counted.direct), ("hub", counted.hub)] {
+            ways.get_or_create(&ByWay { partner: counted.partner.clone(), way }).set(count as f64);
+        }
+    }
+    registry.register("messages", "Messages about sessions to and from a partner, by way", ways);
+
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     for feed in &view.feeds {
@@ -283,6 +297,7 @@ mod tests {
             clock_off_ms: Some(-1_500),
             session_counts: [("in doubt", 2)].into(),
             cards: crate::engine::CardsView { emps_told: 49, ..Default::default() },
+            messages: vec![crate::engine::MessagesView { partner: "EMP:DEDCB".into(), direct: 7, hub: 2 }],
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
@@ -299,6 +314,7 @@ mod tests {
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
+            "chargemesh_messages{partner=\"EMP:DEDCB\",way=\"hub\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
             "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",

@@ -21,6 +21,7 @@ mod error;
 mod evidence;
 mod evse_pull;
 mod evse_push;
+mod hub;
 mod lanes;
 mod metrics;
 mod routes;

@@ -144,7 +144,13 @@ async fn answer(
                 Service::PushEvseData | Service::PushEvseStatus | Service::ChargeDetailRecord => Role::Cpo,
                 _ => Role::Emp,
             };
-            let call = Call::admit(shared, &shared.requests, role, params, request).await?;
+            let places = &shared.requests;
+            let call = match service {
+                Service::ChargeDetailRecord => {
+                    Call::admit_speaker(shared, places, role, params, request).await?
+                }
+                _ => Call::admit(shared, places, role, params, request).await?,
+            };
             timeout(limit, carry_out(shared, service, call)).await
         }
     };

@@ -126,7 +126,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
-            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => {
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } | Command::Hub { reply, .. } => {
                 reply.send(Err(EngineError::Busy)).is_ok()
             }
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),

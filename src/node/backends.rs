@@ -70,7 +70,7 @@ impl Backends for HttpBackends {
 }
 
 /// The path under the backend's base URL; ids stand literally, as the hub writes them (OPERATIONS 3).
-fn path(operation: BackendOperation, id: &str, reservation: ReservationPath) -> String {
+pub(super) fn path(operation: BackendOperation, id: &str, reservation: ReservationPath) -> String {
     let BackendOperation::Session(operation) = operation else {
         return format!("/api/oicp/cdrmgmt/v22/operators/{id}/charge-detail-record");
     };

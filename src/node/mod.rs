@@ -5,6 +5,7 @@ mod backends;
 mod cards;
 mod deps;
 mod error;
+mod hub;
 mod identity;
 mod load;
 mod restore;
@@ -30,7 +31,7 @@ use crate::engine::{
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
-use crate::hub;
+use crate::hub::HubConfig;
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
@@ -63,7 +64,7 @@ pub struct Settings {
     /// The backends of our parties.
     pub outbound: outbound::Config,
     /// The central hub as one more peer.
-    pub hub: hub::HubConfig,
+    pub hub: HubConfig,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
 }
@@ -132,6 +133,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
+            hub: hub::hub(&settings.hub)?,
             answers,
             answered,
             applied,
