@@ -146,6 +146,13 @@ impl Roaming {
         (record.via == Via::Hub || id != given).then_some(id)
     }
 
+    /// Whether a peer names a session that only the hub attests: whose it is nobody has signed, so no node is told of it.
+    /// Its record may come directly all the same.
+    pub(super) fn is_closed_to(&self, back: &Back, given: SessionId) -> bool {
+        let by_hub = self.charging.sessions.get(&given).is_some_and(|session| session.record.via == Via::Hub);
+        by_hub && matches!(back, Back::Peer(..))
+    }
+
     /// A start or reservation of the same partner, EVSE and driver that came over the other way a moment ago.
     pub(super) fn begun_over_other_way(
         &self,

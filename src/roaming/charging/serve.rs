@@ -36,6 +36,11 @@ impl Roaming {
             return self.say(asker, message.session(), refused(Code::SessionInvalid), now, fx);
         };
         self.count_message(partner, Via::Direct);
+        let of_record =
+            matches!(message, SessionMessage::Cdr { .. } | SessionMessage::Receipts { .. });
+        if !of_record && self.is_closed_to(&asker.back, id) {
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        }
         match message {
             SessionMessage::Ask { operation, budget_ms, oicp, .. } => {
                 let until_ms = now.mono_ms + u64::from(budget_ms);
