@@ -163,6 +163,12 @@ impl Config {
                 *path = directory.join(&*path);
             }
         }
+        // An empty path is none.
+        let backends = (self.outbound.backends.iter_mut())
+            .flat_map(|backend| [&mut backend.ca, &mut backend.certificate, &mut backend.key]);
+        for path in backends.filter(|path| !path.as_os_str().is_empty()) {
+            *path = directory.join(&*path);
+        }
     }
 
     /// Checks what holds between settings; each module checks its own section when it starts.

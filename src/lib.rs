@@ -16,3 +16,4 @@ pub mod planted;
 pub mod protocol;
 pub mod roaming;
 pub mod storage;
+pub mod tls;

@@ -68,23 +68,33 @@ pub(super) struct Shared {
 
 /// The connection that a request came over.
 #[derive(Clone)]
-struct Line {
+pub(super) struct Line {
     encore: Encore,
     hang_up: CancellationToken,
 }
 
+impl Line {
+    /// Closes it without a word.
+    pub(super) fn hang_up(&self) {
+        self.hang_up.cancel();
+    }
+}
+
+/// SHA-256 of the client's certificate in hex; none over plain HTTP.
+#[derive(Clone, Default)]
+pub(super) struct Certificate(pub(super) Option<Arc<str>>);
+
 /// Serves until it is stopped; then everything that is open is cut off at once, as when a process ends.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, tasks: TaskTracker) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let router = router(&shared);
     loop {
         let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, _peer, place)) = accepted else { continue };
-        let (router, hang_up) = (router.clone(), shared.stop.child_token());
-        shared.tasks.spawn(async move {
+        let (router, hang_up) = (router.clone(), stop.child_token());
+        tasks.spawn(async move {
             connection(stream, router, hang_up).await;
             drop(place);
         });
@@ -114,6 +124,7 @@ async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToke
     let line = Line { encore: wire.encore(), hang_up: hang_up.clone() };
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(Certificate::default());
         router.clone().call(request)
     });
     let serving = http1::Builder::new()
@@ -132,7 +143,8 @@ async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToke
     }
 }
 
-fn router(shared: &Arc<Shared>) -> Router {
+/// The paths of a backend of one side.
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
     let unserved = |State(shared): State<Arc<Shared>>, Extension(line): Extension<Line>, request: Request| async move {
         answer(&shared, Operation::Unserved, &line, request).await
     };
@@ -186,7 +198,7 @@ async fn answer(shared: &Arc<Shared>, operation: Operation, line: &Line, request
             if behaviour == Behaviour::Silent {
                 sleep(SILENCE_MAX).await;
             }
-            line.hang_up.cancel();
+            line.hang_up();
             std::future::pending::<()>().await;
         }
         Behaviour::Twice => line.encore.after_answer(as_http(&planned)),

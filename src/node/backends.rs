@@ -10,7 +10,7 @@ use super::error::NodeError;
 use crate::config;
 use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends};
 use crate::identity::PartyId;
-use crate::outbound::{self, BackendClient, CallFailure, ReservationPath};
+use crate::outbound::{self, BackendClient, CallFailure, OutboundError, ReservationPath};
 use crate::protocol::SessionOperation;
 use crate::roaming::BackendTraits;
 
@@ -26,7 +26,9 @@ impl HttpBackends {
         let mut clients = BTreeMap::new();
         for target in &config.backends {
             let party = party_of(target)?;
-            let client = BackendClient::new(&target.url).map_err(NodeError::Backend)?;
+            let tls = target.tls().map_err(|source| OutboundError::Tls { url: target.url.clone(), source });
+            let client = tls.and_then(|tls| BackendClient::with_tls(&target.url, &tls));
+            let client = client.map_err(NodeError::Backend)?;
             clients.insert(party, (client, target.reservation_path));
         }
         let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);

@@ -3,7 +3,9 @@
 mod backend;
 mod client;
 mod error;
+mod tls;
 
 pub use backend::{BackendClient, BackendTarget, CallFailure, Config, ReservationPath};
 pub use client::{ANSWER_BYTES_MAX, HubClient, Received, TIMEOUT_S};
 pub use error::OutboundError;
+pub use tls::Tls;

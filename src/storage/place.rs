@@ -234,6 +234,7 @@ fn migrations(database: Database) -> Migrations<'static> {
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
             M::up(include_str!("migrations/directory-2.sql")),
+            M::up(include_str!("migrations/directory-3.sql")),
         ],
     })
 }
@@ -242,7 +243,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 fn schema_version(database: Database) -> i64 {
     match database {
         Database::Ledger => 9,
-        Database::Directory => 2,
+        Database::Directory => 3,
     }
 }
 

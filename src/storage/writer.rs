@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::directory::{CommitVersion, Directory};
+use super::directory::{Acknowledged, BridgedChanges, CommitVersion, Directory};
 use super::error::StorageError;
 use super::ledger::Ledger;
 use crate::roaming::change::{DirectoryChange, LedgerChange};
@@ -237,6 +237,30 @@ impl<T: Store> Writer<T> {
 }
 
 impl Writer<Directory> {
+    /// Writes what the central hub handed out, see [`Directory::bridge`].
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn bridge(&self, changes: BridgedChanges, now_unix_ms: u64) -> Result<usize, StorageError> {
+        self.with(move |directory| directory.bridge(&changes, now_unix_ms)).await?
+    }
+
+    /// Notes what the central hub took of ours.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn acknowledge(&self, taken: Acknowledged) -> Result<(), StorageError> {
+        self.with(move |directory| directory.acknowledge(&taken)).await?
+    }
+
+    /// Notes when something was done with the central hub, in unix milliseconds.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn mark(&self, name: String, at_unix_ms: u64) -> Result<(), StorageError> {
+        self.with(move |directory| directory.mark(&name, at_unix_ms)).await?
+    }
+
     /// Forgets a part of the history that is too old, see [`Directory::prune`].
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! fetched again from other nodes, so a commit waits for no disk (`synchronous = NORMAL`).
 
 mod answer;
+mod bridged;
 mod clean;
 mod columns;
 mod delta;
@@ -20,6 +21,7 @@ mod write;
 mod tests;
 
 pub(super) use answer::feed_answer;
+pub(super) use bridged::{acknowledged, keys, marks, operators};
 pub(super) use delta::data_delta;
 pub(super) use overview::{counts, feeds_overview};
 pub(super) use page::{data_page, data_record, data_values, version_now};
@@ -27,6 +29,7 @@ pub(super) use restore::{chain, chains, conflicts, equivocations, restore};
 pub(super) use status::{statuses, statuses_by_key};
 
 pub use answer::FeedAnswer;
+pub use bridged::{Acknowledged, BridgedChanges, BridgedRecord};
 pub use filter::{Area, DataFilter, DataQuery, PAGE_SIZE_MAX, StatusQuery};
 pub use overview::{Counts, FeedOverview};
 pub use page::{DataPage, DataRow, Delta};
@@ -94,6 +97,35 @@ impl Directory {
             }
             commit.finish()
         })
+    }
+
+    /// Writes what the central hub handed out, in one transaction. Returns how many records changed.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn bridge(&mut self, changes: &BridgedChanges, now_unix_ms: u64) -> Result<usize, StorageError> {
+        self.transaction(|tx| {
+            let mut commit = write::Commit::begin(tx, now_unix_ms)?;
+            let changed = bridged::apply(&mut commit, changes, now_unix_ms)?;
+            commit.finish()?;
+            Ok(changed)
+        })
+    }
+
+    /// Notes what the central hub took of ours.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn acknowledge(&mut self, taken: &Acknowledged) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::acknowledge(tx, taken))
+    }
+
+    /// Notes when something was done with the central hub, in unix milliseconds.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn mark(&mut self, name: &str, at_unix_ms: u64) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::mark(tx, name, at_unix_ms))
     }
 
     /// Deletes versions and tombstones that are older than the history, at most `rows_max` rows of each

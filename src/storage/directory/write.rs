@@ -16,7 +16,7 @@ use crate::storage::value::{Number, audience_text, number};
 
 /// A commit in the making.
 pub(super) struct Commit<'c> {
-    tx: &'c Transaction<'c>,
+    pub(super) tx: &'c Transaction<'c>,
     version: u64,
     at_unix_ms: u64,
     last_row: u64,
@@ -109,6 +109,12 @@ impl<'c> Commit<'c> {
                 self.shown
             ])?;
         Ok(CommitVersion(self.version))
+    }
+
+    /// The version in the making; there will be one.
+    pub(super) fn touch(&mut self) -> u64 {
+        self.touched = true;
+        self.version
     }
 
     pub(super) fn apply(&mut self, change: &DirectoryChange) -> Result<()> {

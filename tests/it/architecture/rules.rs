@@ -13,17 +13,18 @@ const FUNCTION_LINES_MAX: usize = 80;
 const PURE: [&str; 4] = ["oicp", "identity", "protocol", "roaming"];
 
 /// Which module may name which other modules of the crate. `node` and `lib` may name all.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("oicp", &[]),
     ("identity", &[]),
     ("protocol", &["oicp", "identity"]),
     ("roaming", &["oicp", "identity", "protocol"]),
     ("mesh", &["identity", "protocol"]),
     ("storage", &["oicp", "identity", "protocol", "roaming::change"]),
-    ("outbound", &["oicp"]),
+    ("tls", &[]),
+    ("outbound", &["oicp", "tls"]),
     ("pins", &["oicp"]),
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
-    ("facade", &["oicp", "identity", "engine", "storage", "pins"]),
+    ("facade", &["oicp", "identity", "engine", "storage", "pins", "tls"]),
     ("hub", &["oicp", "identity", "roaming", "storage", "outbound", "engine"]),
     ("backend", &["oicp", "outbound", "engine::Clock"]),
     (
@@ -49,19 +50,22 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("cli", &[]),
 ];
 
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "backend",
-    "config", "node", "cli", "pins", "hub",
+    "config", "node", "cli", "pins", "tls", "hub",
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 24] = [
     ("bcrypt", &["pins"]),
     ("libp2p", &["mesh"]),
     ("libp2p_stream", &["mesh"]),
     ("rusqlite", &["storage"]),
     ("rusqlite_migration", &["storage"]),
     ("reqwest", &["outbound"]),
+    ("rustls", &["tls"]),
+    ("tokio_rustls", &["facade", "backend"]),
+    ("x509_parser", &["tls"]),
     ("axum", &["facade", "backend"]),
     ("tower", &["facade", "backend"]),
     ("tower_http", &["facade"]),
@@ -73,7 +77,7 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("coset", &["identity"]),
     ("bip39", &["identity"]),
     ("ciborium", &["identity", "protocol"]),
-    ("zstd", &["protocol"]),
+    ("zstd", &["protocol", "facade"]),
     ("serde_json", &["oicp", "facade"]),
     ("toml", &["config"]),
     ("anyhow", &["cli", "main", "node"]),

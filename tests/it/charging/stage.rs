@@ -196,7 +196,7 @@ fn target(party: &str, url: &str) -> BackendTarget {
         party: party.to_owned(),
         url: url.to_owned(),
         notifications: true,
-        reservation_path: Default::default(),
+        ..BackendTarget::default()
     }
 }
 
