@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::auth::{Backend, Refusal};
 use super::body::Received;
 use super::shared::Shared;
+use super::tls::Shown;
 use crate::identity::{PartyId, Role};
 use crate::oicp::reading::Reading;
 
@@ -81,7 +82,9 @@ impl<P> Call<P> {
         party: impl FnOnce(&Backend) -> Result<P, Refusal>,
     ) -> Result<Call<P>, Answer> {
         let place = places.clone().try_acquire_owned().map_err(|_| Answer::busy())?;
-        let backend = shared.access.backend(param(params, "key"), request.headers())?;
+        let (headers, shown) = (request.headers(), request.extensions().get::<Shown>());
+        let now_unix_ms = (shared.now_unix_ms)();
+        let backend = shared.access.backend(param(params, "key"), headers, shown, now_unix_ms)?;
         let party = party(backend)?;
         let (number, reading) = (backend.number, backend.reading);
         let query = request.uri().query().unwrap_or_default().to_owned();

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::{NodeView, SessionOperation};
 use crate::identity::Role;
+use crate::tls::Used;
 
 /// Upper bounds of the run time classes, in seconds: a status push takes milliseconds, a full load seconds.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
@@ -109,6 +110,13 @@ struct ByKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCertificate {
+    r#use: &'static str,
+    party: String,
+    fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: String,
 }
@@ -146,6 +154,7 @@ impl Metrics {
         &self,
         view: &NodeView,
         alarms: &BTreeMap<&'static str, u64>,
+        certificates: &[Used],
         now_unix_ms: u64,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -156,6 +165,7 @@ impl Metrics {
             kinds.get_or_create(&ByKind { kind }).set(*count as f64);
         }
         gauges.register("alarms", "What needs somebody's attention, by kind: see `chargemesh doctor`", kinds);
+        certificate_ends(&mut gauges, certificates, now_unix_ms);
         encode_registry(&mut text, &gauges)?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -245,6 +255,22 @@ fn freshness(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
     registry.register("status_list_expires_in_seconds", help, ends);
 }
 
+/// When certificates end; negative when they have ended.
+fn certificate_ends(registry: &mut Registry, certificates: &[Used], now_unix_ms: u64) {
+    let ends = Family::<ByCertificate, FloatGauge>::default();
+    for used in certificates {
+        let label = ByCertificate {
+            r#use: used.what_for.as_str(),
+            party: used.party.clone(),
+            fingerprint: used.certificate.fingerprint.to_string(),
+        };
+        let left_s = used.certificate.not_after_unix_s as f64 - now_unix_ms as f64 / 1000.0;
+        ends.get_or_create(&label).set(left_s);
+    }
+    let help = "Time until a certificate of HTTPS ends: the facade's, those shown to backends and hub, and their CAs";
+    registry.register("certificate_expires_in_seconds", help, ends);
+}
+
 /// When what this node speaks and believes under ends; negative when it has ended.
 fn ends(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
     let left_s = |until_unix_s: u64| until_unix_s as f64 - now_unix_ms as f64 / 1000.0;
@@ -302,7 +328,14 @@ mod tests {
             status_lists: vec![list],
             ..NodeView::default()
         };
-        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), 100_000).unwrap();
+        let certificate = crate::tls::Certificate {
+            fingerprint: crate::tls::Fingerprint::of_der(b"one"),
+            subject: "CN=one".into(),
+            not_before_unix_s: 0,
+            not_after_unix_s: 130,
+        };
+        let certificates = Used::list(crate::tls::Use::Backend, "EMP:DEXYZ", vec![certificate]);
+        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), &certificates, 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
         for line in [
@@ -311,6 +344,8 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_certificate_expires_in_seconds{use=\"backend\",party=\"EMP:DEXYZ\",fingerprint=\"sha256:",
+            "\"} 30\n",
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
@@ -322,7 +357,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
-        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), 100_000).unwrap();
+        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), &[], 100_000).unwrap();
         assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

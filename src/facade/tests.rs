@@ -22,6 +22,7 @@ use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::outbound::HubClient;
 use crate::storage::{CdrFilter, CdrPull, StoredCdr};
+use crate::tls::InUse;
 
 const KEY: &str = "0123456789abcdef0123";
 const PUSH: &str = "api/oicp/evsepush/v23/operators/DE*ABC/data-records";
@@ -153,7 +154,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
             key: key.map(ApiKey::new),
             parties: parties.iter().map(|party| (*party).to_owned()).collect(),
             reading: Reading::Tolerant,
-            hub: false,
+            ..BackendConfig::default()
         }],
         ..Config::default()
     };
@@ -169,6 +170,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
         }),
         now_unix_ms: Arc::new(|| 1_600_000_000_000),
         pull_corrections: false,
+        certificates: InUse::default(),
     };
     let (facade, task) = Facade::start(config, deps).await.unwrap();
     let mut tasks = JoinSet::new();

@@ -11,7 +11,7 @@ use super::backends::path;
 use super::error::NodeError;
 use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, NoBackends};
 use crate::hub::{HubConfig, HubLimits};
-use crate::outbound::{BackendClient, CallFailure, ReservationPath};
+use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
 use crate::protocol::SessionOperation;
 
 /// A minute: what the limits are counted in.
@@ -22,7 +22,9 @@ pub(super) fn hub(config: &HubConfig) -> Result<Arc<dyn Backends>, NodeError> {
     if !config.is_on() {
         return Ok(Arc::new(NoBackends));
     }
-    let client = BackendClient::new(&config.url).map_err(NodeError::Hub)?;
+    let tls = Tls::read(&config.ca, &config.certificate, &config.key);
+    let tls = tls.map_err(|source| OutboundError::Tls { url: config.url.clone(), source });
+    let client = tls.and_then(|tls| BackendClient::with_tls(&config.url, &tls)).map_err(NodeError::Hub)?;
     let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);
     Ok(Arc::new(Hub {
         client,
