@@ -166,7 +166,9 @@ impl Config {
         // An empty path is none.
         let backends = (self.outbound.backends.iter_mut())
             .flat_map(|backend| [&mut backend.ca, &mut backend.certificate, &mut backend.key]);
-        for path in backends.filter(|path| !path.as_os_str().is_empty()) {
+        let tls = &mut self.facade.tls;
+        let facade = [&mut tls.certificate, &mut tls.key, &mut tls.client_ca];
+        for path in backends.chain(facade).filter(|path| !path.as_os_str().is_empty()) {
             *path = directory.join(&*path);
         }
     }

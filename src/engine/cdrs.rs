@@ -8,13 +8,31 @@ use tokio::sync::oneshot;
 use super::handle::{Command, Engine, EngineError};
 use crate::identity::PartyId;
 use crate::protocol::Digest;
-use crate::roaming::{CdrArrival, HttpAnswer, Roaming};
+use crate::roaming::{CallId, CdrArrival, ChargeRequest, HttpAnswer, Input, Roaming};
 
 /// Charge detail records that are not settled, by direction and state, and how many of them wait too long.
 pub(super) type CdrCounts = (BTreeMap<String, u64>, u64);
 
 /// Where the answer about a session goes.
 pub(crate) type ChargeReply = oneshot::Sender<Result<HttpAnswer, EngineError>>;
+
+/// What the central hub says.
+pub(crate) enum HubWord {
+    /// Something about a session.
+    Asks { partner: PartyId, request: Box<ChargeRequest>, body: Bytes },
+    /// A charge detail record.
+    Cdr { partner: PartyId, arrival: Box<CdrArrival>, body: Bytes },
+}
+
+impl HubWord {
+    /// For the core.
+    pub(super) fn input(self, call: CallId) -> Input {
+        match self {
+            HubWord::Asks { partner, request, body } => Input::HubAsks { call, partner, request, body },
+            HubWord::Cdr { partner, arrival, body } => Input::HubCdr { call, partner, arrival, body },
+        }
+    }
+}
 
 impl Engine {
     /// A CPO's backend brings a charge detail record, or a person the correction of one (`replaces`: the hash of the
@@ -34,6 +52,40 @@ impl Engine {
         let arrival = Box::new(arrival);
         // The facade bounds how many there are.
         let sent = self.commands.send(Command::Cdr { party, arrival, body, replaces, reply }).await;
+        sent.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
+    /// The central hub asks about a session on behalf of a partner. A negative outcome is a value, not an error.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn hub_asks(
+        &self,
+        partner: PartyId,
+        request: ChargeRequest,
+        body: Bytes,
+    ) -> Result<HttpAnswer, EngineError> {
+        self.hub(HubWord::Asks { partner, request: Box::new(request), body }).await
+    }
+
+    /// The central hub brings a charge detail record of a CPO. Returns after the durable commit.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing was taken then.
+    pub async fn hub_cdr(
+        &self,
+        partner: PartyId,
+        arrival: CdrArrival,
+        body: Bytes,
+    ) -> Result<HttpAnswer, EngineError> {
+        self.hub(HubWord::Cdr { partner, arrival: Box::new(arrival), body }).await
+    }
+
+    async fn hub(&self, word: HubWord) -> Result<HttpAnswer, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        // The facade bounds how many there are.
+        let sent = self.commands.send(Command::Hub { word, reply }).await;
         sent.map_err(|_| EngineError::Stopped)?;
         answer.await.map_err(|_| EngineError::Stopped)?
     }

@@ -8,9 +8,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::cdrs::ChargeReply;
+use super::cdrs::{ChargeReply, HubWord};
 use super::evidence::EvidenceCommand;
-use super::sessions::{CardsView, SessionView};
+use super::sessions::{CardsView, MessagesView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
 use crate::identity::PartyId;
@@ -104,6 +104,10 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Hub {
+        word: HubWord,
+        reply: ChargeReply,
+    },
     Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
@@ -129,7 +133,9 @@ impl Command {
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } | Command::Hub { reply, .. } => {
+                reply.send(Err(error)).is_err()
+            }
             Command::Evidence(command) => command.refuse(error),
             _ => false,
         };
@@ -302,6 +308,8 @@ pub struct NodeView {
     pub overdue_cdrs: u64,
     /// How many EMPs were told of cards.
     pub cards: CardsView,
+    /// Messages about sessions to and from each partner since the start, by the way that they took.
+    pub messages: Vec<MessagesView>,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of the last quarter of an hour.
     pub clock_off_ms: Option<i64>,
     /// Whether the node signs: not while enough parties agree that its clock is wrong.

@@ -39,7 +39,7 @@ pub use handle::{
 };
 pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
-pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
+pub use sessions::{CardsView, MessagesView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;

@@ -58,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Receiver<MeshEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) backends: Arc<dyn Backends>,
+    /// The central hub.
+    pub(crate) hub: Arc<dyn Backends>,
     /// Where the answers of backends and compared PINs come in ...
     pub(crate) answers: mpsc::Receiver<Input>,
     /// ... and where they are put.
@@ -315,6 +317,10 @@ impl Runner {
             Command::Cdr { party, arrival, body, replaces, reply } => {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Cdr { call, party, arrival, body, replaces });
+            }
+            Command::Hub { word, reply } => {
+                self.charge_calls.insert(call, reply);
+                inputs.push(word.input(call));
             }
             Command::Accounts(command) => self.accounts_command(call, command, inputs),
             Command::Sessions { phase, reply } => {

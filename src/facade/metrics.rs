@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::{NodeView, SessionOperation};
 use crate::identity::Role;
+use crate::tls::Used;
 
 /// Upper bounds of the run time classes, in seconds: a status push takes milliseconds, a full load seconds.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
@@ -88,6 +89,12 @@ struct Own {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWay {
+    partner: String,
+    way: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByIssuer {
     issuer: String,
 }
@@ -100,6 +107,13 @@ struct ByPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByKind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCertificate {
+    r#use: &'static str,
+    party: String,
+    fingerprint: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -158,6 +172,7 @@ impl Metrics {
         &self,
         view: &NodeView,
         alarms: &BTreeMap<&'static str, u64>,
+        certificates: &[Used],
         more: &[MoreGauge],
         now_unix_ms: u64,
     ) -> Result<String, fmt::Error> {
@@ -177,6 +192,7 @@ impl Metrics {
         for (name, (help, family)) in families {
             gauges.register(name, help, family);
         }
+        certificate_ends(&mut gauges, certificates, now_unix_ms);
         encode_registry(&mut text, &gauges)?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -218,6 +234,14 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     }
     registry.register("open_cdrs", "Charge detail records that are not settled, by state", cdrs);
 
+    let ways = Family::<ByWay, FloatGauge>::default();
+    for counted in &view.messages {
+        for (way, count) in [("direct", counted.direct), ("hub", counted.hub)] {
+            ways.get_or_create(&ByWay { partner: counted.partner.clone(), way }).set(count as f64);
+        }
+    }
+    registry.register("messages", "Messages about sessions to and from a partner, by way", ways);
+
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     for feed in &view.feeds {
@@ -256,6 +280,22 @@ fn freshness(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
     registry.register("status_list_age_seconds", "Age of the issuer's newest status list", ages);
     let help = "Time until the issuer's newest status list is overdue";
     registry.register("status_list_expires_in_seconds", help, ends);
+}
+
+/// When certificates end; negative when they have ended.
+fn certificate_ends(registry: &mut Registry, certificates: &[Used], now_unix_ms: u64) {
+    let ends = Family::<ByCertificate, FloatGauge>::default();
+    for used in certificates {
+        let label = ByCertificate {
+            r#use: used.what_for.as_str(),
+            party: used.party.clone(),
+            fingerprint: used.certificate.fingerprint.to_string(),
+        };
+        let left_s = used.certificate.not_after_unix_s as f64 - now_unix_ms as f64 / 1000.0;
+        ends.get_or_create(&label).set(left_s);
+    }
+    let help = "Time until a certificate of HTTPS ends: the facade's, those shown to backends and hub, and their CAs";
+    registry.register("certificate_expires_in_seconds", help, ends);
 }
 
 /// When what this node speaks and believes under ends; negative when it has ended.
@@ -316,11 +356,19 @@ mod tests {
             clock_off_ms: Some(-1_500),
             session_counts: [("in doubt", 2)].into(),
             cards: crate::engine::CardsView { emps_told: 49, ..Default::default() },
+            messages: vec![crate::engine::MessagesView { partner: "EMP:DEDCB".into(), direct: 7, hub: 2 }],
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
         };
-        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), &more, 100_000).unwrap();
+        let certificate = crate::tls::Certificate {
+            fingerprint: crate::tls::Fingerprint::of_der(b"one"),
+            subject: "CN=one".into(),
+            not_before_unix_s: 0,
+            not_after_unix_s: 130,
+        };
+        let certificates = Used::list(crate::tls::Use::Backend, "EMP:DEXYZ", vec![certificate]);
+        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), &certificates, &more, 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
         for line in [
@@ -329,11 +377,14 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_certificate_expires_in_seconds{use=\"backend\",party=\"EMP:DEXYZ\",fingerprint=\"sha256:",
+            "\"} 30\n",
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
             "chargemesh_hub_calls{operation=\"PullEvseData\"} 7",
             "chargemesh_hub_calls{operation=\"PushEvseData\"} 7",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
+            "chargemesh_messages{partner=\"EMP:DEDCB\",way=\"hub\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
             "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",
@@ -341,7 +392,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
-        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), &[], 100_000).unwrap();
+        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), &[], &[], 100_000).unwrap();
         assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

@@ -13,6 +13,7 @@ use super::metrics::Metrics;
 use super::snapshot::Snapshots;
 use super::workers::Workers;
 use crate::engine::{Accounts, Engine};
+use crate::tls::InUse;
 
 /// A clock: unix milliseconds. The engine's, so that ages are compared with one clock only.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     /// Whether pulls of charge detail records show corrections.
     pub(super) pull_corrections: bool,
     pub(super) more_gauges: MoreGauges,
+    /// Certificates in use, the facade's and those of calls to others.
+    pub(super) certificates: InUse,
 }
 
 /// What the pages of one pull have in common.

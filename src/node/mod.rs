@@ -5,6 +5,7 @@ mod backends;
 mod cards;
 mod deps;
 mod error;
+mod hub;
 mod identity;
 mod load;
 mod restore;
@@ -23,20 +24,21 @@ use backends::HttpBackends;
 pub use deps::Deps;
 pub use error::NodeError;
 pub use identity::Identity;
-pub use load::{LoadError, load};
+pub use load::{LoadError, load, settings};
 
 use crate::engine::{
     Accounts, Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing,
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
-use crate::hub;
+use crate::hub::HubConfig;
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
 use crate::protocol::Topic;
 use crate::roaming;
 use crate::storage;
+use crate::tls::{InUse, Used};
 
 /// Calls of backends and people that may wait for the engine.
 const COMMANDS_MAX: usize = 1_024;
@@ -63,9 +65,16 @@ pub struct Settings {
     /// The backends of our parties.
     pub outbound: outbound::Config,
     /// The central hub as one more peer.
-    pub hub: hub::HubConfig,
+    pub hub: HubConfig,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
+}
+
+/// What is needed to read certificates and keys anew.
+#[derive(Default)]
+struct Https {
+    backends: Option<Arc<HttpBackends>>,
+    certificates: InUse,
 }
 
 /// A running node.
@@ -76,6 +85,7 @@ pub struct Node {
     mesh: Mesh,
     addresses: Vec<String>,
     facade: Option<Facade>,
+    https: Https,
     standings: Standings,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -114,10 +124,8 @@ impl Node {
         let (mesh, events) = start_mesh(&settings.mesh, &identity, known, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
-        let called: Arc<dyn Backends> = match deps.backends.clone() {
-            Some(backends) => backends,
-            None => Arc::new(HttpBackends::new(&settings.outbound)?),
-        };
+        let certificates = InUse::default();
+        let (called, http_backends) = backends(&settings.outbound, &certificates, &deps)?;
         let applied = Arc::new(Watchers::default());
         let engine = Engine::new(commands, applied.clone());
         let reader = store.0.reader.clone();
@@ -132,6 +140,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
+            hub: hub::hub(&settings.hub)?,
             answers,
             answered,
             applied,
@@ -148,13 +157,14 @@ impl Node {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                let extras = (corrections, gauges(figures));
+                let extras = (corrections, gauges(figures), certificates.clone());
                 Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
         let (engine, reader, store, clock) = (Some(engine), Some(reader), Some(store), deps.clock);
-        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
+        let https = Https { backends: http_backends, certificates };
+        Ok(Node { engine, reader, store, mesh, addresses, facade, https, standings, clock, stop, stopped })
     }
 
     /// A node without a party: it helps others to find each other, and holds nothing.
@@ -177,7 +187,8 @@ impl Node {
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         let clock = deps.clock.clone();
         let (engine, reader, store, facade) = (None, None, None, None);
-        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
+        let https = Https::default();
+        Ok(Node { engine, reader, store, mesh, addresses, facade, https, standings, clock, stop, stopped })
     }
 
     /// Goes on with another trust list, other delegations and other message keys, without a gap. The card
@@ -221,6 +232,25 @@ impl Node {
         engine.reload(trust, parties, policy).await.map_err(not_reloaded)
     }
 
+    /// Reads the certificates and keys of HTTPS anew, the facade's and those for calls of backends, and which certificate
+    /// belongs to which backend. Connections that are open go on. Gives what could not be used: there it goes on with
+    /// what it had.
+    pub fn reload_certificates(&self, settings: &Settings) -> Vec<NodeError> {
+        let facade = match (&self.facade, &settings.facade) {
+            (Some(facade), Some(config)) => {
+                facade.reload_certificates(config).map_err(NodeError::Facade).err()
+            }
+            _ => None,
+        };
+        let backends = self.https.backends.as_ref().map(|backends| backends.reload(&settings.outbound));
+        facade.into_iter().chain(backends.into_iter().flatten()).collect()
+    }
+
+    /// The certificates of HTTPS that are in use.
+    pub fn certificates(&self) -> Vec<Used> {
+        self.https.certificates.all()
+    }
+
     /// The engine; a bootstrap node has none.
     pub fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()
@@ -239,6 +269,11 @@ impl Node {
     /// Where the facade listens.
     pub fn facade_address(&self) -> Option<SocketAddr> {
         self.facade.as_ref().map(Facade::address)
+    }
+
+    /// Base URL of the facade, `http://` or `https://`.
+    pub fn facade_url(&self) -> Option<String> {
+        self.facade.as_ref().map(Facade::base_url)
     }
 
     /// Multiaddresses that other nodes can use as `mesh.bootstrap`, ending in `/p2p/<peer id>`.
@@ -306,6 +341,19 @@ fn start_mesh(
     mesh::start(start).map_err(NodeError::Mesh)
 }
 
+/// How backends are called, and over HTTP what is needed to read certificates anew.
+fn backends(
+    config: &outbound::Config,
+    certificates: &InUse,
+    deps: &Deps,
+) -> Result<(Arc<dyn Backends>, Option<Arc<HttpBackends>>), NodeError> {
+    if let Some(backends) = deps.backends.clone() {
+        return Ok((backends, None));
+    }
+    let backends = Arc::new(HttpBackends::new(config, certificates)?);
+    Ok((backends.clone(), Some(backends)))
+}
+
 /// The accounts of the parties, and the task that looks for alarms.
 fn accounts(
     engine: &Engine,
@@ -340,7 +388,7 @@ async fn start_hub(
         seed: deps.seed,
         stop: stop.clone(),
     };
-    hub::start(data).await.map_err(NodeError::Hub)
+    hub::start(data).await.map_err(NodeError::HubData)
 }
 
 /// What is counted of the central hub, for metrics.
@@ -360,7 +408,7 @@ fn gauges(figures: Option<Arc<hub::HubFigures>>) -> facade::MoreGauges {
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
-    (pull_corrections, more_gauges): (bool, facade::MoreGauges),
+    (pull_corrections, more_gauges, certificates): (bool, facade::MoreGauges, InUse),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -376,6 +424,7 @@ async fn start_facade(
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
         pull_corrections,
         more_gauges,
+        certificates,
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

@@ -347,6 +347,12 @@ impl Roaming {
             Input::Cdr { call, party, arrival, body, replaces } => {
                 self.cdr_of_backend((call, party), arrival, body, replaces, now, &mut fx)
             }
+            Input::HubAsks { call, partner, request, body } => {
+                self.hub_asks(call, partner, &request, body, now, &mut fx);
+            }
+            Input::HubCdr { call, partner, arrival, body } => {
+                self.hub_cdr((call, partner), arrival, body, now, &mut fx);
+            }
             Input::CdrsFound { session, found } => self.cdrs_found(session, found, now, &mut fx),
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::PushAuthentication { call, party, push } => {

@@ -74,6 +74,18 @@ impl Ways {
         };
         self.routes.iter().find(fits).map(|route| route.way).unwrap_or_default()
     }
+
+    /// The same while the partner is not known yet, as with a card.
+    #[must_use]
+    pub fn of_anybody(&self, ours: &PartyId, service: Service) -> Routing {
+        if !self.parties.contains(ours) {
+            return Routing::Direct;
+        }
+        let fits = |route: &&HubRoute| {
+            route.partner.is_none() && route.service.is_none_or(|named| named == service)
+        };
+        self.routes.iter().find(fits).map(|route| route.way).unwrap_or_default()
+    }
 }
 
 /// A route as it is written.

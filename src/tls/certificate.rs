@@ -106,49 +106,6 @@ impl Certificate {
     }
 }
 
-/// What a certificate is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Use {
-    /// The facade shows it to backends.
-    Facade,
-    /// Backends' certificates are checked against it.
-    ClientCa,
-    /// We show it to a backend.
-    Backend,
-    /// The server of a backend is checked against it.
-    BackendCa,
-    /// We show it to the hub.
-    Hub,
-    /// The hub's server is checked against it.
-    HubCa,
-}
-
-impl Use {
-    /// A word for metrics and JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Use::Facade => "facade",
-            Use::ClientCa => "client_ca",
-            Use::Backend => "backend",
-            Use::BackendCa => "backend_ca",
-            Use::Hub => "hub",
-            Use::HubCa => "hub_ca",
-        }
-    }
-}
-
-/// A certificate in use here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// What for.
-    pub what_for: Use,
-    /// For whom, as in `CPO:DEABC`; empty for the facade's.
-    pub party: String,
-    /// The certificate.
-    pub certificate: Certificate,
-}
-
 /// The certificates of a PEM text as DER; at least one.
 pub(super) fn ders(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let ders: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();

@@ -5,17 +5,19 @@ mod certificate;
 mod client;
 mod error;
 mod files;
+mod in_use;
 mod server;
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use certificate::{Certificate, Fingerprint, Use, Used};
+pub use certificate::{Certificate, Fingerprint};
 pub(crate) use client::client;
 pub use error::TlsError;
 pub use files::{PEM_BYTES_MAX, read_certificates, read_key};
-pub(crate) use server::{ClientCertificates, server};
+pub use in_use::{InUse, Use, Used};
+pub(crate) use server::server;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())

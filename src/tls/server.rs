@@ -12,24 +12,15 @@ use super::client::roots;
 use super::error::TlsError;
 use super::provider;
 
-/// Whether a client has to show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClientCertificates {
-    /// Without one there is no connection.
-    Needed,
-    /// One that is shown has to be good; who shows none is known by something else.
-    Taken,
-}
-
-/// A server with a certificate and its key. With `client_ca` clients may or have to show a certificate that it has
-/// signed; a bad one ends the handshake.
+/// A server with a certificate and its key. With `client_ca` clients may show a certificate that it has signed; any
+/// other ends the handshake, and who shows none has to be known by something else.
 ///
 /// A session is not resumed: a resumed one would count after the certificate that began it has ended or its CA was
 /// taken away, and backends keep their connections open anyway.
 pub(crate) fn server(
     certificate_pem: &[u8],
     key_pem: &[u8],
-    client_ca: Option<(&[u8], ClientCertificates)>,
+    client_ca: Option<&[u8]>,
     protocols: &[&str],
 ) -> Result<ServerConfig, TlsError> {
     let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
@@ -38,13 +29,10 @@ pub(crate) fn server(
         .map_err(unusable)?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
-        Some((pem, clients)) => {
+        Some(pem) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider());
-            let verifier = match clients {
-                ClientCertificates::Needed => verifier,
-                ClientCertificates::Taken => verifier.allow_unauthenticated(),
-            };
-            let verifier = verifier.build().map_err(|error| TlsError::BadCertificate(error.to_string()))?;
+            let verifier = verifier.allow_unauthenticated().build();
+            let verifier = verifier.map_err(|error| TlsError::BadCertificate(error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };

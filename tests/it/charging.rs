@@ -7,6 +7,7 @@ mod cdr_crash;
 mod crash;
 mod evidence;
 mod faults;
+mod hub;
 mod late;
 mod link;
 mod load;

@@ -15,6 +15,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod flows;
+mod https;
 mod hub;
 mod ownership;
 mod partners;

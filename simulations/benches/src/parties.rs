@@ -109,7 +109,7 @@ pub(crate) fn settings(data_dir: &Path, party: Option<&str>, bootstrap: &[String
             key: None,
             parties: vec![party.to_owned()],
             reading: Reading::Tolerant,
-            hub: false,
+            ..facade::BackendConfig::default()
         }],
         ..facade::Config::default()
     });

@@ -210,7 +210,7 @@ fn with_party(settings: Settings, role: Role, id: &str, backend: &Backend) -> an
             key: None,
             parties: vec![party.clone()],
             reading: Reading::Tolerant,
-            hub: false,
+            ..facade::BackendConfig::default()
         }],
         worker_threads: 1,
         ..facade::Config::default()

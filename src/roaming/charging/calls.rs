@@ -74,7 +74,7 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        if self.cdr_backend_answered(call, &answer, now, fx) {
+        if self.hub_answered(call, &answer, now, fx) || self.cdr_backend_answered(call, &answer, now, fx) {
             return;
         }
         if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {

@@ -273,7 +273,13 @@ impl Stage {
 
     /// Starts a side's node here.
     pub(super) async fn start(&mut self, kind: Kind) {
-        let (side, known) = self.side(kind);
+        let (_, known) = self.side(kind);
+        self.start_knowing(kind, known).await;
+    }
+
+    /// The same, knowing the node at this address; none if it is empty.
+    pub(super) async fn start_knowing(&mut self, kind: Kind, known: String) {
+        let (side, _) = self.side(kind);
         let known: Vec<String> = Some(known).into_iter().filter(|known| !known.is_empty()).collect();
         let plan = side.plan.clone().bootstrap(&known);
         let node = self.world.start(&plan).await;

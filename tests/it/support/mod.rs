@@ -85,7 +85,7 @@ impl Plan {
                 key: None,
                 parties: party.iter().map(ToString::to_string).collect(),
                 reading: chargemesh::oicp::reading::Reading::Tolerant,
-                hub: false,
+                ..facade::BackendConfig::default()
             };
             settings.facade = Some(facade::Config {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
