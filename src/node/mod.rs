@@ -6,6 +6,7 @@ mod cards;
 mod deps;
 mod error;
 mod hub;
+mod hub_data;
 mod identity;
 mod load;
 mod restore;
@@ -151,13 +152,13 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
-        let figures = start_hub(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
+        let figures = hub_data::start(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                let extras = (corrections, gauges(figures), certificates.clone());
+                let extras = (corrections, hub_data::gauges(figures), certificates.clone());
                 Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
@@ -367,42 +368,6 @@ fn accounts(
     let accounts = Accounts::new(engine.clone(), store.clone(), deps.clock.clone(), parties, config);
     alarms::start(&accounts, deps, stop);
     accounts
-}
-
-/// The exchange of data with the central hub, if there is one.
-async fn start_hub(
-    config: hub::HubConfig,
-    (engine, store): (&Engine, &Store),
-    identity: &Identity,
-    deps: &Deps,
-    stop: &CancellationToken,
-) -> Result<Option<Arc<hub::HubFigures>>, NodeError> {
-    let data = hub::HubData {
-        config,
-        parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
-        engine: engine.clone(),
-        reader: store.0.reader.clone(),
-        directory: store.0.directory.clone(),
-        clock: deps.clock.clone(),
-        spawner: deps.spawner.clone(),
-        seed: deps.seed,
-        stop: stop.clone(),
-    };
-    hub::start(data).await.map_err(NodeError::HubData)
-}
-
-/// What is counted of the central hub, for metrics.
-fn gauges(figures: Option<Arc<hub::HubFigures>>) -> facade::MoreGauges {
-    let gauge = |figure: hub::HubFigure| facade::MoreGauge {
-        name: figure.name,
-        help: figure.help,
-        operation: figure.operation,
-        value: figure.value,
-    };
-    Arc::new(move |now_unix_ms| {
-        let figures = figures.iter().flat_map(|figures| figures.all(now_unix_ms));
-        figures.map(gauge).collect()
-    })
 }
 
 async fn start_facade(
