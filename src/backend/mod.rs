@@ -24,7 +24,7 @@ pub use behaviour::{Behaviour, BehaviourError, Behaviours, SLOW_MAX};
 pub use config::{Config, Play};
 pub use hub::{
     EVSES_MAX, HUB_BODY_BYTES_MAX, HUB_CDRS_MAX, HUB_SESSIONS_MAX, Hub, HubConfig, HubError, HubFaults, HubOperation,
-    HubReceived, Limits, MEDIA_MAX, PARTNERS_MAX, PRICES_MAX, Partner, SEEDS_MAX, SEEDS_PER_OPERATOR,
+    HubReceived, HubTls, Limits, MEDIA_MAX, PARTNERS_MAX, PRICES_MAX, Partner, SEEDS_MAX, SEEDS_PER_OPERATOR,
 };
 pub use log::{BYTES_MAX, ENTRIES_MAX, Received, Sent};
 pub use operation::{Kind, Operation};
@@ -34,7 +34,7 @@ pub use server::{BODY_BYTES_MAX, CONNECTIONS_MAX, SILENCE_MAX};
 use crate::outbound::OutboundError;
 use log::Log;
 use play::Player;
-use server::Shared;
+use server::{Door, Shared};
 
 /// Why a backend does not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Backend {
             tasks: TaskTracker::new(),
         });
         let serving =
-            server::serve(listener, server::router(&shared), shared.stop.clone(), shared.tasks.clone());
+            server::serve(listener, Door::Plain, server::router(&shared), shared.stop.clone(), shared.tasks.clone());
         shared.tasks.spawn(serving);
         Ok(Backend { address, shared, sent })
     }

@@ -16,9 +16,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -31,6 +33,7 @@ use super::operation::Operation;
 use super::play::Player;
 use super::wire::{Encore, Wire};
 use crate::oicp::finding::Fault;
+use crate::tls::Fingerprint;
 
 /// Most connections open at one time; more wait in the operating system's queue. As many as sessions that a
 /// node is tested with at once.
@@ -80,12 +83,27 @@ impl Line {
     }
 }
 
-/// SHA-256 of the client's certificate in hex; none over plain HTTP.
+/// The certificate that the client showed, and that was checked; none over plain HTTP.
 #[derive(Clone, Default)]
-pub(super) struct Certificate(pub(super) Option<Arc<str>>);
+pub(super) struct Shown(pub(super) Option<Fingerprint>);
+
+/// How a connection begins.
+#[derive(Clone)]
+pub(super) enum Door {
+    /// Plain HTTP.
+    Plain,
+    /// With a handshake first.
+    Tls(TlsAcceptor),
+}
 
 /// Serves until it is stopped; then everything that is open is cut off at once, as when a process ends.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, tasks: TaskTracker) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    door: Door,
+    router: Router,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -93,9 +111,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, _peer, place)) = accepted else { continue };
-        let (router, hang_up) = (router.clone(), stop.child_token());
+        let (door, router, hang_up) = (door.clone(), router.clone(), stop.child_token());
         tasks.spawn(async move {
-            connection(stream, router, hang_up).await;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+            enter(stream, door, router, hang_up).await;
             drop(place);
         });
     }
@@ -116,15 +137,34 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
+async fn enter(stream: TcpStream, door: Door, router: Router, hang_up: CancellationToken) {
+    let acceptor = match door {
+        Door::Plain => {
+            let wire = Wire::new(stream);
+            let line = Line { encore: wire.encore(), hang_up };
+            return connection(wire, line, Shown::default(), router).await;
+        }
+        Door::Tls(acceptor) => acceptor,
+    };
+    match timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let shown = Shown(certificates.first().map(|der| Fingerprint::of_der(der)));
+            connection(stream, Line { encore: Encore::default(), hang_up }, shown, router).await;
+        }
+        Ok(Err(error)) => tracing::info!(%error, "a handshake failed"),
+        Err(_) => tracing::info!("a handshake took too long"),
     }
-    let wire = Wire::new(stream);
-    let line = Line { encore: wire.encore(), hang_up: hang_up.clone() };
+}
+
+async fn connection<S>(stream: S, line: Line, shown: Shown, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let hang_up = line.hang_up.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(line.clone());
-        request.extensions_mut().insert(Certificate::default());
+        request.extensions_mut().insert(shown.clone());
         router.clone().call(request)
     });
     let serving = http1::Builder::new()
@@ -132,7 +172,7 @@ async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToke
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = hang_up.cancelled() => {}
         ended = serving => {

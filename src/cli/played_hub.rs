@@ -1,11 +1,13 @@
 //! `chargemesh backend hub`: plays the central hub, for who has no contract yet.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chargemesh::backend::{Hub, HubConfig, HubFaults, Limits, Partner, SEEDS_MAX};
+use chargemesh::backend::{Hub, HubConfig, HubFaults, HubTls, Limits, Partner, SEEDS_MAX};
 use chargemesh::engine::SystemClock;
+use chargemesh::tls::{read_certificates, read_key};
 
 /// Arguments of `chargemesh backend hub`.
 #[derive(clap::Args)]
@@ -13,6 +15,15 @@ pub(crate) struct HubArgs {
     /// Address and port; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
+    /// PEM file with its certificate: it speaks https then, and asks for certificates.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "client_ca"])]
+    certificate: Option<PathBuf>,
+    /// PEM file with the key.
+    #[arg(long = "key", value_name = "FILE", requires = "certificate")]
+    tls_key: Option<PathBuf>,
+    /// PEM file with the CA that the certificates of its partners are signed by.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    client_ca: Option<PathBuf>,
     /// Who takes part: CPO:ID or EMP:ID, and behind it, each optional: url=URL, key=KEY, certificate=sha256:HEX,
     /// also=ID+ID (sub-partners), only=OPERATION+OPERATION. As in CPO:DE*ABC,url=http://127.0.0.1:8080/k/KEY.
     #[arg(long = "partner", value_name = "PARTNER", required = true)]
@@ -44,7 +55,16 @@ pub(crate) struct HubArgs {
 
 /// Plays the hub until Ctrl-C.
 pub(crate) async fn run(args: HubArgs) -> anyhow::Result<ExitCode> {
+    let tls = match args.certificate.zip(args.tls_key).zip(args.client_ca) {
+        None => None,
+        Some(((certificate, key), client_ca)) => Some(HubTls {
+            certificate: read_certificates(&certificate)?,
+            key: read_key(&key)?.to_vec(),
+            client_ca: read_certificates(&client_ca)?,
+        }),
+    };
     let config = HubConfig {
+        tls,
         listen: args.listen,
         limits: args.limits,
         faults: args.faults,

@@ -12,6 +12,7 @@ use crate::backend::Behaviour;
 use crate::backend::Kind;
 use crate::engine::Clock;
 use crate::oicp::id::{OperatorId, ProviderId};
+use crate::tls::Fingerprint;
 
 /// Most partners.
 pub const PARTNERS_MAX: usize = 1_000;
@@ -23,6 +24,8 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     /// Who takes part, at most [`PARTNERS_MAX`].
     pub partners: Vec<Partner>,
+    /// Its certificate, and whom it believes; without them it speaks plain HTTP.
+    pub tls: Option<HubTls>,
     /// Calls per minute and partner that are taken.
     pub limits: Limits,
     /// How long it waits for a partner's answer to a message about a session; the real hub 60 s (OPERATIONS 4).
@@ -47,6 +50,7 @@ impl HubConfig {
         HubConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             partners,
+            tls: None,
             limits: Limits::default(),
             timeout: Duration::from_secs(60),
             cdr_timeout: Duration::from_secs(30),
@@ -55,6 +59,23 @@ impl HubConfig {
             seeds: 0,
             clock,
         }
+    }
+}
+
+/// What the hub shows and asks for over TLS, in PEM. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HubTls {
+    /// Its certificate, also shown to partners that it calls.
+    pub certificate: Vec<u8>,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The CA of its partners: who shows no certificate of it is not let in.
+    pub client_ca: Vec<u8>,
+}
+
+impl fmt::Debug for HubTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HubTls")
     }
 }
 
@@ -74,8 +95,8 @@ pub struct Partner {
     pub url: Option<String>,
     /// What it says as HTTP Basic password or in the path, instead of a certificate.
     pub key: Option<String>,
-    /// SHA-256 of its certificate (DER), in lower-case hex.
-    pub certificate: Option<String>,
+    /// Its certificate, over TLS.
+    pub certificate: Option<Fingerprint>,
     /// What it has subscribed to, as caller or as the one who is called; everything without it.
     pub only: Option<BTreeSet<HubOperation>>,
 }
@@ -136,7 +157,10 @@ impl FromStr for Partner {
             match name {
                 "url" => partner.url = Some(value.to_owned()),
                 "key" => partner.key = Some(value.to_owned()),
-                "certificate" => partner.certificate = Some(fingerprint(value)?),
+                "certificate" => {
+                    let fingerprint = Fingerprint::parse(value).map_err(|error| error.to_string())?;
+                    partner.certificate = Some(fingerprint);
+                }
                 "also" => {
                     partner.also = value.split('+').map(|id| canonical(kind, id)).collect::<Result<_, _>>()?;
                 }
@@ -146,12 +170,6 @@ impl FromStr for Partner {
         }
         Ok(partner)
     }
-}
-
-fn fingerprint(text: &str) -> Result<String, String> {
-    let hex = text.strip_prefix("sha256:").unwrap_or(text).replace(':', "").to_ascii_lowercase();
-    let fits = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    fits.then_some(hex).ok_or_else(|| "a fingerprint is sha256: and 64 hex digits".to_owned())
 }
 
 /// Calls per minute and partner, by operation. As text `published`, `none`, or a comma list behind one of them:

@@ -26,7 +26,7 @@ use super::records::Records;
 use super::reply::Reply;
 use super::sessions::Sessions;
 use crate::backend::log::Log;
-use crate::backend::server::{Certificate, Line, SILENCE_MAX};
+use crate::backend::server::{Line, SILENCE_MAX, Shown};
 use crate::backend::{Behaviour, Kind};
 use crate::oicp::charging::ChargingNotification;
 use crate::oicp::finding::Fault;
@@ -131,18 +131,18 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
     for operation in HubOperation::ALL {
         let handler = move |State(shared): State<Arc<Shared>>,
                             Extension(line): Extension<Line>,
-                            Extension(certificate): Extension<Certificate>,
+                            Extension(shown): Extension<Shown>,
                             request: Request| async move {
-            answer(&shared, Some(operation), &line, &certificate, request).await
+            answer(&shared, Some(operation), &line, &shown, request).await
         };
         router = router.route(operation.path(), post(handler));
         router = router.route(&format!("/k/{{key}}{}", operation.path()), post(handler));
     }
     let unserved = |State(shared): State<Arc<Shared>>,
                     Extension(line): Extension<Line>,
-                    Extension(certificate): Extension<Certificate>,
+                    Extension(shown): Extension<Shown>,
                     request: Request| async move {
-        answer(&shared, None, &line, &certificate, request).await
+        answer(&shared, None, &line, &shown, request).await
     };
     router.fallback(unserved).method_not_allowed_fallback(unserved).with_state(Arc::clone(shared))
 }
@@ -151,7 +151,7 @@ async fn answer(
     shared: &Arc<Shared>,
     operation: Option<HubOperation>,
     line: &Line,
-    certificate: &Certificate,
+    shown: &Shown,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -165,7 +165,7 @@ async fn answer(
         return respond(Reply::short(404, Code::HubSystemError, &said.chars().take(200).collect::<String>()));
     };
     let behaviour = shared.faults.lock().unwrap_or_else(PoisonError::into_inner).of(operation);
-    let caller = caller(shared, operation, &path, &head.headers, certificate, &body);
+    let caller = caller(shared, operation, &path, &head.headers, shown, &body);
     let partner = caller.as_ref().ok().map(|partner| key_of(partner));
     let page = page_of(head.uri.query().unwrap_or_default());
     let reply = match (caller, behaviour) {
@@ -234,7 +234,7 @@ fn caller<'s>(
     operation: HubOperation,
     path: &str,
     headers: &HeaderMap,
-    certificate: &Certificate,
+    shown: &Shown,
     body: &[u8],
 ) -> Result<&'s Partner, Reply> {
     let canonical = match id_in(operation, path) {
@@ -248,8 +248,7 @@ fn caller<'s>(
         }
     };
     let partner = shared.partner(operation.caller(), &canonical).ok_or_else(Reply::unknown_partner)?;
-    let shown = certificate.0.as_deref();
-    if partner.certificate.is_some() && partner.certificate.as_deref() != shown {
+    if partner.certificate.is_some() && partner.certificate != shown.0 {
         return Err(Reply::unauthorized());
     }
     if partner.key.is_some() && partner.key != key_in(path, headers) {

@@ -17,10 +17,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{HubConfig, HubFaults, Limits, PARTNERS_MAX, Partner};
+pub use config::{HubConfig, HubFaults, HubTls, Limits, PARTNERS_MAX, Partner};
 pub use extras::{MEDIA_MAX, PRICES_MAX};
 pub use http::HUB_BODY_BYTES_MAX;
 pub use log::HubReceived;
@@ -30,10 +31,11 @@ pub use seeds::{SEEDS_MAX, SEEDS_PER_OPERATOR};
 pub use sessions::{HUB_CDRS_MAX, HUB_SESSIONS_MAX};
 
 use super::log::Log;
-use super::server;
+use super::server::{self, Door};
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
-use crate::outbound::{BackendClient, OutboundError};
+use crate::outbound::{BackendClient, OutboundError, Tls};
+use crate::tls::{self, TlsError};
 use extras::Extras;
 use http::{Everything, Shared, key_of};
 use records::Records;
@@ -58,6 +60,9 @@ pub enum HubError {
         /// What is wrong with it.
         source: OutboundError,
     },
+    /// Its own certificate cannot be used.
+    #[error("the certificate, the key or the CA of the hub cannot be used: {0}")]
+    Tls(#[from] TlsError),
     /// Too many partners.
     #[error("more than {PARTNERS_MAX} partners")]
     Partners,
@@ -78,14 +83,14 @@ impl Hub {
         if config.partners.len() > PARTNERS_MAX {
             return Err(HubError::Partners);
         }
-        let mut clients = BTreeMap::new();
-        for partner in &config.partners {
-            let Some(url) = &partner.url else { continue };
-            let name = key_of(partner);
-            let client = BackendClient::new(url);
-            let client = client.map_err(|source| HubError::Partner { partner: name.clone(), source })?;
-            clients.insert(name, client);
-        }
+        let door = match &config.tls {
+            None => Door::Plain,
+            Some(HubTls { certificate, key, client_ca }) => {
+                let server = tls::server(certificate, key, Some(client_ca), &["http/1.1"])?;
+                Door::Tls(TlsAcceptor::from(Arc::new(server)))
+            }
+        };
+        let clients = clients(&config)?;
         let bound = TcpListener::bind(config.listen).await.and_then(|l| l.local_addr().map(|a| (l, a)));
         let (listener, address) =
             bound.map_err(|source| HubError::Listen { address: config.listen, source })?;
@@ -107,7 +112,7 @@ impl Hub {
             tasks: tasks.clone(),
         });
         let router = http::router(&shared);
-        tasks.clone().spawn(server::serve(listener, router, stop, tasks));
+        tasks.clone().spawn(server::serve(listener, door, router, stop, tasks));
         Ok(Hub { address, shared })
     }
 
@@ -120,7 +125,8 @@ impl Hub {
     /// Its base URL, for `[hub]`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.shared.config.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The next request, in the order of arrival; waits for it. It is given when its answer is ready, before
@@ -189,6 +195,23 @@ impl Hub {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
+}
+
+/// A client for each partner that can be called; over TLS with the hub's certificate.
+fn clients(config: &HubConfig) -> Result<BTreeMap<String, BackendClient>, HubError> {
+    let mut clients = BTreeMap::new();
+    for partner in &config.partners {
+        let Some(url) = &partner.url else { continue };
+        let name = key_of(partner);
+        let shown = config.tls.as_ref().filter(|_| url.starts_with("https://")).map(|own| Tls {
+            roots_pem: own.client_ca.clone(),
+            identity_pem: Some([own.certificate.as_slice(), b"\n", own.key.as_slice()].concat()),
+        });
+        let client = BackendClient::with_tls(url, &shown.unwrap_or_default());
+        let client = client.map_err(|source| HubError::Partner { partner: name.clone(), source })?;
+        clients.insert(name, client);
+    }
+    Ok(clients)
 }
 
 impl Drop for Hub {

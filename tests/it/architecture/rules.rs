@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
     ("facade", &["oicp", "identity", "engine", "storage", "pins", "tls"]),
     ("hub", &["oicp", "identity", "protocol", "roaming", "storage", "outbound", "engine"]),
-    ("backend", &["oicp", "outbound", "engine::Clock"]),
+    ("backend", &["oicp", "outbound", "tls", "engine::Clock"]),
     (
         "config",
         &[
