@@ -4,13 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chargemesh::backend::{Behaviour, Hub, HubConfig as Played, HubFaults, HubOperation, Limits};
+use chargemesh::backend::{Behaviour, Hub, HubConfig as Played, HubFaults, HubOperation, HubTls, Limits};
 use chargemesh::engine::SystemClock;
 use chargemesh::hub::{HubConfig, HubLimits};
 use chargemesh::node::Node;
 use chargemesh::oicp::evse_status::EvseStatus;
 use chargemesh::oicp::id::EvseId;
+use chargemesh::outbound::HubClient;
 
+use crate::https::pki::{Ca, GOOD, Side, tls};
 use crate::support::{PATIENCE, Plan, World, client, push_data, push_status, runtime, until};
 
 const PULL: &str = r#"{"ProviderID":"DE-EMP","GeoCoordinatesResponseFormat":"Google"}"#;
@@ -242,6 +244,45 @@ fn what_came_through_the_hub_never_leaves_the_node() {
         plan.settings.hub = HubConfig::default();
         let node = world.start(&plan).await;
         assert_eq!(pulled(&node, "DE-EMP", 0).await.0, 2);
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn over_tls_the_hub_knows_us_by_our_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let ca = Ca::new("hub");
+        let [shown, ours, others] = [("hub", Side::Server), ("bridge", Side::Client), ("others", Side::Client)]
+            .map(|(name, side)| ca.issue(name, side, GOOD));
+        let partners = ["CPO:CH*ABC", "EMP:DE-EMP"];
+        let partners = partners.map(|id| format!("{id},certificate={}", ours.fingerprint()).parse().unwrap());
+        let mut config = Played::new(partners.into(), SystemClock::start());
+        config.tls = Some(HubTls {
+            certificate: shown.certificate.clone().into_bytes(),
+            key: shown.key.clone().into_bytes(),
+            client_ca: ca.pem().into_bytes(),
+        });
+        config.seeds = 10;
+        let hub = Hub::start(config).await.unwrap();
+        let mut plan = bridge("bridge", &hub, dir.path());
+        let (certificate, key) = ours.write(dir.path(), "ours");
+        let roots = dir.path().join("hub-roots.pem");
+        std::fs::write(&roots, ca.pem()).unwrap();
+        (plan.settings.hub.certificate, plan.settings.hub.key, plan.settings.hub.ca) = (certificate, key, roots);
+        let node = World::new().start(&plan).await;
+        push(&node, "fullLoad", &["CH*ABC*E1"]).await;
+        hub_has(&hub, &["CH*ABC*E1"]).await;
+        total_is(&node, 11).await;
+
+        let path = "api/oicp/evsepush/v23/operators/CH*ABC/data-records";
+        let body = push_data("fullLoad", "CH*ABC", &[]);
+        let other = HubClient::with_tls(&hub.url(), None, &tls(&ca, Some(&others))).unwrap();
+        let answer = other.post(path, "application/json", body.clone()).await.unwrap();
+        assert_eq!(answer.http_status, 401, "a good certificate, but of somebody else");
+        let nobody = HubClient::with_tls(&hub.url(), None, &tls(&ca, None)).unwrap();
+        assert!(nobody.post(path, "application/json", body).await.is_err(), "no certificate, no connection");
+        hub_has(&hub, &["CH*ABC*E1"]).await;
         node.shutdown().await;
     });
 }

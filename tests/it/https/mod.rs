@@ -1,7 +1,7 @@
 //! HTTPS: who may act with which certificate, new certificates while connections are open, when they end, HTTP/2, and
 //! compressed answers.
 
-mod pki;
+pub(crate) mod pki;
 mod wire;
 
 use std::path::Path;
