@@ -13,11 +13,25 @@ use chargemesh::oicp::id::EvseId;
 use chargemesh::outbound::HubClient;
 
 use crate::https::pki::{Ca, GOOD, Side, tls};
-use crate::support::{PATIENCE, Plan, World, client, push_data, push_status, runtime, until};
+use crate::support::{PATIENCE, Plan, World, push_data, push_status, runtime, until};
 
 const PULL: &str = r#"{"ProviderID":"DE-EMP","GeoCoordinatesResponseFormat":"Google"}"#;
 /// A record of the hub that no node signed.
 const FOREIGN: &str = "XQ*S00*E1234";
+
+/// A node with several providers asks who calls.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn client(node: &Node) -> HubClient {
+    HubClient::new(&format!("http://{}", node.facade_address().unwrap()), Some(KEY)).unwrap()
+}
+
+fn with_key(mut plan: Plan) -> Plan {
+    for backend in plan.settings.facade.iter_mut().flat_map(|facade| &mut facade.backends) {
+        backend.key = Some(chargemesh::facade::ApiKey::new(KEY));
+    }
+    plan
+}
 
 async fn played(seeds: u64, listen: Option<std::net::SocketAddr>) -> Hub {
     let partners = ["CPO:CH*ABC", "EMP:DE-EMP"].map(|text| text.parse().unwrap()).into();
@@ -32,7 +46,7 @@ async fn played(seeds: u64, listen: Option<std::net::SocketAddr>) -> Hub {
 
 /// A node with a CPO and an EMP, both partners of the hub.
 fn bridge(name: &str, hub: &Hub, dir: &Path) -> Plan {
-    let mut plan = Plan::new(name, Some("CPO:CHABC"), dir).also("EMP:DEEMP");
+    let mut plan = with_key(Plan::new(name, Some("CPO:CHABC"), dir).also("EMP:DEEMP"));
     plan.settings.hub = HubConfig {
         url: hub.url(),
         parties: vec!["CPO:CH*ABC".into(), "EMP:DE-EMP".into()],
@@ -214,7 +228,7 @@ fn what_came_through_the_hub_never_leaves_the_node() {
         assert_eq!(pulled(&node, "DE-ELS", 0).await.0, 0, "no partner of the hub");
 
         // Another node gossips, compares and repairs with this one, and asks for everything.
-        let other = Plan::new("other", Some("EMP:DEOTH"), dir.path()).bootstrap(node.mesh_addresses());
+        let other = with_key(Plan::new("other", Some("EMP:DEOTH"), dir.path()).bootstrap(node.mesh_addresses()));
         let other_node = world.start(&other).await;
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
         push_states(&node, "fullLoad", &[("CH*ABC*E1", "Available")]).await;
@@ -283,6 +297,60 @@ fn over_tls_the_hub_knows_us_by_our_certificate() {
         let nobody = HubClient::with_tls(&hub.url(), None, &tls(&ca, None)).unwrap();
         assert!(nobody.post(path, "application/json", body).await.is_err(), "no certificate, no connection");
         hub_has(&hub, &["CH*ABC*E1"]).await;
+        node.shutdown().await;
+    });
+}
+
+/// A value of the node's metrics.
+async fn metric(node: &Node, name: &str) -> f64 {
+    let text = client(node).get("metrics").await.unwrap();
+    let text = String::from_utf8(text.body.to_vec()).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// The most memory that this process had at once, in MB.
+fn peak_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or_default() / 1_024
+}
+
+/// Node and hub in one process, so the figure is that of both. `HUB_EVSES` says how many.
+#[test]
+#[ignore = "takes minutes: cargo test --release --test it hub::a_million -- --ignored --nocapture"]
+#[allow(clippy::disallowed_methods, reason = "a measurement is of real time")]
+fn a_million_foreign_charging_points_fit_into_256_mb() {
+    let evses: u64 = std::env::var("HUB_EVSES").map_or(1_000_000, |count| count.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let hub = played(evses, None).await;
+        let began = std::time::Instant::now();
+        let node = World::new().start(&bridge("bridge", &hub, dir.path())).await;
+        let told = |what: &str| println!("{:>6} s {:>4} MB  {what}", began.elapsed().as_secs(), peak_mb());
+        let calls = |operation| hub.received().iter().filter(|call| call.operation == operation).count();
+        while metric(&node, "chargemesh_hub_evses").await != evses as f64 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        told(&format!("{evses} records in {} pages", calls(HubOperation::PullData)));
+        let pulled_status = "chargemesh_hub_age_seconds{operation=\"PullEvseStatus\"}";
+        while !metric(&node, pulled_status).await.is_finite() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        told(&format!("statuses in {} answers", calls(HubOperation::PullStatusByOperator)));
+        hub.touch_seeds(0..evses / 100);
+        let last = Hub::seed_id(evses / 100 - 1);
+        seen("the changes", async || {
+            let body = format!(r#"{{"ProviderID":"DE-EMP","EvseID":["{last}"]}}"#);
+            let path = "api/oicp/evsepull/v21/providers/DE-EMP/status-records-by-id";
+            let answer = client(&node).post(path, "application/json", body.into()).await.unwrap();
+            let id = EvseId::parse(&last).unwrap();
+            let status = hub.status_of(id.key()).unwrap();
+            String::from_utf8_lossy(&answer.body).contains(status.as_str())
+        })
+        .await;
+        told(&format!("{} changes", evses / 100));
+        assert!(peak_mb() < 256, "{} MB", peak_mb());
         node.shutdown().await;
     });
 }
