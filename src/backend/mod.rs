@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 pub use behaviour::{Behaviour, BehaviourError, Behaviours, SLOW_MAX};
 pub use config::{Config, Play};
 pub use hub::{
-    EVSES_MAX, HUB_BODY_BYTES_MAX, HUB_CDRS_MAX, HUB_SESSIONS_MAX, Hub, HubConfig, HubError, HubFaults, HubOperation,
-    HubReceived, HubTls, Limits, MEDIA_MAX, PARTNERS_MAX, PRICES_MAX, Partner, SEEDS_MAX, SEEDS_PER_OPERATOR,
+    EVSES_MAX, HUB_BODY_BYTES_MAX, HUB_CDRS_MAX, HUB_SESSIONS_MAX, Hub, HubConfig, HubError, HubFaults,
+    HubOperation, HubReceived, HubTls, Limits, MEDIA_MAX, PARTNERS_MAX, PRICES_MAX, Partner, SEEDS_MAX,
+    SEEDS_PER_OPERATOR,
 };
 pub use log::{BYTES_MAX, ENTRIES_MAX, Received, Sent};
 pub use operation::{Kind, Operation};
@@ -83,8 +84,13 @@ impl Backend {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let serving =
-            server::serve(listener, Door::Plain, server::router(&shared), shared.stop.clone(), shared.tasks.clone());
+        let serving = server::serve(
+            listener,
+            Door::Plain,
+            server::router(&shared),
+            shared.stop.clone(),
+            shared.tasks.clone(),
+        );
         shared.tasks.spawn(serving);
         Ok(Backend { address, shared, sent })
     }

@@ -95,7 +95,9 @@ pub enum FacadeError {
         backend: usize,
     },
     /// A hub that is not known by anything.
-    #[error("backend {backend} is the hub and has neither key nor certificates: give it one, or anybody could speak as the hub")]
+    #[error(
+        "backend {backend} is the hub and has neither key nor certificates: give it one, or anybody could speak as the hub"
+    )]
     HubUnknown {
         /// Number of the backend, first is 1.
         backend: usize,

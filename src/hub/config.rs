@@ -162,7 +162,10 @@ impl HubConfig {
             let key = format!("parties[{index}]");
             match PartyId::parse_written(name) {
                 Ok(party) if !own.contains(&party) => {
-                    return wrong(&key, format!("{party} is no party of this node: add it under [[parties]]"));
+                    return wrong(
+                        &key,
+                        format!("{party} is no party of this node: add it under [[parties]]"),
+                    );
                 }
                 Ok(party) if party.role == Role::Hub => {
                     return wrong(&key, format!("{party} is a hub itself: name CPOs and EMPs"));
@@ -181,7 +184,10 @@ impl HubConfig {
             return Ok(());
         }
         if named.is_empty() {
-            return wrong("parties", "the hub is on for nobody: name our parties that are its partners".into());
+            return wrong(
+                "parties",
+                "the hub is on for nobody: name our parties that are its partners".into(),
+            );
         }
         if self.calls_max == 0 {
             return wrong("calls_max", "0 lets no message through: write at least 1".into());
@@ -239,7 +245,8 @@ mod tests {
         for url in ["https://service.example", "http://[::1]:9/x", "http://localhost"] {
             assert_eq!(HubConfig { url: url.into(), ..on() }.check(&own()), Ok(()), "{url}");
         }
-        let parties = |names: &[&str]| HubConfig { parties: names.iter().map(|n| (*n).to_owned()).collect(), ..on() };
+        let parties =
+            |names: &[&str]| HubConfig { parties: names.iter().map(|n| (*n).to_owned()).collect(), ..on() };
         let url = |url: &str| HubConfig { url: url.into(), ..on() };
         for (config, key, told) in [
             (url("http://hub.example"), "hub.url", "loopback"),

@@ -129,7 +129,12 @@ impl Data {
         self.reader.hub_marks().await.map_err(Data::stored)
     }
 
-    pub(super) async fn mark_of(&self, what: &str, party: &PartyId, kind: Kind) -> Result<Option<u64>, Later> {
+    pub(super) async fn mark_of(
+        &self,
+        what: &str,
+        party: &PartyId,
+        kind: Kind,
+    ) -> Result<Option<u64>, Later> {
         Ok(self.marks().await?.get(&name(what, party, kind)).copied())
     }
 

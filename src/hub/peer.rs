@@ -133,10 +133,7 @@ impl Peer {
         match answer.status.known() {
             // What is wrong is the set of records, not the hub, its mood, or our contract.
             Some(
-                Code::DataTransactionError
-                | Code::UnknownEvseId
-                | Code::InconsistentEvseId
-                | Code::DataError,
+                Code::DataTransactionError | Code::UnknownEvseId | Code::InconsistentEvseId | Code::DataError,
             ) if http < 429 => Ok(Taken::No(said)),
             _ => Err(Later(format!("HTTP {http}: {said}"))),
         }
@@ -179,7 +176,8 @@ impl Peer {
 }
 
 fn said(status: &StatusCode) -> String {
-    let words = [Some(status.code.as_str()), status.description.as_deref(), status.additional_info.as_deref()];
+    let words =
+        [Some(status.code.as_str()), status.description.as_deref(), status.additional_info.as_deref()];
     let words = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
     words.chars().take(SAID_CHARACTERS_MAX).collect()
 }

@@ -66,8 +66,7 @@ async fn due(data: &Arc<Data>, emp: &PartyId) -> Result<(), Later> {
     }
     let is_due = |name: &str, every_s: u64| {
         let at = marks.get(name).copied();
-        every_s > 0
-            && at.is_none_or(|at| data.now_ms().saturating_sub(at) >= every_s.saturating_mul(1_000))
+        every_s > 0 && at.is_none_or(|at| data.now_ms().saturating_sub(at) >= every_s.saturating_mul(1_000))
     };
     let provider = provider_for_display(emp.id.as_str());
     if is_due("pull-data", data.config.pull_data_s) {
@@ -304,7 +303,10 @@ mod tests {
         );
         assert_eq!(&*plain.body, r#"{"EvseID":"DE*ABC*E1","Power":22.0,"X":[ 1 ]}"#);
         assert_eq!(plain.body, pulled.body);
-        assert_eq!((plain.operator.as_str(), plain.operator_id.as_str(), plain.at_unix_ms), ("DEABC", "DE*ABC", 5));
+        assert_eq!(
+            (plain.operator.as_str(), plain.operator_id.as_str(), plain.at_unix_ms),
+            ("DEABC", "DE*ABC", 5)
+        );
         assert_eq!((pulled.operator.as_str(), pulled.at_unix_ms), ("DEXYZ", 1_000));
     }
 }

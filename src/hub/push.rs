@@ -116,8 +116,11 @@ async fn round(data: &Data, party: &PartyId, kind: Kind, full_s: u64) -> Result<
             let json = deleted(&key, kind);
             Outgoing { key, hash: [0; 32], json }
         });
-        let steps =
-            [(ActionType::Delete, deletes.collect()), (ActionType::Update, updates), (ActionType::Insert, inserts)];
+        let steps = [
+            (ActionType::Delete, deletes.collect()),
+            (ActionType::Update, updates),
+            (ActionType::Insert, inserts),
+        ];
         for (action, records) in steps {
             for part in parts(kind, &records) {
                 let body = message(kind, action, &operator, part);

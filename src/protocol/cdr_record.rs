@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Digest;
 use super::codec::{ProtocolError, decode, encode};
-use super::session_record::Via;
 use super::session::{ChainWire, RECEIPTS_MAX, chain_from_wire, chain_to_wire};
+use super::session_record::Via;
 use super::wire::{Buf, Hash, Limited};
 use crate::identity::{Chain, Purpose};
 

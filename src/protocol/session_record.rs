@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn a_session_is_remembered_as_it_was() {
         let old = SessionRecord { via: Via::Direct, alias: None, ..record() };
-        for record in [record(), SessionRecord { partner: None, answer: None, medium: None, ..record() }, old] {
+        for record in [record(), SessionRecord { partner: None, answer: None, medium: None, ..record() }, old]
+        {
             let read = SessionRecord::decode(&record.session, &record.encode()).unwrap();
             assert_eq!(read, record);
         }

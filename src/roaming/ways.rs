@@ -81,9 +81,8 @@ impl Ways {
         if !self.parties.contains(ours) {
             return Routing::Direct;
         }
-        let fits = |route: &&HubRoute| {
-            route.partner.is_none() && route.service.is_none_or(|named| named == service)
-        };
+        let fits =
+            |route: &&HubRoute| route.partner.is_none() && route.service.is_none_or(|named| named == service);
         self.routes.iter().find(fits).map(|route| route.way).unwrap_or_default()
     }
 }
@@ -105,7 +104,9 @@ impl TryFrom<RouteText> for HubRoute {
         let partner = match partner.as_str() {
             "*" => None,
             named => Some(PartyId::parse_written(named).map_err(|error| {
-                format!("`hub.route.partner`: {named:?} is neither ROLE:ID, as in EMP:DE-XYZ, nor \"*\": {error}")
+                format!(
+                    "`hub.route.partner`: {named:?} is neither ROLE:ID, as in EMP:DE-XYZ, nor \"*\": {error}"
+                )
             })?),
         };
         let service = match service.as_str() {
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_first_route_that_fits_decides_and_only_for_partners_of_the_hub() {
-        let route = |partner: Option<&str>, service, way| HubRoute { partner: partner.map(party), service, way };
+        let route =
+            |partner: Option<&str>, service, way| HubRoute { partner: partner.map(party), service, way };
         let (ours, abc, xyz) = (party("EMP:DEDCB"), party("CPO:DEABC"), party("CPO:DEXYZ"));
         let mut ways = Ways {
             parties: BTreeSet::from([ours.clone()]),

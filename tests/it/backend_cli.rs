@@ -122,7 +122,15 @@ fn what_makes_no_sense_is_said() {
 
 #[tokio::test]
 async fn a_hub_is_played_and_tells_on_lines_what_it_got() {
-    let mut hub = Played::start(&["hub", "--partner", "EMP:DE-XYZ", "--seed-evses", "3", "--limits", "published,pull-data=1"]);
+    let mut hub = Played::start(&[
+        "hub",
+        "--partner",
+        "EMP:DE-XYZ",
+        "--seed-evses",
+        "3",
+        "--limits",
+        "published,pull-data=1",
+    ]);
     let client = BackendClient::new(&hub.url).unwrap();
     let path = "/api/oicp/evsepull/v23/providers/DE-XYZ/data-records";
     let body = r#"{"ProviderID":"DE-XYZ","GeoCoordinatesResponseFormat":"Google"}"#;

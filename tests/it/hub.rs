@@ -52,7 +52,13 @@ fn bridge(name: &str, hub: &Hub, dir: &Path) -> Plan {
         parties: vec!["CPO:CH*ABC".into(), "EMP:DE-EMP".into()],
         pull_data_s: 1,
         pull_status_s: 1,
-        limits: HubLimits { push_data: 0, push_status: 0, pull_data: 0, pull_status: 0, ..HubLimits::default() },
+        limits: HubLimits {
+            push_data: 0,
+            push_status: 0,
+            pull_data: 0,
+            pull_status: 0,
+            ..HubLimits::default()
+        },
         ..HubConfig::default()
     };
     plan
@@ -78,7 +84,8 @@ async fn hub_has(hub: &Hub, ids: &[&str]) {
 
 async fn hub_says(hub: &Hub, evse: &str, status: EvseStatus) {
     let id = EvseId::parse(evse).unwrap();
-    seen(&format!("{evse} {status:?} at the hub"), async || hub.status_of(id.key()) == Some(status.clone())).await;
+    seen(&format!("{evse} {status:?} at the hub"), async || hub.status_of(id.key()) == Some(status.clone()))
+        .await;
 }
 
 /// One page of the EMP's pull: its total, and its text.
@@ -91,7 +98,8 @@ async fn pulled(node: &Node, provider: &str, page: u64) -> (u64, String) {
 }
 
 async fn total_is(node: &Node, wanted: u64) {
-    seen(&format!("{wanted} records in the pull"), async || pulled(node, "DE-EMP", 0).await.0 == wanted).await;
+    seen(&format!("{wanted} records in the pull"), async || pulled(node, "DE-EMP", 0).await.0 == wanted)
+        .await;
 }
 
 async fn push(node: &Node, action: &str, ids: &[&str]) {
@@ -100,7 +108,8 @@ async fn push(node: &Node, action: &str, ids: &[&str]) {
 }
 
 async fn push_states(node: &Node, action: &str, states: &[(&str, &str)]) {
-    let answer = client(node).push_evse_status("CH*ABC", push_status(action, "CH*ABC", states)).await.unwrap();
+    let answer =
+        client(node).push_evse_status("CH*ABC", push_status(action, "CH*ABC", states)).await.unwrap();
     assert!(answer.result, "{answer:?}");
 }
 
@@ -135,7 +144,9 @@ fn differences_go_to_the_hub_and_are_remembered_over_a_restart() {
             assert_eq!(actions.iter().filter(|pushed| **pushed == full(operation)).count(), 1, "{actions:?}");
         }
         let update = (HubOperation::PushStatus, "update".to_owned());
-        assert!(actions.contains(&update) && actions.contains(&(HubOperation::PushData, "insert".to_owned())));
+        assert!(
+            actions.contains(&update) && actions.contains(&(HubOperation::PushData, "insert".to_owned()))
+        );
 
         // After a restart only what is new goes there.
         node.shutdown().await;
@@ -228,11 +239,13 @@ fn what_came_through_the_hub_never_leaves_the_node() {
         assert_eq!(pulled(&node, "DE-ELS", 0).await.0, 0, "no partner of the hub");
 
         // Another node gossips, compares and repairs with this one, and asks for everything.
-        let other = with_key(Plan::new("other", Some("EMP:DEOTH"), dir.path()).bootstrap(node.mesh_addresses()));
+        let other =
+            with_key(Plan::new("other", Some("EMP:DEOTH"), dir.path()).bootstrap(node.mesh_addresses()));
         let other_node = world.start(&other).await;
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
         push_states(&node, "fullLoad", &[("CH*ABC*E1", "Available")]).await;
-        let view = until(&other_node, "our own", |view| view.view_evses == 1 && view.view_statuses == 1).await;
+        let view =
+            until(&other_node, "our own", |view| view.view_evses == 1 && view.view_statuses == 1).await;
         assert!(view.feeds.iter().all(|feed| feed.party == "CPO:CHABC" && feed.count == 1), "{view:#?}");
         let (total, text) = pulled(&other_node, "DE-OTH", 0).await;
         assert!(total == 1 && !text.contains("XQ*"), "{text}");
@@ -267,8 +280,9 @@ fn over_tls_the_hub_knows_us_by_our_certificate() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let ca = Ca::new("hub");
-        let [shown, ours, others] = [("hub", Side::Server), ("bridge", Side::Client), ("others", Side::Client)]
-            .map(|(name, side)| ca.issue(name, side, GOOD));
+        let [shown, ours, others] =
+            [("hub", Side::Server), ("bridge", Side::Client), ("others", Side::Client)]
+                .map(|(name, side)| ca.issue(name, side, GOOD));
         let partners = ["CPO:CH*ABC", "EMP:DE-EMP"];
         let partners = partners.map(|id| format!("{id},certificate={}", ours.fingerprint()).parse().unwrap());
         let mut config = Played::new(partners.into(), SystemClock::start());
@@ -283,7 +297,8 @@ fn over_tls_the_hub_knows_us_by_our_certificate() {
         let (certificate, key) = ours.write(dir.path(), "ours");
         let roots = dir.path().join("hub-roots.pem");
         std::fs::write(&roots, ca.pem()).unwrap();
-        (plan.settings.hub.certificate, plan.settings.hub.key, plan.settings.hub.ca) = (certificate, key, roots);
+        (plan.settings.hub.certificate, plan.settings.hub.key, plan.settings.hub.ca) =
+            (certificate, key, roots);
         let node = World::new().start(&plan).await;
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
         hub_has(&hub, &["CH*ABC*E1"]).await;

@@ -222,7 +222,8 @@ pub(super) async fn remote_stop(
 
 /// The CPO of a charging point, if it may be asked.
 fn called_cpo<'s>(shared: &'s Shared, operation: HubOperation, evse: &EvseId) -> Result<&'s Partner, Code> {
-    let of_operator = |partner: &&Partner| partner.kind == Kind::Cpo && partner.speaks_for(evse.key().operator());
+    let of_operator =
+        |partner: &&Partner| partner.kind == Kind::Cpo && partner.speaks_for(evse.key().operator());
     let cpo = shared.config.partners.iter().find(of_operator).ok_or(Code::PartnerNotFound)?;
     let is_stop = matches!(operation, HubOperation::RemoteStop | HubOperation::ReservationStop);
     if !is_stop && !cpo.takes_part_in(operation) {
@@ -246,9 +247,7 @@ pub(super) async fn notification(shared: &Shared, cpo: &Partner, body: &[u8]) ->
         return Ok(Reply::refused(Code::SessionInvalid, told.session_id.as_str()));
     };
     let now_ms = shared.config.clock.now().mono_ms;
-    if told.kind == NotificationKind::Progress
-        && !shared.state().sessions.progress(told.session_id, now_ms)
-    {
+    if told.kind == NotificationKind::Progress && !shared.state().sessions.progress(told.session_id, now_ms) {
         return Ok(Reply::refused(Code::DataError, "progress is told at most every five minutes"));
     }
     let emp = shared.partner(Kind::Emp, &session.emp);
@@ -289,7 +288,8 @@ pub(super) fn cdr(shared: &Arc<Shared>, cpo: &Partner, body: &[u8]) -> Result<Re
     let raw = json::parse(body, READ).map(|root| root.raw().to_owned()).unwrap_or_default();
     let (emp, cpo_id) = (session.emp, cpo.canonical.clone());
     let partners = cdr.partners.or(&session.partners);
-    let kept = Cdr { emp: emp.clone(), cpo: cpo_id, session: cdr.session_id, at_ms: now_ms, raw, forwarded: false };
+    let kept =
+        Cdr { emp: emp.clone(), cpo: cpo_id, session: cdr.session_id, at_ms: now_ms, raw, forwarded: false };
     state.sessions.close(kept);
     drop(state);
     forward_cdr(shared, &emp, &cpo.id, cdr.session_id, Bytes::copy_from_slice(body));

@@ -162,7 +162,8 @@ impl FromStr for Partner {
                     partner.certificate = Some(fingerprint);
                 }
                 "also" => {
-                    partner.also = value.split('+').map(|id| canonical(kind, id)).collect::<Result<_, _>>()?;
+                    partner.also =
+                        value.split('+').map(|id| canonical(kind, id)).collect::<Result<_, _>>()?;
                 }
                 "only" => partner.only = Some(value.split('+').map(str::parse).collect::<Result<_, _>>()?),
                 _ => return Err(format!("`{name}` is none of url, key, certificate, also, only")),
@@ -289,13 +290,16 @@ mod tests {
 
     #[test]
     fn partners_limits_and_faults_are_read() {
-        let text = "CPO:DE*ABC,url=http://127.0.0.1:1/k/secret,key=secret,also=DE*ABD+DE*ABE,only=push-data+cdr";
+        let text =
+            "CPO:DE*ABC,url=http://127.0.0.1:1/k/secret,key=secret,also=DE*ABD+DE*ABE,only=push-data+cdr";
         let partner: Partner = text.parse().unwrap();
         assert!(partner.speaks_for("DEABC") && partner.speaks_for("DEABE") && !partner.speaks_for("DEXYZ"));
         assert!(partner.takes_part_in(HubOperation::PushData));
         assert!(!partner.takes_part_in(HubOperation::PushStatus));
         assert!(!format!("{partner:?}").contains("secret"));
-        for bad in ["", "DE*ABC", "XYZ:DE*ABC", "CPO:nonsense!", "CPO:DE*ABC,only=push", "CPO:DE*ABC,certificate=1"] {
+        for bad in
+            ["", "DE*ABC", "XYZ:DE*ABC", "CPO:nonsense!", "CPO:DE*ABC,only=push", "CPO:DE*ABC,certificate=1"]
+        {
             assert!(bad.parse::<Partner>().is_err(), "{bad}");
         }
         let limits: Limits = "published,pull-status=2,push-data=0".parse().unwrap();

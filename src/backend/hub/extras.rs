@@ -45,7 +45,12 @@ struct Dated {
 
 impl Extras {
     /// PushPricingProductData.
-    pub(super) fn push_products(&mut self, partner: &Partner, body: &[u8], now_ms: i64) -> Result<Reply, Fault> {
+    pub(super) fn push_products(
+        &mut self,
+        partner: &Partner,
+        body: &[u8],
+        now_ms: i64,
+    ) -> Result<Reply, Fault> {
         let root = json::parse(body, Reading::Tolerant)?;
         let action = action(&root)?;
         let block = needed(&root, "PricingProductData")?;
@@ -76,7 +81,12 @@ impl Extras {
     }
 
     /// PushEVSEPricing.
-    pub(super) fn push_prices(&mut self, partner: &Partner, body: &[u8], now_ms: i64) -> Result<Reply, Fault> {
+    pub(super) fn push_prices(
+        &mut self,
+        partner: &Partner,
+        body: &[u8],
+        now_ms: i64,
+    ) -> Result<Reply, Fault> {
         let root = json::parse(body, Reading::Tolerant)?;
         let action = action(&root)?;
         let list = needed(&root, "EVSEPricing")?;
@@ -110,7 +120,9 @@ impl Extras {
         let mut writer = Writer::new();
         writer.begin_object().key("PricingProductData").begin_array();
         let shown = |((_, provider), products): &(&(String, String), &Products)| {
-            asked.operator(&products.operator) && for_provider(provider, partner) && asked.is_new(products.at_ms)
+            asked.operator(&products.operator)
+                && for_provider(provider, partner)
+                && asked.is_new(products.at_ms)
         };
         for (_, products) in self.products.iter().filter(shown) {
             writer.begin_object();

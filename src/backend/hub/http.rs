@@ -138,12 +138,11 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         router = router.route(operation.path(), post(handler));
         router = router.route(&format!("/k/{{key}}{}", operation.path()), post(handler));
     }
-    let unserved = |State(shared): State<Arc<Shared>>,
-                    Extension(line): Extension<Line>,
-                    Extension(shown): Extension<Shown>,
-                    request: Request| async move {
-        answer(&shared, None, &line, &shown, request).await
-    };
+    let unserved =
+        |State(shared): State<Arc<Shared>>,
+         Extension(line): Extension<Line>,
+         Extension(shown): Extension<Shown>,
+         request: Request| async move { answer(&shared, None, &line, &shown, request).await };
     router.fallback(unserved).method_not_allowed_fallback(unserved).with_state(Arc::clone(shared))
 }
 
@@ -158,7 +157,12 @@ async fn answer(
     let path = head.uri.path().to_owned();
     let body = match timeout(BODY_TIMEOUT, to_bytes(body, HUB_BODY_BYTES_MAX)).await {
         Ok(Ok(body)) => body,
-        _ => return respond(Reply::fault(&Fault::single("", "the body is too large, or did not come in time"))),
+        _ => {
+            return respond(Reply::fault(&Fault::single(
+                "",
+                "the body is too large, or did not come in time",
+            )));
+        }
     };
     let Some(operation) = operation else {
         let said = format!("The OICP service is not found for the URI {path}");
@@ -181,7 +185,9 @@ async fn answer(
         (_, Behaviour::Http(status)) => Reply::raw(status, "text/html", html(status)),
         (_, Behaviour::Garbage) => Reply::raw(200, "application/json", b"{\"Result\":tru\xff\xfe".to_vec()),
         (_, Behaviour::Silent | Behaviour::Die) => Reply::raw(200, "text/plain", Vec::new()),
-        (Ok(caller), _) => carry_out(shared, caller, operation, &body, page).await.unwrap_or_else(Reply::from),
+        (Ok(caller), _) => {
+            carry_out(shared, caller, operation, &body, page).await.unwrap_or_else(Reply::from)
+        }
     };
     note(shared, operation, path, partner, behaviour, body, &reply);
     match behaviour {

@@ -113,9 +113,12 @@ impl HubOperation {
             HubOperation::AuthorizeStop => {
                 ("authorize-stop", Kind::Cpo, "/api/oicp/charging/v21/operators/{id}/authorize/stop", 50)
             }
-            HubOperation::RemoteStart => {
-                ("remote-start", Kind::Emp, "/api/oicp/charging/v21/providers/{id}/authorize-remote/start", 100)
-            }
+            HubOperation::RemoteStart => (
+                "remote-start",
+                Kind::Emp,
+                "/api/oicp/charging/v21/providers/{id}/authorize-remote/start",
+                100,
+            ),
             HubOperation::RemoteStop => {
                 ("remote-stop", Kind::Emp, "/api/oicp/charging/v21/providers/{id}/authorize-remote/stop", 200)
             }
@@ -149,9 +152,12 @@ impl HubOperation {
             HubOperation::PullAuthenticationData => {
                 ("pull-authdata", Kind::Cpo, "/api/oicp/authdata/v21/operators/{id}/pull-request", 6)
             }
-            HubOperation::PushProducts => {
-                ("push-products", Kind::Cpo, "/api/oicp/dynamicpricing/v10/operators/{id}/pricing-products", 6)
-            }
+            HubOperation::PushProducts => (
+                "push-products",
+                Kind::Cpo,
+                "/api/oicp/dynamicpricing/v10/operators/{id}/pricing-products",
+                6,
+            ),
             HubOperation::PushPricing => {
                 ("push-pricing", Kind::Cpo, "/api/oicp/dynamicpricing/v10/operators/{id}/evse-pricing", 6)
             }

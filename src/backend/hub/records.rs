@@ -114,7 +114,8 @@ impl Records {
             }
             ActionType::Insert | ActionType::Update => BTreeSet::new(),
         };
-        for (key, kept) in operator.data.iter_mut().filter(|(key, kept)| kept.is_live() && gone.contains(key)) {
+        for (key, kept) in operator.data.iter_mut().filter(|(key, kept)| kept.is_live() && gone.contains(key))
+        {
             kept.gone_ms = Some(now_ms);
             operator.status.remove(key);
         }

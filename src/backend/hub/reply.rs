@@ -40,7 +40,8 @@ impl Reply {
     }
 
     pub(super) fn acknowledged(answer: &Acknowledgement) -> Reply {
-        let said = format!("{} {}", answer.status.code, answer.status.description.as_deref().unwrap_or_default());
+        let said =
+            format!("{} {}", answer.status.code, answer.status.description.as_deref().unwrap_or_default());
         Reply { session: answer.session(), ..Reply::message(answer.to_json(), said.trim_end()) }
     }
 

@@ -184,7 +184,10 @@ async fn who_calls_too_often_or_as_another_is_refused() {
     assert_eq!(played.said(&off, status("insert", 1, "Available")).await, (200, "210".into()));
     let prices = "api/oicp/dynamicpricing/v10/operators/DE*OFF/evse-pricing";
     assert_eq!(played.said(prices, "{}").await, (403, "210".into()));
-    assert_eq!(played.said("api/oicp/evsepush/v99/operators/DE*ABC/data-records", "{}").await, (404, "001".into()));
+    assert_eq!(
+        played.said("api/oicp/evsepush/v99/operators/DE*ABC/data-records", "{}").await,
+        (404, "001".into())
+    );
     let shown: Vec<String> = played.hub.received().iter().map(HubReceived::to_json).collect();
     assert!(shown.iter().all(|line| !line.contains("secret")), "{shown:?}");
     assert!(shown.iter().all(|line| json::parse_text(line).is_ok()), "{shown:?}");
@@ -232,8 +235,7 @@ async fn a_session_goes_through_the_hub_to_its_one_record() {
     );
     assert_eq!(played.said(NOTIFY, told).await, (200, "000".into()));
     assert_eq!(timeout(PATIENCE, played.emp.next()).await.unwrap().operation, Operation::Notification);
-    let stop =
-        format!(r#"{{"SessionID":"{session}","ProviderID":"DE-XYZ","EvseID":"DE*ABC*E1"}}"#);
+    let stop = format!(r#"{{"SessionID":"{session}","ProviderID":"DE-XYZ","EvseID":"DE*ABC*E1"}}"#);
     assert_eq!(played.said(REMOTE_STOP, stop.clone()).await, (200, "000".into()));
     assert_eq!(played.hub.open_sessions(), 1);
 
@@ -309,7 +311,10 @@ async fn prices_are_pushed_and_pulled() {
     let asked = r#"{"ProviderID":"DE-XYZ","OperatorIDs":["DE*ABC"]}"#;
     let answer = played.post(&format!("{base}/providers/DE-XYZ/pricing-products"), asked).await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    assert!(text.contains(r#""PricePerReferenceUnit":1.50"#) && text.contains(r#""OperatorID":"DE*ABC""#), "{text}");
+    assert!(
+        text.contains(r#""PricePerReferenceUnit":1.50"#) && text.contains(r#""OperatorID":"DE*ABC""#),
+        "{text}"
+    );
     assert!(json::parse_text(&text).is_ok(), "{text}");
     let answer = played.post(&format!("{base}/providers/DE-XYZ/evse-pricing"), asked).await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::identity::PartyId;
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::charging::{
-    AuthorizationStart, AuthorizationStatus, AuthorizationStop, FieldValue, PartnerSessionId, PartnerSessions,
-    read_acknowledgement, with_fields,
+    AuthorizationStart, AuthorizationStatus, AuthorizationStop, FieldValue, PartnerSessionId,
+    PartnerSessions, read_acknowledgement, with_fields,
 };
 use crate::oicp::json_write::Writer;
 use crate::oicp::status_code::{Code, StatusCode};

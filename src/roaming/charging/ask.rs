@@ -13,9 +13,7 @@ use crate::oicp::charging::{
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
 use crate::planted::{Bug, planted};
-use crate::protocol::{
-    AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via,
-};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};

@@ -17,12 +17,12 @@ use crate::oicp::charging::{
 use crate::oicp::id::{EvseKey, operator_for_display, provider_for_display};
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord, Via};
+use crate::roaming::Roaming;
 use crate::roaming::change::LedgerChange;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{BackendCallId, Now};
 use crate::roaming::policy::Decision;
 use crate::roaming::ways::{Routing, Ways};
-use crate::roaming::Roaming;
 
 /// Partners whose messages are counted by way; the hub may name any number of them.
 const COUNTED_MAX: usize = 4_096;
@@ -396,9 +396,12 @@ impl Roaming {
                 && medium.is_none_or(|medium| record.medium.as_deref() == Some(medium))
         };
         let sessions = &self.charging.sessions;
-        let mut found = self.charging.unsettled.iter().copied().filter(|id| {
-            sessions.get(id).is_some_and(|session| same(&session.record))
-        });
+        let mut found = self
+            .charging
+            .unsettled
+            .iter()
+            .copied()
+            .filter(|id| sessions.get(id).is_some_and(|session| same(&session.record)));
         let id = found.next()?;
         // Two that could be meant: neither is.
         if found.next().is_some() {
@@ -430,9 +433,7 @@ fn heard(operation: SessionOperation, answer: &BackendAnswer) -> Heard {
     let Some((yes, code)) = what_it_says(operation, body) else { return Heard::Silent };
     let unclear = matches!(
         code,
-        Some(
-            Code::PartnerDidNotRespond | Code::HubSystemError | Code::HubDatabaseError | Code::SystemError
-        )
+        Some(Code::PartnerDidNotRespond | Code::HubSystemError | Code::HubDatabaseError | Code::SystemError)
     );
     Heard::Outcome(match yes {
         true => AskOutcome::Answered(body.clone()),

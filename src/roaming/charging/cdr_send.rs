@@ -186,11 +186,7 @@ impl Roaming {
             ended_unix_ms: wish.arrival.ended_unix_ms,
             replaces: wish.replaces,
             signed: Some(signed.into()),
-            record: CdrRecord {
-                findings: finding_texts(&findings),
-                via: record.via,
-                ..CdrRecord::default()
-            },
+            record: CdrRecord { findings: finding_texts(&findings), via: record.via, ..CdrRecord::default() },
         };
         note_signer(&mut stored, *ours.speaker.delegation_hash(), Some(&ours.chain));
         Ok(stored)

@@ -309,7 +309,12 @@ impl Roaming {
     }
 
     /// Adds a receipt of ours.
-    pub(super) fn sign_receipt(&self, stored: &mut StoredCdr, verdict: ReceiptVerdict, now: Now) -> Result<(), String> {
+    pub(super) fn sign_receipt(
+        &self,
+        stored: &mut StoredCdr,
+        verdict: ReceiptVerdict,
+        now: Now,
+    ) -> Result<(), String> {
         let ours = self.parties.get(&stored.ours).ok_or("no party of this node")?;
         let state = state_of(&verdict);
         let receipt = Receipt {

@@ -78,8 +78,8 @@ impl Roaming {
         let Some(open) = self.charging.cdrs.open.get(&key) else { return };
         let stored = &open.stored;
         let info = said.status.additional_info.as_deref().unwrap_or_default();
-        let is_closed = said.status.description.as_deref().unwrap_or_default().contains(CLOSED)
-            || info.contains(CLOSED);
+        let is_closed =
+            said.status.description.as_deref().unwrap_or_default().contains(CLOSED) || info.contains(CLOSED);
         // An answer to an earlier attempt was lost.
         let was_taken = is_closed && stored.record.attempts > 1;
         match said.status.known() {
@@ -204,7 +204,11 @@ impl Roaming {
             }
             Err((code, why)) => {
                 let session = id.as_str().to_owned();
-                fx.actions.push(Action::Report(Report::CdrNotTaken { session, partner, why: why.to_owned() }));
+                fx.actions.push(Action::Report(Report::CdrNotTaken {
+                    session,
+                    partner,
+                    why: why.to_owned(),
+                }));
                 refused_cdr(code, why)
             }
         };
@@ -226,9 +230,10 @@ impl Roaming {
         let hash = cdr_hash(body);
         let operator = arrival.evse.key().operator();
         // A hub partner speaks for the operators that it bundles.
-        let theirs = record.partner.as_ref().filter(|known| {
-            *known == partner || known.role == Role::Cpo && known.id.as_str() == operator
-        });
+        let theirs = record
+            .partner
+            .as_ref()
+            .filter(|known| *known == partner || known.role == Role::Cpo && known.id.as_str() == operator);
         let Some(theirs) = theirs.filter(|_| record.ours.role == Role::Emp) else { return Err(invalid) };
         let mut before = known.iter().filter(|cdr| cdr.incoming && cdr.ours == record.ours);
         if before.clone().any(|cdr| cdr.hash == hash) {

@@ -216,9 +216,8 @@ impl Roaming {
         if demand.operation == SessionOperation::Notification {
             return;
         }
-        let same = |session: SessionId, message: MessageId| {
-            session == demand.session && message == asker.message
-        };
+        let same =
+            |session: SessionId, message: MessageId| session == demand.session && message == asker.message;
         let runs = self.charging.calls.values().any(|call| same(call.session, call.message));
         let Some(session) = self.charging.sessions.get_mut(&demand.session) else { return };
         let done = matches!(&session.said, Some((message, AskOutcome::Answered(oicp)))
@@ -241,9 +240,8 @@ impl Roaming {
         let spoken = self.spoken_id(&session, Via::Hub);
         let record = SessionId::parse(&session).and_then(|id| self.charging.sessions.get(&id));
         let record = record.map(|held| SessionRecord { session: spoken.clone(), ..held.record.clone() });
-        let refuse = |code, info: &str| {
-            refusal_in_full(operation, StatusCode::with_info(code, info), record.as_ref())
-        };
+        let refuse =
+            |code, info: &str| refusal_in_full(operation, StatusCode::with_info(code, info), record.as_ref());
         let answer = match outcome {
             AskOutcome::Answered(oicp) => {
                 let fields = [("SessionID", FieldValue::Text(&spoken))];

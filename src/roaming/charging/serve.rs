@@ -13,9 +13,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
-use crate::protocol::{
-    AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via,
-};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::Now;
@@ -36,8 +34,7 @@ impl Roaming {
             return self.say(asker, message.session(), refused(Code::SessionInvalid), now, fx);
         };
         self.count_message(partner, Via::Direct);
-        let of_record =
-            matches!(message, SessionMessage::Cdr { .. } | SessionMessage::Receipts { .. });
+        let of_record = matches!(message, SessionMessage::Cdr { .. } | SessionMessage::Receipts { .. });
         if !of_record && self.is_closed_to(&asker.back, id) {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }

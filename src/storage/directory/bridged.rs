@@ -7,13 +7,13 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params, params_from_iter};
 use sha2::{Digest as _, Sha256};
 
+use super::CommitVersion;
 use super::columns::modes_text;
 use super::filter::{Conditions, DataQuery, PAGE_SIZE_MAX, StatusQuery, conditions_on_bridged};
 use super::geo::{boxes_around, distance_km};
 use super::page::{DataRow, Delta};
 use super::status::StatusRow;
 use super::write::Commit;
-use super::CommitVersion;
 use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
@@ -209,7 +209,8 @@ pub(crate) fn acknowledged(
 ) -> Result<BTreeMap<EvseKey, Digest>, StorageError> {
     let mut statement =
         connection.prepare_cached("SELECT key, hash FROM hub_acknowledged WHERE party = ? AND kind = ?")?;
-    let rows = statement.query_map(params![party.to_text(), kind.code()], |row| Ok((key(row, 0)?, digest(row, 1)?)))?;
+    let rows = statement
+        .query_map(params![party.to_text(), kind.code()], |row| Ok((key(row, 0)?, digest(row, 1)?)))?;
     Ok(rows.collect::<Result<_>>()?)
 }
 
@@ -223,7 +224,8 @@ pub(crate) fn operators(connection: &Connection) -> Result<Vec<(String, u64)>, S
 
 /// The next keys after one, in order, at most so many.
 pub(crate) fn keys(connection: &Connection, after: &str, most: u32) -> Result<Vec<EvseKey>, StorageError> {
-    let sql = "SELECT key FROM bridged INDEXED BY bridged_live WHERE died IS NULL AND key > ? ORDER BY key LIMIT ?";
+    let sql =
+        "SELECT key FROM bridged INDEXED BY bridged_live WHERE died IS NULL AND key > ? ORDER BY key LIMIT ?";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map(params![after, most], |row| key(row, 0))?;
     Ok(rows.collect::<Result<_>>()?)
@@ -258,9 +260,11 @@ pub(super) fn page(
     }
     let number_of = Value::Integer(i64::try_from(version.0).unwrap_or(i64::MAX));
     let mut values = [&[number_of.clone(), number_of], conditions.values.as_slice()].concat();
-    let count = format!("SELECT count(*) FROM bridged d INDEXED BY bridged_view WHERE {AS_OF}{}", conditions.sql);
-    let total =
-        connection.prepare_cached(&count)?.query_row(params_from_iter(values.clone()), |row| number(row, 0))?;
+    let count =
+        format!("SELECT count(*) FROM bridged d INDEXED BY bridged_view WHERE {AS_OF}{}", conditions.sql);
+    let total = connection
+        .prepare_cached(&count)?
+        .query_row(params_from_iter(values.clone()), |row| number(row, 0))?;
     let sql = format!(
         "SELECT d.id FROM bridged d INDEXED BY bridged_view WHERE {AS_OF}{} ORDER BY d.key LIMIT ? OFFSET ?",
         conditions.sql

@@ -5,7 +5,9 @@ use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::summarise;
 use crate::protocol::Kind;
-use crate::storage::testing::{Opened, feed, gone, head_change, key, memory, open, record, records, status, wait};
+use crate::storage::testing::{
+    Opened, feed, gone, head_change, key, memory, open, record, records, status, wait,
+};
 use crate::storage::{Area, DataPage};
 
 const PLACE: Option<(f64, f64)> = Some((47.0, 8.0));
@@ -70,7 +72,10 @@ fn opened() -> Opened {
 fn emps_of_this_node_see_it_behind_the_view_and_a_signed_record_wins() {
     let mut opened = opened();
     let seen = |opened: &Opened, puller| pulled(opened, all(puller)).0;
-    assert_eq!(pulled(&opened, all(emp())), (vec!["one".into(), "two".into(), "hub 3".into(), "hub 4".into()], 4));
+    assert_eq!(
+        pulled(&opened, all(emp())),
+        (vec!["one".into(), "two".into(), "hub 3".into(), "hub 4".into()], 4)
+    );
     assert_eq!(seen(&opened, None), ["one", "two"], "nobody else does");
     for party in ["CPO:CHABC", "EMP:DEOTH"] {
         assert_eq!(seen(&opened, Some(PartyId::parse(party).unwrap())), ["one", "two"], "{party}");
@@ -82,7 +87,10 @@ fn emps_of_this_node_see_it_behind_the_view_and_a_signed_record_wins() {
         assert_eq!(page(9), (vec![], 4));
     }
     let around = DataQuery { center: Some(Area { lat: 47.0, lon: 8.0, radius_km: 1.0 }), ..all(emp()) };
-    assert_eq!(pulled(&opened, around.clone()), (vec!["one".into(), "two".into(), "hub 3".into(), "hub 4".into()], 4));
+    assert_eq!(
+        pulled(&opened, around.clone()),
+        (vec!["one".into(), "two".into(), "hub 3".into(), "hub 4".into()], 4)
+    );
     let far = DataQuery { center: Some(Area { lat: 48.0, lon: 8.0, radius_km: 1.0 }), ..all(emp()) };
     assert_eq!(pulled(&opened, far).1, 0);
     let operator = crate::identity::CanonicalId::parse("CH*HUB").unwrap();
@@ -123,7 +131,11 @@ fn a_delta_tells_what_the_hub_changed() {
         let kinds: Vec<Delta> = page.rows.iter().map(|row| row.delta.unwrap()).collect();
         texts(&page).into_iter().zip(kinds).collect::<Vec<_>>()
     };
-    assert_eq!(put(&mut opened, &[(3, "hub 3"), (4, "hub 4'"), (5, "hub 5")], 2_000_000), 2, "one is as it was");
+    assert_eq!(
+        put(&mut opened, &[(3, "hub 3"), (4, "hub 4'"), (5, "hub 5")], 2_000_000),
+        2,
+        "one is as it was"
+    );
     let changes = BridgedChanges { gone: vec![key(3), key(9)], ..BridgedChanges::default() };
     assert_eq!(opened.directory.bridge(&changes, 3_000_000).unwrap(), 1);
     let expected = [
@@ -143,7 +155,8 @@ fn statuses_are_shown_with_their_records() {
     let statuses = statuses.map(|(number, text)| (key(number), text.into())).into();
     let changes = BridgedChanges { statuses, ..BridgedChanges::default() };
     opened.directory.bridge(&changes, 2_000_000).unwrap();
-    let own = records(&feed("CH*ABC", Kind::Status), vec![status(2, 1, "Available"), status(4, 2, "Reserved")]);
+    let own =
+        records(&feed("CH*ABC", Kind::Status), vec![status(2, 1, "Available"), status(4, 2, "Reserved")]);
     opened.directory.commit(&[own], 2_000_000).unwrap();
     let seen = |query: StatusQuery| {
         let rows = wait(opened.reader.statuses(query)).unwrap();
@@ -166,7 +179,10 @@ fn what_the_hub_took_and_when_is_remembered() {
     let mut take = |records: Vec<(EvseKey, Option<[u8; 32]>)>, is_all| {
         let taken = Acknowledged { party: party.clone(), kind: Kind::Data, records, is_all };
         opened.directory.acknowledge(&taken).unwrap();
-        wait(opened.reader.hub_acknowledged(party.clone(), Kind::Data)).unwrap().into_keys().collect::<Vec<_>>()
+        wait(opened.reader.hub_acknowledged(party.clone(), Kind::Data))
+            .unwrap()
+            .into_keys()
+            .collect::<Vec<_>>()
     };
     assert_eq!(take(vec![(key(1), Some([1; 32])), (key(2), Some([2; 32]))], true), [key(1), key(2)]);
     assert_eq!(take(vec![(key(1), None), (key(3), Some([3; 32]))], false), [key(2), key(3)]);

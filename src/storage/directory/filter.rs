@@ -156,7 +156,8 @@ pub(super) fn conditions_on_bridged(
     query: &DataQuery,
 ) -> Result<Conditions, StorageError> {
     let mut found = conditions(connection, &DataQuery { operators: Vec::new(), ..query.clone() })?;
-    let operators: Vec<String> = query.operators.iter().map(|operator| operator.as_str().to_owned()).collect();
+    let operators: Vec<String> =
+        query.operators.iter().map(|operator| operator.as_str().to_owned()).collect();
     found.one_of("d.operator", &operators);
     Ok(found)
 }

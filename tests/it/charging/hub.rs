@@ -16,7 +16,9 @@ use chargemesh::oicp::reading::Reading;
 use serde_json::{Value, json};
 
 use super::cdr::{cdr, cdrs_of};
-use super::stage::{AUTHORIZE_START, CPO, EMP, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop};
+use super::stage::{
+    AUTHORIZE_START, CPO, EMP, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop,
+};
 use crate::support::{PATIENCE, runtime};
 
 const HUB_KEY: &str = "key-of-the-central-hub";

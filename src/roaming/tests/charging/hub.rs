@@ -71,7 +71,10 @@ impl World {
 
     fn counted(&self, node: usize, partner: &Person) -> [u64; 2] {
         let partner = partner.party();
-        self.core(node).messages_by_way().find(|(party, _)| **party == partner).map_or([0, 0], |found| found.1)
+        self.core(node)
+            .messages_by_way()
+            .find(|(party, _)| **party == partner)
+            .map_or([0, 0], |found| found.1)
     }
 
     fn called(&self, a: usize, b: usize) -> (usize, usize) {
@@ -118,7 +121,8 @@ fn what_the_routes_send_to_the_hub_stays_on_that_way() {
     let running: Vec<_> = world.core(b).sessions().filter(|s| s.phase == SessionPhase::Active).collect();
     assert!(running.len() == 1 && running[0].session == GIVEN && running[0].via == Via::Hub);
     let stop = world.charge(b, SessionOperation::RemoteStop, &remote_stop(GIVEN));
-    let (operation, _, body) = world.hub_says(b, BackendAnswer::Answered { http_status: 200, body: YES.into() });
+    let (operation, _, body) =
+        world.hub_says(b, BackendAnswer::Answered { http_status: 200, body: YES.into() });
     assert!(operation == Some(SessionOperation::RemoteStop) && body.contains(GIVEN), "{body}");
     assert_eq!(world.heard(b, stop).unwrap().0, 200);
     world.run(120_000);
@@ -311,7 +315,8 @@ fn a_card_is_known_at_the_hub_if_nobody_else_knows_it() {
     assert!(said.contains(GIVEN) && said.contains("FR-XYZ"), "{said}");
     // Its record goes where it began, and the hub's word is not the EMP's.
     assert_eq!(world.brought(a, &cdr(GIVEN, "10.0")), "000");
-    let (operation, _, body) = world.hub_says(a, BackendAnswer::Answered { http_status: 200, body: YES.into() });
+    let (operation, _, body) =
+        world.hub_says(a, BackendAnswer::Answered { http_status: 200, body: YES.into() });
     assert!(operation.is_none() && body == cdr(GIVEN, "10.0"));
     assert_eq!(world.states(a), [(CdrState::Kept, false)]);
     assert!(world.stored(a)[0].record.receipts.is_empty());
@@ -331,7 +336,10 @@ fn a_card_question_of_the_hub_is_answered_and_its_record_counts_once() {
     let foreign = Person::new("FR*CPO", 9);
     let question = with_session(CARD, GIVEN).replace("CH*ABC", "FR*CPO");
     let call = world.hub_asks(b, &foreign, SessionOperation::AuthorizeStart, &question);
-    world.backend_says(b, r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"},"ProviderID":"CH*EMP"}"#);
+    world.backend_says(
+        b,
+        r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"},"ProviderID":"CH*EMP"}"#,
+    );
     assert!(world.heard(b, call).unwrap().1.contains(GIVEN));
     let notice = format!(
         r#"{{"Type":"Start","SessionID":"{GIVEN}","EvseID":"FR*CPO*E1","OperatorID":"FR*CPO","ChargingStart":"2027-01-15T08:00:00Z"}}"#
@@ -345,7 +353,10 @@ fn a_card_question_of_the_hub_is_answered_and_its_record_counts_once() {
     }
     assert_eq!(world.nodes[b].charging.called, 2, "the same notification once");
     let body = cdr(GIVEN, "10.0").replace("CH*ABC*E1", "FR*CPO*E1");
-    assert_eq!(world.hub_brings(b, &Person::new("FR*OTH", 8), &body.replace("FR*CPO*E1", "FR*OTH*E1")), "400");
+    assert_eq!(
+        world.hub_brings(b, &Person::new("FR*OTH", 8), &body.replace("FR*CPO*E1", "FR*OTH*E1")),
+        "400"
+    );
     assert_eq!(world.hub_brings(b, &foreign, &body), "000");
     let (call, given) = world.nodes[b].charging.given.remove(0);
     assert_eq!(given, body, "unchanged");
@@ -436,7 +447,10 @@ fn nothing_that_came_through_the_hub_is_told_to_anybody_or_logged_as_evidence() 
     world.begun_by_hub(a);
     let question = with_session(CARD, STRANGER).replace("CH*ABC", "FR*CPO");
     world.hub_asks(b, &foreign, SessionOperation::AuthorizeStart, &question);
-    world.backend_says(b, r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"},"ProviderID":"CH*EMP"}"#);
+    world.backend_says(
+        b,
+        r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"},"ProviderID":"CH*EMP"}"#,
+    );
     let body = cdr(STRANGER, "10.0").replace("CH*ABC*E1", "FR*CPO*E1");
     assert_eq!(world.hub_brings(b, &foreign, &body), "000");
     world.backend_takes(b, super::cdr::yes());
