@@ -80,49 +80,85 @@ async fn due(data: &Arc<Data>, emp: &PartyId) -> Result<(), Later> {
     Ok(())
 }
 
-/// All pages of what changed since a time, or of everything.
-async fn pull_data(data: &Arc<Data>, provider: &str, since_ms: Option<u64>) -> Result<(), Later> {
+/// What changed since a time, or everything.
+///
+/// A difference is that of two states, so what came and went between them is in none. Asked with the margin alone, what
+/// was there at the last pull but not yet so long before would never be said to be gone: so it is asked without, too.
+async fn pull_data(data: &Arc<Data>, provider: &str, last_ms: Option<u64>) -> Result<(), Later> {
     let began_ms = data.now_ms();
+    let mut named = Named::default();
+    let mut changed = 0;
+    match last_ms {
+        Some(last_ms) => {
+            for since_ms in [last_ms, last_ms.saturating_sub(MARGIN_MS)] {
+                changed += pages(data, provider, Some(since_ms), &mut named).await?;
+            }
+        }
+        None => {
+            changed += pages(data, provider, None, &mut named).await?;
+            if named.records < named.total {
+                let Named { records, total, .. } = named;
+                tracing::warn!(records, total, "the hub's pages moved while they were read: all are next time");
+            } else {
+                changed += sweep(data, &named.hashes).await?;
+                data.set_mark_named("pull-full", began_ms).await?;
+            }
+        }
+    }
+    data.set_mark_named("pull-data", began_ms).await?;
+    data.count_bridged().await?;
+    tracing::info!(changed, is_full = last_ms.is_none(), "EVSE data were pulled from the hub");
+    Ok(())
+}
+
+/// What pages held.
+#[derive(Default)]
+struct Named {
+    /// Eight bytes of a hash for each EVSE that a full pull names: what it does not name is gone.
+    hashes: BTreeSet<u64>,
+    /// Records on all pages.
+    records: u64,
+    /// Records that the last page said there are.
+    total: u64,
+}
+
+/// All pages of a pull, each written before the next is asked for. Gives the number of records that changed here.
+async fn pages(
+    data: &Arc<Data>,
+    provider: &str,
+    since_ms: Option<u64>,
+    named: &mut Named,
+) -> Result<usize, Later> {
     let mut body = Writer::new();
     body.begin_object().key("ProviderID").string(provider);
     body.key("GeoCoordinatesResponseFormat").string("Google");
     if let Some(since_ms) = since_ms {
-        let since_ms = i64::try_from(since_ms.saturating_sub(MARGIN_MS)).unwrap_or(i64::MAX);
-        body.key("LastCall").string(&time::format_ms(since_ms));
+        body.key("LastCall").string(&time::format_ms(i64::try_from(since_ms).unwrap_or(i64::MAX)));
     }
     body.end_object();
     let body = body.finish();
-    // Eight bytes of a hash for each EVSE that a full pull names: what it does not name is gone.
-    let mut named = BTreeSet::new();
-    let (mut changed, mut total) = (0, 0);
+    let mut changed = 0;
     for number in 0..PAGES_MAX {
         let path = format!(
             "api/oicp/evsepull/v23/providers/{provider}/data-records?page={number}&size={PAGE_SIZE_MAX}"
         );
         let answer = data.peer.pull(Call::PullData, &path, body.clone()).await?;
-        let (reader, whole) = (Arc::clone(data), answer.clone());
-        let read = data.on_thread(move || read_page(&reader, &whole, began_ms)).await?;
+        let (reader, whole, now_ms) = (Arc::clone(data), answer.clone(), data.now_ms());
+        let read = data.on_thread(move || read_page(&reader, &whole, now_ms)).await?;
         let Some(read) = read else {
             return Err(data.peer.later(Call::PullData, 200, "no page", &answer));
         };
         if since_ms.is_none() {
-            named.extend(read.changes.records.iter().map(|record| short_hash(&record.summary.key)));
-            total = read.total;
+            named.hashes.extend(read.changes.records.iter().map(|record| short_hash(&record.summary.key)));
         }
-        let is_last = read.is_last;
+        named.records += read.count;
+        named.total = read.total;
         changed += data.directory.bridge(read.changes, data.now_ms()).await.map_err(Data::stored)?;
-        if is_last {
-            break;
+        if read.is_last {
+            return Ok(changed);
         }
     }
-    if since_ms.is_none() {
-        changed += sweep(data, &named).await?;
-        data.set_mark_named("pull-full", began_ms).await?;
-    }
-    data.set_mark_named("pull-data", began_ms).await?;
-    data.count_bridged().await?;
-    tracing::info!(changed, total, is_full = since_ms.is_none(), "EVSE data were pulled from the hub");
-    Ok(())
+    Err(Later(format!("the hub has more than {PAGES_MAX} pages")))
 }
 
 /// Ends what a full pull did not name.
@@ -149,6 +185,8 @@ fn short_hash(key: &EvseKey) -> u64 {
 /// A page that was read.
 struct ReadPage {
     changes: BridgedChanges,
+    /// Records on it, ours included.
+    count: u64,
     is_last: bool,
     total: u64,
 }
@@ -173,7 +211,8 @@ fn read_page(data: &Data, body: &Bytes, now_ms: u64) -> Option<ReadPage> {
         }
     }
     let is_last = page.last || page.content.is_empty();
-    Some(ReadPage { changes, is_last, total: page.total_elements })
+    let count = page.content.len() as u64;
+    Some(ReadPage { changes, count, is_last, total: page.total_elements })
 }
 
 /// A record without what the pull added to it; its values are kept as they came.

@@ -216,7 +216,9 @@ pub(crate) fn acknowledged(
 
 /// Operators of what came through the hub as it spells them, and how many EVSEs each has.
 pub(crate) fn operators(connection: &Connection) -> Result<Vec<(String, u64)>, StorageError> {
-    let sql = "SELECT min(operator_id), count(*) FROM bridged WHERE died IS NULL GROUP BY operator";
+    let sql = "SELECT (SELECT b.operator_id FROM bridged b WHERE b.operator = g.operator AND b.died IS NULL LIMIT 1),
+        g.evses FROM (SELECT operator, count(*) AS evses FROM bridged INDEXED BY bridged_operator
+        WHERE died IS NULL GROUP BY operator) g ORDER BY g.operator";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
     Ok(rows.collect::<Result<_>>()?)
