@@ -77,8 +77,8 @@ impl Roaming {
             return Err((Code::DataError, "a party of this role does not ask this"));
         }
         let given = request.session().ok_or((Code::DataError, "SessionID is needed"))?;
-        let (ours, session) = match operation.begins() {
-            true => (self.meant_by_hub(request, now)?, given),
+        let (ours, partner, session) = match operation.begins() {
+            true => (self.meant_by_hub(request, now)?, partner, given),
             false => {
                 let session = self.session_of_hub(given).or_else(|| {
                     let evse = request.evse().map(EvseId::as_str)?;
@@ -88,7 +88,14 @@ impl Roaming {
                 });
                 let known = session.and_then(|id| Some((id, &self.charging.sessions.get(&id)?.record)));
                 let (id, record) = known.ok_or((Code::SessionInvalid, "no session has this SessionID"))?;
-                (record.ours.clone(), id)
+                // A CPO that is a hub speaks for the operators that it bundles.
+                let both_cpos = |known: &PartyId| known.role == Role::Cpo && partner.role == Role::Cpo;
+                let bundled = |known: &&PartyId| {
+                    let evse = request.evse().map(|evse| evse.key().operator());
+                    both_cpos(known) && evse == Some(known.id.as_str())
+                };
+                let speaks = record.partner.as_ref().filter(bundled).cloned().unwrap_or(partner);
+                (record.ours.clone(), speaks, id)
             }
         };
         if !self.routing(&ours, &partner, service(operation), now).may_hub() {
