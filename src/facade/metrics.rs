@@ -378,7 +378,7 @@ mod tests {
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
             "chargemesh_certificate_expires_in_seconds{use=\"backend\",party=\"EMP:DEXYZ\",fingerprint=\"sha256:",
-            "\"} 30\n",
+            "\"} 30.0\n",
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
             "chargemesh_hub_calls{operation=\"PullEvseData\"} 7",

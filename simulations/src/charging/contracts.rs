@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use chargemesh::identity::{PartyId, Role, Service};
 use chargemesh::node::Settings;
-use chargemesh::outbound::{BackendTarget};
+use chargemesh::outbound::BackendTarget;
 use chargemesh::roaming::{Policy, Rule, Whom};
 
 use super::Side;

@@ -12,7 +12,7 @@ use chargemesh::facade::{ApiKey, BackendConfig, TlsConfig};
 use chargemesh::node::Node;
 use chargemesh::outbound::{BackendClient, CallFailure, HubClient, OutboundError};
 
-use crate::cli::BINARY;
+use crate::cli::{BINARY, Running, succeeds, wait_for};
 use crate::support::{PATIENCE, Plan, World, push_data, runtime, until};
 use pki::{Ca, DAY_S, Days, GOOD, Issued, Side, tls, write_secret};
 
@@ -176,11 +176,14 @@ fn a_client_believes_only_the_right_server_and_follows_it_nowhere() {
 fn files_that_cannot_be_used_are_refused_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let place = Place::new(dir.path(), GOOD);
+        let mut place = Place::new(dir.path(), GOOD);
+        let data_dir = place.plan.settings.storage.data_dir.clone();
         let (certificate, key) = (dir.path().join("facade.crt"), dir.path().join("facade.key"));
         let another = place.ca.issue("other", Side::Server, GOOD);
         let good = std::fs::read_to_string(&key).unwrap();
-        let start = async |expected: &str| {
+        let mut start = async |expected: &str| {
+            // What was begun before it failed may still hold the databases.
+            place.plan.settings.storage.data_dir = data_dir.join(expected);
             let error = World::new().try_start(&place.plan).await.err().map(|error| error.to_string());
             assert!(error.as_ref().is_some_and(|error| error.contains(expected)), "{expected}: {error:?}");
         };
@@ -250,6 +253,37 @@ fn new_certificates_are_taken_while_connections_go_on_and_broken_ones_are_not() 
         assert!(open.ask().await.starts_with("HTTP/1.1 200"));
         node.shutdown().await;
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn the_program_takes_new_files_by_itself_and_says_what_it_does_not_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let ca = Ca::new("CA of the test");
+    let first = ca.issue("facade", Side::Server, Days(-1, 6));
+    succeeds(dir, &["init", "cpo", "--party", "CPO:DE*ABC", "--name", "A", "--facade", "127.0.0.1:0"]);
+    first.write(&dir.join("cpo"), "facade");
+    let settings = dir.join("cpo/node.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let tls = "\n[facade.tls]\ncertificate = \"facade.crt\"\nkey = \"facade.key\"\n";
+    std::fs::write(&settings, format!("{text}{tls}")).unwrap();
+    let node = Running::start(dir, "cpo");
+    let url = node.url();
+    let address = url.strip_prefix("https://").unwrap().parse().unwrap();
+    let shown = || {
+        let open = async { wire::Connection::open(address, &ca, None, "h2").await.server };
+        runtime().block_on(open)
+    };
+    assert_eq!(shown(), first.fingerprint());
+    wait_for("a word that it ends", || node.logged().contains("ends in 144 hours").then_some(()));
+
+    let second = ca.issue("facade", Side::Server, GOOD);
+    second.write(&dir.join("cpo"), "facade");
+    wait_for("the new certificate", || (shown() == second.fingerprint()).then_some(()));
+    std::fs::write(dir.join("cpo/facade.crt"), "broken").unwrap();
+    wait_for("a word", || node.logged().contains("the node goes on with what it had").then_some(()));
+    assert_eq!(shown(), second.fingerprint());
 }
 
 #[test]
