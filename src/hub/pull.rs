@@ -98,7 +98,11 @@ async fn pull_data(data: &Arc<Data>, provider: &str, last_ms: Option<u64>) -> Re
             changed += pages(data, provider, None, &mut named).await?;
             if named.records < named.total {
                 let Named { records, total, .. } = named;
-                tracing::warn!(records, total, "the hub's pages moved while they were read: all are next time");
+                tracing::warn!(
+                    records,
+                    total,
+                    "the hub's pages moved while they were read: all are next time"
+                );
             } else {
                 changed += sweep(data, &named.hashes).await?;
                 data.set_mark_named("pull-full", began_ms).await?;
