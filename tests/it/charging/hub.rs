@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{OriginalUri, State};
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chargemesh::backend::{Kind, Operation};
 use chargemesh::facade::{ApiKey, BackendConfig};
@@ -51,7 +51,7 @@ async fn play() -> (Shared, String) {
     (hub, url)
 }
 
-async fn serve(State(hub): State<Shared>, OriginalUri(uri): OriginalUri, body: String) -> Response {
+async fn serve(State(hub): State<Shared>, uri: Uri, body: String) -> Response {
     let path = uri.path().to_owned();
     let mut message: Value = serde_json::from_str(&body).unwrap();
     let begins = path.ends_with("/start");

@@ -77,7 +77,7 @@ impl World {
             .map_or([0, 0], |found| found.1)
     }
 
-    fn called(&self, a: usize, b: usize) -> (usize, usize) {
+    fn both_called(&self, a: usize, b: usize) -> (usize, usize) {
         (self.nodes[a].charging.called, self.nodes[b].charging.called)
     }
 
@@ -126,7 +126,7 @@ fn what_the_routes_send_to_the_hub_stays_on_that_way() {
     assert!(operation == Some(SessionOperation::RemoteStop) && body.contains(GIVEN), "{body}");
     assert_eq!(world.heard(b, stop).unwrap().0, 200);
     world.run(120_000);
-    assert_eq!(world.called(a, b), (0, 0), "nothing went to its node");
+    assert_eq!(world.both_called(a, b), (0, 0), "nothing went to its node");
     let counted = world.counted(b, &cpo());
     assert!(counted[0] == 0 && counted[1] >= 1, "{counted:?}");
 }
@@ -169,7 +169,7 @@ fn a_partner_of_the_hub_alone_is_reached_and_one_that_the_policy_forbids_is_not(
     let call = world.charge(b, SessionOperation::RemoteStart, &foreign);
     world.hub_says(b, yes(GIVEN));
     assert!(world.heard(b, call).unwrap().1.contains("true"));
-    let whom = Whom { party: Some(party("FR*XYZ")), ..Whom::default() };
+    let whom = Whom { party: Some(Person::new("FR*XYZ", 9).party()), ..Whom::default() };
     world.nodes[b].policy.rules.push(Rule { whom, services: BTreeSet::new(), allow: false });
     world.kill(b);
     world.start(b);
