@@ -349,3 +349,10 @@ pub(crate) async fn view(node: &Node) -> NodeView {
 pub(crate) fn content(view: &NodeView) -> Vec<(String, &'static str, u64, String)> {
     view.feeds.iter().map(|feed| (feed.party.clone(), feed.kind, feed.seq, feed.root.clone())).collect()
 }
+
+/// A client of nobody in particular; each call has a connection of its own.
+pub(crate) fn http_client() -> reqwest::Client {
+    // Only the first of a process is taken.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
+}
