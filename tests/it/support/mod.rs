@@ -332,7 +332,7 @@ impl Said {
 /// A bare HTTP POST to a node's facade.
 pub(crate) async fn post(node: &Node, path: &str, content_type: &str, body: impl Into<Bytes>) -> Said {
     let url = format!("http://{}{path}", node.facade_address().unwrap());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let body = reqwest::Body::from(body.into());
     let answer = client.post(url).header("content-type", content_type).body(body).send().await.unwrap();
     let process_id =
