@@ -172,7 +172,9 @@ impl Actor {
         if late && peer.up {
             self.emit(MeshEvent::PingGap { node: node_id(&event.peer) });
         }
-        if matches!(event.result, Err(ping::Failure::Timeout)) {
+        // libp2p tells of the second failure in a row. The first was a ping without answer; the second already fails
+        // at the new stream that it wants, which is no `Timeout`.
+        if matches!(event.result, Err(ping::Failure::Timeout | ping::Failure::Other { .. })) {
             // Nobody would ever close it: the other end may have lost its power.
             tracing::debug!(peer = %event.peer, "pings are not answered: the connection is closed");
             self.lost.add(event.peer, now);

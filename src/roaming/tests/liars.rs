@@ -63,7 +63,7 @@ fn a_forged_head_in_an_answer_is_an_offence() {
 #[test]
 fn who_asks_for_heads_without_end_is_at_fault() {
     let mut world = World::meshed(32, &one(), 1);
-    for number in 0..400 {
+    for number in 0..200 {
         let (ask, request) = (AskId(900_000 + number), RequestId(900_000 + number));
         world.nodes[1].asks.insert(ask, (0, request));
         let bytes = Question::Heads(Vec::new()).encode();
