@@ -377,6 +377,11 @@ mod tests {
             (with(vec![backend(Some(KEY), &["DE*ABC"])]), "is not a party"),
             (with(vec![backend(Some(KEY), &["CPO:DE*XXX"])]), "no such party"),
         ];
+        let mut stated = with(vec![backend(Some(KEY), &["CPO:DE*ABC"])]);
+        (stated.listen, stated.allow_plain_http) = (SocketAddr::from(([0, 0, 0, 0], 0)), true);
+        assert!(Access::new(&stated, &own()).is_ok(), "it was said in so many words");
+        (stated.allow_plain_http, stated.tls.certificate) = (false, "facade.crt".into());
+        assert!(Access::new(&stated, &own()).is_ok());
         for (config, text) in table {
             let error = Access::new(&config, &own()).err().expect(text);
             assert!(error.to_string().contains(text), "{error}");

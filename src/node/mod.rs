@@ -125,8 +125,7 @@ impl Node {
         let (mesh, events) = start_mesh(&settings.mesh, &identity, known, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
-        let certificates = InUse::default();
-        let (called, http_backends) = backends(&settings.outbound, &certificates, &deps)?;
+        let (called, https) = backends(&settings.outbound, &deps)?;
         let applied = Arc::new(Watchers::default());
         let engine = Engine::new(commands, applied.clone());
         let reader = store.0.reader.clone();
@@ -158,13 +157,12 @@ impl Node {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                let extras = (corrections, hub_data::gauges(figures), certificates.clone());
+                let extras = (corrections, hub_data::gauges(figures), https.certificates.clone());
                 Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
         let (engine, reader, store, clock) = (Some(engine), Some(reader), Some(store), deps.clock);
-        let https = Https { backends: http_backends, certificates };
         Ok(Node { engine, reader, store, mesh, addresses, facade, https, standings, clock, stop, stopped })
     }
 
@@ -342,17 +340,14 @@ fn start_mesh(
     mesh::start(start).map_err(NodeError::Mesh)
 }
 
-/// How backends are called, and over HTTP what is needed to read certificates anew.
-fn backends(
-    config: &outbound::Config,
-    certificates: &InUse,
-    deps: &Deps,
-) -> Result<(Arc<dyn Backends>, Option<Arc<HttpBackends>>), NodeError> {
+/// How backends are called, and what is needed to read certificates anew.
+fn backends(config: &outbound::Config, deps: &Deps) -> Result<(Arc<dyn Backends>, Https), NodeError> {
+    let certificates = InUse::default();
     if let Some(backends) = deps.backends.clone() {
-        return Ok((backends, None));
+        return Ok((backends, Https { backends: None, certificates }));
     }
-    let backends = Arc::new(HttpBackends::new(config, certificates)?);
-    Ok((backends.clone(), Some(backends)))
+    let backends = Arc::new(HttpBackends::new(config, &certificates)?);
+    Ok((backends.clone(), Https { backends: Some(backends), certificates }))
 }
 
 /// The accounts of the parties, and the task that looks for alarms.

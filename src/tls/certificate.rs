@@ -123,8 +123,7 @@ mod tests {
         assert_eq!(shown.len(), 7 + 64);
         let read = Fingerprint::parse(&shown).unwrap();
         assert_eq!(read.to_string(), shown);
-        let pairs: Vec<String> = shown[7..]
-            .as_bytes()
+        let pairs: Vec<String> = shown.as_bytes()[7..]
             .chunks(2)
             .map(|pair| String::from_utf8_lossy(pair).to_uppercase())
             .collect();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chargemesh::tls::{self, Certificate};
+use chargemesh::tls::{self, Certificate, Fingerprint};
 
 use super::table::{Table, left, shown};
 use super::{Target, items, now_unix_ms, number, parsed, print_json, text};
@@ -40,7 +40,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let until_s = number(used, "until_unix_s");
             ends_s.push(until_s);
             let what = format!("{} {}", text(used, "what"), text(used, "party"));
-            let [subject, fingerprint] = ["subject", "fingerprint"].map(|name| shown(&text(used, name)));
+            // Whole, since it is to be copied.
+            let fingerprint = Fingerprint::parse(&text(used, "fingerprint"))?.to_string();
+            let subject = shown(&text(used, "subject"));
             table.row([shown(what.trim()), subject, left(now_s, until_s), fingerprint]);
         }
     }

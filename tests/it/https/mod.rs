@@ -344,6 +344,8 @@ fn the_end_of_certificates_is_in_metrics_and_on_the_command_line() {
         };
         let (listed, doctor) = tokio::task::block_in_place(|| (said(&["certificates"]), said(&["doctor"])));
         assert!(listed.contains("the facade's certificate") && listed.contains("to the EMP"), "{listed}");
+        let shown = node.certificates()[0].certificate.fingerprint.to_string();
+        assert!(listed.contains(&shown), "{shown} whole, to be copied: {listed}");
         assert!(
             doctor.contains("the backend of EMP:DEDCB") && doctor.contains("without a restart"),
             "{doctor}"
