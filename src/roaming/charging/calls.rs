@@ -74,8 +74,11 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        if self.hub_answered(call, &answer, now, fx) || self.cdr_backend_answered(call, &answer, now, fx) {
+        if self.hub_answered(call, &answer, now, fx) {
             return;
+        }
+        if self.cdr_backend_answered(call, &answer, now, fx) {
+            return self.cdrs_next(now, fx);
         }
         if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {
             return self.answer_offline(call, Some(answer), now, fx);
