@@ -1,4 +1,4 @@
-//! Charge detail records from the facade to the core, and in numbers.
+//! What backends and the hub say about sessions and charge detail records, from the facade to the core; and in numbers.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::handle::{Command, Engine, EngineError};
 use crate::identity::PartyId;
 use crate::protocol::Digest;
-use crate::roaming::{CallId, CdrArrival, ChargeRequest, HttpAnswer, Input, Roaming};
+use crate::roaming::{CallId, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, Input, Roaming};
 
 /// Charge detail records that are not settled, by direction and state, and how many of them wait too long.
 pub(super) type CdrCounts = (BTreeMap<String, u64>, u64);
@@ -35,6 +35,23 @@ impl HubWord {
 }
 
 impl Engine {
+    /// A backend asks about a session: authorization, remote start or stop, reservation, notification. Returns when
+    /// the partner has answered, or at the deadline. A negative outcome is a value, not an error.
+    pub async fn charge(
+        &self,
+        party: PartyId,
+        request: ChargeRequest,
+        body: Bytes,
+        evse: Option<EvseSeen>,
+    ) -> Result<HttpAnswer, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(request);
+        // The facade bounds how many there are: a burst waits for its turn, for a driver waits for the answer.
+        let sent = self.commands.send(Command::Charge { party, request, body, evse, reply }).await;
+        sent.map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
     /// A CPO's backend brings a charge detail record, or a person the correction of one (`replaces`: the hash of the
     /// message that it takes the place of; `party`: `None` if it is the session's). Returns after the durable
     /// commit. A negative outcome is a value, not an error.

@@ -20,7 +20,7 @@ use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, ReloadError};
+use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -199,23 +199,6 @@ impl Engine {
     /// and told to everybody. Returns after the durable commit.
     pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::HandIn { object, reply }).await?
-    }
-
-    /// A backend asks about a session: authorization, remote start or stop, reservation, notification. Returns when
-    /// the partner has answered, or at the deadline. A negative outcome is a value, not an error.
-    pub async fn charge(
-        &self,
-        party: PartyId,
-        request: ChargeRequest,
-        body: Bytes,
-        evse: Option<EvseSeen>,
-    ) -> Result<HttpAnswer, EngineError> {
-        let (reply, answer) = oneshot::channel();
-        let request = Box::new(request);
-        // The facade bounds how many there are: a burst waits for its turn, for a driver waits for the answer.
-        let sent = self.commands.send(Command::Charge { party, request, body, evse, reply }).await;
-        sent.map_err(|_| EngineError::Stopped)?;
-        answer.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// Who is who right now.

@@ -432,7 +432,11 @@ pub(super) fn reply(call: CallId, answer: HttpAnswer, fx: &mut Effects) {
 
 fn refused_by_node(operation: SessionOperation, code: &str, record: Option<&SessionRecord>) -> HttpAnswer {
     let code = Code::parse(code).unwrap_or(Code::SystemError);
-    refusal(operation, code, "the other side refuses it", record)
+    let info = match record.map(|record| record.via) {
+        Some(Via::Hub) => "the hub refuses it",
+        _ => "the partner's node refuses it",
+    };
+    refusal(operation, code, info, record)
 }
 
 /// The message with our SessionID; every other byte as it came.

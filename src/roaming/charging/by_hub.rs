@@ -230,7 +230,11 @@ impl Roaming {
                     self.late_stop_answered(ours.session, &outcome, fx);
                 }
             }
-            About::Cdr(hash) => self.hub_took_cdr(ours.session, hash, answer, now, fx),
+            About::Cdr(hash) => {
+                self.hub_took_cdr(ours.session, hash, answer, now, fx);
+                // A place is free.
+                self.cdrs_next(now, fx);
+            }
             About::Query | About::Release | About::Receipts(_) => {}
         }
         true

@@ -300,7 +300,7 @@ impl Roaming {
                 );
             }
             CdrWaiter::Hub { call, partner, arrival, body } => {
-                self.take_hub_cdr(id, (call, partner), &arrival, body, known, now, fx);
+                self.take_hub_cdr(id, (call, partner), (&arrival, body), known, now, fx);
             }
             CdrWaiter::Receipts { asker, receipts } => {
                 self.take_receipts(id, asker, receipts, known, now, fx);

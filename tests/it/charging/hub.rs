@@ -19,7 +19,7 @@ use super::cdr::{cdr, cdrs_of};
 use super::stage::{
     AUTHORIZE_START, CPO, EMP, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop,
 };
-use crate::support::{PATIENCE, runtime};
+use crate::support::{PATIENCE, http_client, runtime};
 
 const HUB_KEY: &str = "key-of-the-central-hub";
 const OWN_KEY: &str = "key-of-our-own-backend";
@@ -95,7 +95,7 @@ async fn serve(State(hub): State<Shared>, uri: Uri, body: String) -> Response {
 }
 
 async fn ask(to: String, path: String, body: String) -> String {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let request = client.post(format!("{to}{path}")).basic_auth("hub", Some(HUB_KEY));
     let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200, "a partner answers the hub with HTTP 200");

@@ -14,7 +14,7 @@ use chargemesh::roaming::{Policy, Rule, Whom};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::support::{PATIENCE, Plan, World, push_data};
+use crate::support::{PATIENCE, Plan, World, http_client, push_data};
 
 /// Set in a child process: `cpo` or `emp`, its directory, whom it knows, and its backend.
 const CHILD: &str = "CHARGEMESH_TEST_CHARGING";
@@ -263,7 +263,7 @@ impl Stage {
             Side::new(plan, backend)
         };
         let (cpo, emp) = (side(Kind::Cpo, cpo), side(Kind::Emp, emp));
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let http = http_client();
         Stage { cpo, emp, world: World::new(), http, dir }
     }
 
