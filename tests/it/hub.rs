@@ -161,7 +161,7 @@ fn differences_go_to_the_hub_and_are_remembered_over_a_restart() {
         hub.stop().await;
         push(&node, "update", &["CH*ABC*E4"]).await;
         push(&node, "insert", &["CH*ABC*E5"]).await;
-        push_states(&node, "update", &[("CH*ABC*E3", "Reserved")]).await;
+        push_states(&node, "update", &[("CH*ABC*E2", "Reserved")]).await;
         let hub = played(0, Some(address)).await;
         hub_has(&hub, &["CH*ABC*E2", "CH*ABC*E3", "CH*ABC*E4", "CH*ABC*E5"]).await;
 
