@@ -1,7 +1,7 @@
 //! The engine as its callers see it: a cheap clone with async methods in front of one task.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -9,16 +9,16 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::cdrs::{ChargeReply, HubWord};
-use super::events::{EVENTS_MAX, Event};
+use super::events::Event;
 use super::evidence::EvidenceCommand;
 use super::sessions::{CardsView, MessagesView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
+use super::watchers::{AppliedChange, Watchers};
 use crate::identity::PartyId;
-use crate::oicp::id::EvseKey;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{Digest, Kind, SessionPhase};
+use crate::protocol::{Digest, SessionPhase};
 use crate::roaming::AgreementAct;
 use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, ReloadError};
 
@@ -143,51 +143,11 @@ impl Command {
     }
 }
 
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told. As many as one
-/// commit holds; the channel takes 64 bytes for each at once.
-const APPLIED_CHANGES_MAX: usize = 2_048;
-
 /// A handle to the engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) commands: mpsc::Sender<Command>,
     watchers: Arc<Watchers>,
-}
-
-/// Who watches the records that are taken, and who the events. A channel is made for the first of them: it is a hundred
-/// kilobytes large, and most nodes have none.
-#[derive(Default)]
-pub(crate) struct Watchers {
-    applied: OnceLock<broadcast::Sender<AppliedChange>>,
-    events: OnceLock<broadcast::Sender<Arc<Event>>>,
-}
-
-impl Watchers {
-    /// The channel of records, if anybody listens to it.
-    pub(crate) fn listening(&self) -> Option<&broadcast::Sender<AppliedChange>> {
-        self.applied.get().filter(|channel| channel.receiver_count() > 0)
-    }
-
-    /// Tells who listens to events. It is made only if somebody does.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Option<Event>) {
-        if let Some(channel) = self.events.get().filter(|channel| channel.receiver_count() > 0)
-            && let Some(event) = event()
-        {
-            // The last listener may have left meanwhile.
-            let _listeners = channel.send(Arc::new(event));
-        }
-    }
-}
-
-/// A record that this node has taken, of a feed of its own or another's.
-#[derive(Clone, Debug)]
-pub struct AppliedChange {
-    /// Kind of the feed.
-    pub kind: Kind,
-    /// The EVSE.
-    pub key: EvseKey,
-    /// When the writer took the change, in unix milliseconds.
-    pub at_unix_ms: u64,
 }
 
 impl Engine {
@@ -197,12 +157,12 @@ impl Engine {
 
     /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
     pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
-        self.watchers.applied.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
+        self.watchers.applied()
     }
 
     /// Every event from now on. A listener that falls far behind misses some and is told.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.watchers.events.get_or_init(|| broadcast::Sender::new(EVENTS_MAX)).subscribe()
+        self.watchers.events()
     }
 
     /// Tells the listeners of something that the core does not know of.

@@ -20,6 +20,7 @@ mod standing;
 mod store;
 mod tell;
 mod view;
+mod watchers;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::statement::{Month, Statement, StatementError};
@@ -35,14 +36,16 @@ pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use events::Event;
 pub use evidence::LOG_LINES_MAX;
+pub(crate) use handle::Command;
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,
-    PartnerView, PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
+    ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView, PartnerView,
+    PartyView, PeerView, PushOutcome, StatusListView, TrustSummary,
 };
-pub(crate) use handle::{Command, Watchers};
 pub(crate) use run::{Parts, Restore, Runner};
 pub use sessions::{CardsView, MessagesView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;
 pub use view::TrustListView;
+pub use watchers::AppliedChange;
+pub(crate) use watchers::Watchers;

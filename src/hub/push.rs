@@ -93,13 +93,45 @@ async fn both(data: &Data, party: &PartyId) -> Result<(), Later> {
     if data.config.push_data_full_s > 0 {
         round(data, party, Kind::Data, data.config.push_data_full_s).await?;
     }
-    if data.config.push_status_full_s > 0 {
-        round(data, party, Kind::Status, data.config.push_status_full_s).await?;
+    if data.config.push_status_full_s == 0 {
+        return Ok(());
     }
-    Ok(())
+    match round(data, party, Kind::Status, data.config.push_status_full_s).await {
+        Ok(()) => Ok(()),
+        Err(Failed::Later(later)) => Err(later),
+        Err(Failed::Refused(said)) => {
+            // It does not know an EVSE that it took before: then it lacks more than a status.
+            tracing::warn!(%party, %said, "the hub refused statuses; it gets the records, too");
+            full_load(data, party, Kind::Data, false).await?;
+            Ok(full_load(data, party, Kind::Status, false).await?)
+        }
+    }
 }
 
-async fn round(data: &Data, party: &PartyId, kind: Kind, full_s: u64) -> Result<(), Later> {
+/// Why a push is not done.
+enum Failed {
+    /// To be tried again.
+    Later(Later),
+    /// The hub refuses everything.
+    Refused(String),
+}
+
+impl From<Later> for Failed {
+    fn from(later: Later) -> Failed {
+        Failed::Later(later)
+    }
+}
+
+impl From<Failed> for Later {
+    fn from(failed: Failed) -> Later {
+        match failed {
+            Failed::Later(later) => later,
+            Failed::Refused(said) => Later(format!("a full load was refused: {said}")),
+        }
+    }
+}
+
+async fn round(data: &Data, party: &PartyId, kind: Kind, full_s: u64) -> Result<(), Failed> {
     let call = call_of(kind);
     let taken = data.acknowledged(party, kind).await?;
     let mark = data.mark_of("push-full", party, kind).await?;
@@ -162,7 +194,7 @@ fn parts(kind: Kind, records: &[Outgoing]) -> std::slice::Chunks<'_, Outgoing> {
 
 /// Everything in one message, which takes the place of what the hub has. Without any record it is only sent if the
 /// hub has some of ours: a set that somebody else pushed there is not emptied by a node that is new.
-async fn full_load(data: &Data, party: &PartyId, kind: Kind, has_none: bool) -> Result<(), Later> {
+async fn full_load(data: &Data, party: &PartyId, kind: Kind, has_none: bool) -> Result<(), Failed> {
     let (call, mut list, mut records) = (call_of(kind), Writer::new(), Vec::new());
     list.begin_array();
     let known = match kind {
@@ -191,7 +223,7 @@ async fn full_load(data: &Data, party: &PartyId, kind: Kind, has_none: bool) -> 
             tracing::info!(%party, ?kind, count, "the hub has everything");
             Ok(())
         }
-        Taken::No(said) => Err(Later(format!("a full load of {party} was refused: {said}"))),
+        Taken::No(said) => Err(Failed::Refused(said)),
     }
 }
 

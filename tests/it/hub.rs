@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chargemesh::backend::{Behaviour, Hub, HubConfig as Played, HubFaults, HubOperation, HubTls, Limits};
+use chargemesh::backend::{Behaviour, Hub, HubConfig as Played, HubOperation, HubReceived, HubTls, Limits};
 use chargemesh::engine::SystemClock;
 use chargemesh::hub::{HubConfig, HubLimits};
 use chargemesh::node::Node;
@@ -66,7 +66,7 @@ fn bridge(name: &str, hub: &Hub, dir: &Path) -> Plan {
 
 /// Waits for what is seen from outside only.
 #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
-async fn seen<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+async fn seen(what: &str, is_so: impl AsyncFn() -> bool) {
     let end = std::time::Instant::now() + PATIENCE;
     while !is_so().await {
         assert!(std::time::Instant::now() < end, "waited in vain for: {what}");
@@ -161,16 +161,22 @@ fn differences_go_to_the_hub_and_are_remembered_over_a_restart() {
         hub.stop().await;
         push(&node, "update", &["CH*ABC*E4"]).await;
         push(&node, "insert", &["CH*ABC*E5"]).await;
-        push_states(&node, "update", &[("CH*ABC*E3", "Reserved")]).await;
+        push_states(&node, "update", &[("CH*ABC*E2", "Reserved")]).await;
         let hub = played(0, Some(address)).await;
         hub_has(&hub, &["CH*ABC*E2", "CH*ABC*E3", "CH*ABC*E4", "CH*ABC*E5"]).await;
 
         // It is overloaded for a while, answers HTML, and garbage.
-        for fault in ["http=429", "http=500", "garbage"] {
-            hub.set_faults(fault.parse::<HubFaults>().unwrap());
-            let id = format!("CH*ABC*E5{}", fault.len());
+        for (index, fault) in ["http=429", "http=500", "garbage"].into_iter().enumerate() {
+            let fault: Behaviour = fault.parse().unwrap();
+            hub.set_faults(fault);
+            let id = format!("CH*ABC*E6{index}");
             push(&node, "insert", &[&id]).await;
-            seen("a push that fails", async || hub.next().await.operation == HubOperation::PushData).await;
+            seen("a push that fails", async || {
+                let failed =
+                    |call: &HubReceived| call.operation == HubOperation::PushData && call.behaviour == fault;
+                hub.received().iter().any(failed)
+            })
+            .await;
             hub.set_faults(Behaviour::Answer);
             seen("the record", async || hub.data_of("CHABC").iter().any(|raw| raw.contains(&id))).await;
         }

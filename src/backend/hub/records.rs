@@ -208,8 +208,10 @@ impl Records {
             content.extend(page.map(|(number, since)| self.seed(*number, Some(*since), asked)));
             return changed.len() as u64;
         }
-        let ranges: Vec<_> =
-            if asked.operator_ids.is_empty() { vec![0..self.seeds.count()] } else { of_operators.collect() };
+        let mut ranges: Vec<_> = of_operators.collect();
+        if asked.operator_ids.is_empty() {
+            ranges.push(0..self.seeds.count());
+        }
         let mut at = 0;
         for range in ranges {
             let length = range.end - range.start;

@@ -271,7 +271,11 @@ async fn a_card_is_asked_about_and_a_late_start_is_forgotten_or_not() {
     played_here.emp.set_behaviour(Behaviour::Refuse(None)).unwrap();
     let answer = played_here.post(AUTHORIZE, card).await;
     let answer = AuthorizationStart::read(&answer.body).unwrap();
-    assert_eq!((answer.verdict, answer.status.code.as_str()), (AuthorizationStatus::NotAuthorized, "102"));
+    assert_eq!(
+        (answer.verdict, answer.status.code.as_str()),
+        (AuthorizationStatus::NotAuthorized, "106"),
+        "its own word"
+    );
     // Uploaded media need nobody's answer.
     let upload = r#"{"ActionType":"fullLoad","ProviderAuthenticationData":{"ProviderID":"DE-XYZ","AuthenticationDataRecord":[{"Identification":{"RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}}}]}}"#;
     let path = "api/oicp/authdata/v21/providers/DE-XYZ/push-request";

@@ -11,7 +11,7 @@ use super::super::{partners, pins, serve};
 use super::Runner;
 use crate::mesh;
 use crate::protocol::{NodeId, SyncRequest};
-use crate::roaming::{Action, BackendCallId, Input, Misdeed, RequestId};
+use crate::roaming::{Action, BackendCallId, Input, Misdeed, Report, RequestId};
 
 impl Runner {
     /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
@@ -99,13 +99,15 @@ impl Runner {
             Action::FindCard { key } => partners::find_card(mesh, key),
             Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
             Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
-            Action::Report(report) => {
-                tell(&report);
-                let now = self.parts.clock.now();
-                self.parts.watchers.tell(|| Event::of_report(&report, now.unix_ms));
-            }
+            Action::Report(report) => self.report(&report),
             reply => self.reply(reply),
         }
+    }
+
+    fn report(&self, report: &Report) {
+        tell(report);
+        let now = self.parts.clock.now();
+        self.parts.watchers.tell(|| Event::of_report(report, now.unix_ms));
     }
 
     /// Who waits for an answer gets it; who has gone does not need it, for what was asked is done and committed.
