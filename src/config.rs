@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{IdError, PartyId, Role};
+use crate::identity::{IdError, PartyId};
 
 pub use load::{ConfigError, Origin, Override, environment_overrides};
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub charging: crate::roaming::ChargingConfig,
     /// The backends of our parties.
     pub outbound: crate::outbound::Config,
+    /// The central hub as one more peer; off by default.
+    pub hub: crate::hub::HubConfig,
     /// What is logged and how.
     pub log: LogConfig,
     /// The parties that this node speaks for; none makes it a bootstrap node or a mere reader.
@@ -125,11 +127,7 @@ impl PartyConfig {
 
 /// Reads `ROLE:ID` with the id in any wire spelling.
 pub(crate) fn party(text: &str) -> Result<PartyId, IdError> {
-    match text.split_once(':') {
-        Some((role, id)) => PartyId::new(Role::parse(role)?, id),
-        // Has no role: this finds the words for it.
-        None => PartyId::parse(text),
-    }
+    PartyId::parse_written(text)
 }
 
 /// Longest operator name in characters (OICP 2.3 `OperatorName`).
@@ -159,6 +157,20 @@ impl Config {
         for path in node.into_iter().chain(parties) {
             *path = directory.join(&*path);
         }
+        for path in [&mut self.hub.certificate, &mut self.hub.key, &mut self.hub.ca] {
+            // Empty means none.
+            if !path.as_os_str().is_empty() {
+                *path = directory.join(&*path);
+            }
+        }
+        // An empty path is none.
+        let backends = (self.outbound.backends.iter_mut())
+            .flat_map(|backend| [&mut backend.ca, &mut backend.certificate, &mut backend.key]);
+        let tls = &mut self.facade.tls;
+        let facade = [&mut tls.certificate, &mut tls.key, &mut tls.client_ca];
+        for path in backends.chain(facade).filter(|path| !path.as_os_str().is_empty()) {
+            *path = directory.join(&*path);
+        }
     }
 
     /// Checks what holds between settings; each module checks its own section when it starts.
@@ -184,7 +196,13 @@ impl Config {
                 return wrong(format!("parties[{index}].name"), rule);
             }
         }
+        if let Err((key, rule)) = self.hub.check(&known) {
+            return wrong(key, rule);
+        }
         for (index, backend) in self.facade.backends.iter().enumerate() {
+            if let Some(rule) = self.hub.refuses(backend.hub, &backend.parties) {
+                return wrong(format!("facade.backend[{index}].hub"), rule);
+            }
             for name in &backend.parties {
                 let key = format!("facade.backend[{index}].parties");
                 match party(name) {

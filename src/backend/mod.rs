@@ -5,6 +5,7 @@
 mod answer;
 mod behaviour;
 mod config;
+mod hub;
 mod log;
 mod operation;
 mod play;
@@ -21,6 +22,11 @@ use tokio_util::task::TaskTracker;
 
 pub use behaviour::{Behaviour, BehaviourError, Behaviours, SLOW_MAX};
 pub use config::{Config, Play};
+pub use hub::{
+    EVSES_MAX, HUB_BODY_BYTES_MAX, HUB_CDRS_MAX, HUB_SESSIONS_MAX, Hub, HubConfig, HubError, HubFaults,
+    HubOperation, HubReceived, HubTls, Limits, MEDIA_MAX, PARTNERS_MAX, PRICES_MAX, Partner, SEEDS_MAX,
+    SEEDS_PER_OPERATOR,
+};
 pub use log::{BYTES_MAX, ENTRIES_MAX, Received, Sent};
 pub use operation::{Kind, Operation};
 pub use play::SESSIONS_MAX;
@@ -29,7 +35,7 @@ pub use server::{BODY_BYTES_MAX, CONNECTIONS_MAX, SILENCE_MAX};
 use crate::outbound::OutboundError;
 use log::Log;
 use play::Player;
-use server::Shared;
+use server::{Door, Shared};
 
 /// Why a backend does not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +84,14 @@ impl Backend {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        shared.tasks.spawn(server::serve(listener, Arc::clone(&shared)));
+        let serving = server::serve(
+            listener,
+            Door::Plain,
+            server::router(&shared),
+            shared.stop.clone(),
+            shared.tasks.clone(),
+        );
+        shared.tasks.spawn(serving);
         Ok(Backend { address, shared, sent })
     }
 

@@ -16,9 +16,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -31,6 +33,7 @@ use super::operation::Operation;
 use super::play::Player;
 use super::wire::{Encore, Wire};
 use crate::oicp::finding::Fault;
+use crate::tls::Fingerprint;
 
 /// Most connections open at one time; more wait in the operating system's queue. As many as sessions that a
 /// node is tested with at once.
@@ -68,24 +71,52 @@ pub(super) struct Shared {
 
 /// The connection that a request came over.
 #[derive(Clone)]
-struct Line {
+pub(super) struct Line {
     encore: Encore,
     hang_up: CancellationToken,
 }
 
+impl Line {
+    /// Closes it without a word.
+    pub(super) fn hang_up(&self) {
+        self.hang_up.cancel();
+    }
+}
+
+/// The certificate that the client showed, and that was checked; none over plain HTTP.
+#[derive(Clone, Default)]
+pub(super) struct Shown(pub(super) Option<Fingerprint>);
+
+/// How a connection begins.
+#[derive(Clone)]
+pub(super) enum Door {
+    /// Plain HTTP.
+    Plain,
+    /// With a handshake first.
+    Tls(TlsAcceptor),
+}
+
 /// Serves until it is stopped; then everything that is open is cut off at once, as when a process ends.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    door: Door,
+    router: Router,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let router = router(&shared);
     loop {
         let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, _peer, place)) = accepted else { continue };
-        let (router, hang_up) = (router.clone(), shared.stop.child_token());
-        shared.tasks.spawn(async move {
-            connection(stream, router, hang_up).await;
+        let (door, router, hang_up) = (door.clone(), router.clone(), stop.child_token());
+        tasks.spawn(async move {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+            enter(stream, door, router, hang_up).await;
             drop(place);
         });
     }
@@ -106,14 +137,34 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
+async fn enter(stream: TcpStream, door: Door, router: Router, hang_up: CancellationToken) {
+    let acceptor = match door {
+        Door::Plain => {
+            let wire = Wire::new(stream);
+            let line = Line { encore: wire.encore(), hang_up };
+            return connection(wire, line, Shown::default(), router).await;
+        }
+        Door::Tls(acceptor) => acceptor,
+    };
+    match timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let shown = Shown(certificates.first().map(|der| Fingerprint::of_der(der)));
+            connection(stream, Line { encore: Encore::default(), hang_up }, shown, router).await;
+        }
+        Ok(Err(error)) => tracing::info!(%error, "a handshake failed"),
+        Err(_) => tracing::info!("a handshake took too long"),
     }
-    let wire = Wire::new(stream);
-    let line = Line { encore: wire.encore(), hang_up: hang_up.clone() };
+}
+
+async fn connection<S>(stream: S, line: Line, shown: Shown, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let hang_up = line.hang_up.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(shown.clone());
         router.clone().call(request)
     });
     let serving = http1::Builder::new()
@@ -121,7 +172,7 @@ async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToke
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = hang_up.cancelled() => {}
         ended = serving => {
@@ -132,7 +183,8 @@ async fn connection(stream: TcpStream, router: Router, hang_up: CancellationToke
     }
 }
 
-fn router(shared: &Arc<Shared>) -> Router {
+/// The paths of a backend of one side.
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
     let unserved = |State(shared): State<Arc<Shared>>, Extension(line): Extension<Line>, request: Request| async move {
         answer(&shared, Operation::Unserved, &line, request).await
     };
@@ -186,7 +238,7 @@ async fn answer(shared: &Arc<Shared>, operation: Operation, line: &Line, request
             if behaviour == Behaviour::Silent {
                 sleep(SILENCE_MAX).await;
             }
-            line.hang_up.cancel();
+            line.hang_up();
             std::future::pending::<()>().await;
         }
         Behaviour::Twice => line.encore.after_answer(as_http(&planned)),

@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod agreement;
 pub(super) mod cdr;
+pub(super) mod certificates;
 pub(super) mod doctor;
 pub(super) mod evidence;
 pub(super) mod sessions;
@@ -18,9 +19,10 @@ use chargemesh::engine::SystemClock;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::oicp::json::{self, Node};
 use chargemesh::oicp::reading::Reading;
-use chargemesh::outbound::{HubClient, Received};
+use chargemesh::outbound::Received;
 
 use super::EXIT_FOUND;
+use super::reach::node_client;
 use super::text::print;
 pub(super) use watch::{WatchArgs, watch};
 pub(super) use who::{ShowArgs, show};
@@ -30,7 +32,8 @@ use table::{Table, age, grouped, left, shown};
 /// The node to ask.
 #[derive(clap::Args)]
 struct Target {
-    /// Base URL of the node's facade, as `chargemesh run` prints it.
+    /// Base URL of the node's facade, as `chargemesh run` prints it. An https:// one is checked against the PEM file that
+    /// CHARGEMESH_CA names, else against the roots of this machine.
     #[arg(long, value_name = "URL", env = "CHARGEMESH_NODE", default_value = "http://127.0.0.1:8080")]
     node: String,
     /// Key of the admin API (`facade.admin_key`), if the node asks for one.
@@ -62,12 +65,12 @@ pub(crate) struct PeersArgs {
 
 impl Target {
     async fn get(&self, path: &str) -> anyhow::Result<Received> {
-        let client = HubClient::new(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
+        let client = node_client(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
         self.admitted(client.get(path).await?)
     }
 
     async fn post(&self, path: &str, body: Bytes) -> anyhow::Result<Received> {
-        let client = HubClient::new(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
+        let client = node_client(&self.node, None)?.with_admin_key(self.admin_key.as_deref());
         self.admitted(client.admin_post(path, body).await?)
     }
 

@@ -20,15 +20,17 @@ const ANSWER_CHARACTERS_MAX: usize = 200;
 /// Characters shown of a body.
 const BODY_CHARACTERS_MAX: usize = 4_000;
 
-/// Play a backend: a small real server that takes what a node sends to the backend of a CPO or an EMP.
+/// Play a backend, or the central hub: a small real server that takes what a node sends there.
 ///
-/// Name it in the node's settings as [[outbound.backend]]. Every request is shown on one line.
+/// Name it in the node's settings as [[outbound.backend]], or under [hub]. Every request is shown on one line.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// The backend of a charge point operator: takes remote starts and stops, and reservations.
     Cpo(CpoArgs),
     /// The backend of a provider: authorizes, takes notifications and charge detail records.
     Emp(EmpArgs),
+    /// The central hub: takes pushes, answers pulls, and forwards messages between its partners.
+    Hub(super::played_hub::HubArgs),
 }
 
 /// What both sides can be told.
@@ -104,6 +106,7 @@ fn contract(text: &str) -> Result<EvcoId, String> {
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let clock = SystemClock::start();
     let (config, verbose) = match command {
+        Command::Hub(args) => return super::played_hub::run(args).await,
         Command::Cpo(args) => {
             let length = Duration::from_secs(args.session_seconds);
             let play = args.node.zip(args.operator);

@@ -188,7 +188,11 @@ impl NewNode {
         }
         println!("\nNext:\n  chargemesh run --config {}", shell(&args.dir.join(files::SETTINGS)));
         if let Some(facade) = self.facade {
-            println!("  then your backend's base URL is http://{facade}");
+            let (scheme, before) = match facade.ip().is_loopback() {
+                true => ("http", ""),
+                false => ("https", " (first put a certificate and its key where [facade.tls] says)"),
+            };
+            println!("  then your backend's base URL is {scheme}://{facade}{before}");
         }
         self.report_joining(args);
     }

@@ -32,7 +32,9 @@ mod keys;
 mod lint;
 mod outlet;
 mod party;
+mod played_hub;
 mod push;
+mod reach;
 mod run;
 mod settings;
 mod text;
@@ -94,6 +96,7 @@ enum Command {
     Statement(ask::accounts::StatementArgs),
     Reconcile(ask::accounts::ReconcileArgs),
     Doctor(ask::doctor::Args),
+    Certificates(ask::certificates::Args),
     /// Agree with other parties who may do what.
     Agreement(ask::agreement::Args),
 }
@@ -118,6 +121,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Backend(command) => block_on(backend::run(command)),
         Command::Statement(args) => block_on(ask::accounts::statement(args)),
         Command::Reconcile(args) => block_on(ask::accounts::reconcile(args)),
+        Command::Certificates(args) => block_on(ask::certificates::run(args)),
         Command::Doctor(args) => block_on(ask::doctor::run(args)),
         Command::Agreement(args) => block_on(ask::agreement::run(args)),
     };

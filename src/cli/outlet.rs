@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use chargemesh::outbound::{HubClient, Received};
+use chargemesh::outbound::Received;
 
+use super::reach::node_client;
 use super::text::{shell, shown};
 use super::{block_on, files};
 
@@ -42,7 +43,7 @@ impl Outlet {
     pub(super) fn asked(&self, path: &str) -> anyhow::Result<Option<Received>> {
         let Some(node) = &self.node else { return Ok(None) };
         block_on(async {
-            let client = HubClient::new(node, None)?.with_admin_key(self.admin_key.as_deref());
+            let client = node_client(node, None)?.with_admin_key(self.admin_key.as_deref());
             let answer = client.get(path).await?;
             ensure!(
                 answer.http_status == 200,
@@ -77,7 +78,7 @@ impl Outlet {
 /// The node cannot be reached, or refuses it.
 pub(super) fn hand_in(node: &str, admin_key: Option<&str>, object: Vec<u8>) -> anyhow::Result<ExitCode> {
     block_on(async {
-        let client = HubClient::new(node, None)?.with_admin_key(admin_key);
+        let client = node_client(node, None)?.with_admin_key(admin_key);
         let answer = client.hand_in(object.into()).await.context("the object was not handed in")?;
         let status = &answer.status;
         let parts = [status.description.as_deref(), status.additional_info.as_deref()];

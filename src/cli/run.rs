@@ -61,8 +61,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let clock = SystemClock::start();
     let files = Files::of(&args.config, &config);
     let (settings, identity) = node::load(&config, clock.now().unix_s())?;
-    let running = settings.clone();
-    let mut ends = Ends::of(&identity);
+    let (running, identity_ends) = (settings.clone(), identity.clone());
+    let mut ends = Ends::of(&identity, &[]);
     ends.warn(clock.now().unix_s());
     let parties: Vec<PartyId> = identity.parties.iter().map(|party| party.party.clone()).collect();
     let mut stop = StopSignals::new()?;
@@ -72,6 +72,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         () = stop.next() => return Ok(ExitCode::SUCCESS),
     };
     announce(&node, &running.mesh.network, &parties);
+    ends.replace(&identity_ends, &node.certificates());
+    ends.warn(clock.now().unix_s());
     let mut loaded = Loaded { args: &args, running, clock, files, ends };
     let whole = watch(&node, &mut loaded, &mut hangup, &mut stop).await;
     say("stopping; a second Ctrl-C stops at once");
@@ -164,9 +166,9 @@ fn announce(node: &Node, network: &str, parties: &[PartyId]) {
     for address in node.mesh_addresses() {
         say(&format!("  mesh     {address}"));
     }
-    if let Some(address) = node.facade_address() {
-        say(&format!("  facade   http://{address}   (base URL for OICP backends)"));
-        say(&format!("  look     chargemesh peers --node http://{address}"));
+    if let Some(url) = node.facade_url() {
+        say(&format!("  facade   {url}   (base URL for OICP backends)"));
+        say(&format!("  look     chargemesh peers --node {url}"));
     }
     say("  stop     Ctrl-C");
 }

@@ -51,6 +51,21 @@ impl Settings<'_> {
             facade.push(("For `chargemesh peers` and /metrics; keep it secret.", "admin_key", quoted(admin)));
         }
         section(&mut text, "[facade]", &facade);
+        if self.facade_keys.is_some() {
+            let tls = [
+                (
+                    "Other machines reach it, so it speaks TLS: PEM, and mode 0600 for the key.",
+                    "certificate",
+                    quoted("keys/facade.crt"),
+                ),
+                (
+                    "Without a certificate: allow_plain_http in [facade], if a proxy does TLS.",
+                    "key",
+                    quoted("keys/facade.key"),
+                ),
+            ];
+            section(&mut text, "[facade.tls]", &tls);
+        }
         let Some((id, name)) = self.party else { return text };
         if let Some((backend, _)) = &self.facade_keys {
             let backend = [

@@ -161,3 +161,40 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(config.storage.data_dir, Path::new("some/where/data"));
     assert_eq!(config.parties[0].credential, Path::new("some/where/x"));
 }
+
+#[test]
+fn the_hub_is_read_and_what_is_wrong_is_named_with_its_line() {
+    let text = "[hub]\nurl = \"https://hub.example\"\nparties = [\"CPO:DE*ABC\"]\n\n[[hub.route]]\n\
+        partner = \"EMP:de-xyz\"\nservice = \"cdr\"\nway = \"direct-then-hub\"\n\n\
+        [[hub.route]]\npartner = \"*\"\nservice = \"*\"\nway = \"hub\"\n";
+    let hub = parse(text, "node.toml", &[]).unwrap().hub;
+    assert_eq!(hub.routes[0].partner, Some(PartyId::parse("EMP:DEXYZ").unwrap()));
+    assert!(hub.routes[1].partner.is_none() && hub.routes[1].service.is_none());
+    let written = toml::to_string(&Config { hub: hub.clone(), ..Config::default() }).unwrap();
+    assert_eq!(parse(&written, "node.toml", &[]).unwrap().hub, hub, "{written}");
+    let with = |hub: crate::hub::HubConfig, backends| {
+        let facade = crate::facade::Config { backends, ..Default::default() };
+        Config { hub, facade, parties: vec![party("CPO:DE*ABC")], ..Config::default() }.check()
+    };
+    assert!(with(hub.clone(), Vec::new()).is_ok());
+    let caller = vec![crate::facade::BackendConfig { hub: true, ..Default::default() }];
+    assert!(with(hub.clone(), caller.clone()).is_ok());
+    let off = with(crate::hub::HubConfig::default(), caller).unwrap_err().to_string();
+    assert!(off.starts_with("facade.backend[0].hub: "), "{off}");
+    let stranger = crate::hub::HubConfig { parties: vec!["EMP:DE-ABC".into()], ..hub };
+    assert!(with(stranger, Vec::new()).unwrap_err().to_string().starts_with("hub.parties[0]: "));
+
+    let route = |partner, service, way| {
+        let lines = format!("partner = \"{partner}\"\nservice = \"{service}\"\nway = \"{way}\"\n");
+        error(&format!("[hub]\nurl = \"\"\n\n[[hub.route]]\n{lines}"), &[])
+    };
+    for (text, line, told) in [
+        (route("DE-XYZ", "*", "hub"), 4, "`hub.route.partner`"),
+        (route("*", "Parking", "hub"), 4, "`hub.route.service`: \"Parking\""),
+        (route("*", "*", "both"), 7, "direct-then-hub"),
+        (error("[hub]\nulr = \"x\"\n", &[]), 2, "did you mean `url`?"),
+        (error("[hub.limits]\npush_date = 1\n", &[]), 2, "did you mean `push_data`?"),
+    ] {
+        assert!(text.starts_with(&format!("node.toml, line {line}: ")) && text.contains(told), "{text}");
+    }
+}

@@ -1,29 +1,29 @@
 //! The engine as its callers see it: a cheap clone with async methods in front of one task.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
-use super::cdrs::ChargeReply;
-use super::events::{EVENTS_MAX, Event};
+use super::cdrs::{ChargeReply, HubWord};
+use super::events::Event;
 use super::evidence::EvidenceCommand;
 use super::peer_view::{HeldView, PartnerView, PeerView};
-use super::sessions::{CardsView, SessionView};
+use super::sessions::{CardsView, MessagesView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
+use super::watchers::{AppliedChange, Watchers};
 use crate::identity::PartyId;
 use crate::oicp::charging::ProviderMedia;
-use crate::oicp::id::EvseKey;
 use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
 use crate::oicp::status_code::StatusCode;
-use crate::protocol::{Digest, Kind, SessionPhase};
+use crate::protocol::{Digest, SessionPhase};
 use crate::roaming::AgreementAct;
-use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, HttpAnswer, ReloadError};
+use crate::roaming::{AuthenticationPush, CdrArrival, ChargeRequest, EvseSeen, ReloadError};
 
 /// What a backend's push comes to: an OICP acknowledgement. A negative outcome is a value, not an error.
 #[derive(Clone, Debug)]
@@ -118,6 +118,10 @@ pub(crate) enum Command {
         replaces: Option<Digest>,
         reply: ChargeReply,
     },
+    Hub {
+        word: HubWord,
+        reply: ChargeReply,
+    },
     Accounts(AccountsCommand),
     Sessions {
         phase: Option<SessionPhase>,
@@ -144,58 +148,20 @@ impl Command {
             | Command::HandIn { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Reload { reply, .. } => reply.send(Err(error)).is_err(),
             Command::Agreement { reply, .. } => reply.send(Err(error)).is_err(),
-            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => reply.send(Err(error)).is_err(),
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } | Command::Hub { reply, .. } => {
+                reply.send(Err(error)).is_err()
+            }
             Command::Evidence(command) => command.refuse(error),
             _ => false,
         };
     }
 }
 
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told. As many as one
-/// commit holds; the channel takes 64 bytes for each at once.
-const APPLIED_CHANGES_MAX: usize = 2_048;
-
 /// A handle to the engine.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) commands: mpsc::Sender<Command>,
     watchers: Arc<Watchers>,
-}
-
-/// Who watches the records that are taken, and who the events. A channel is made for the first of them: it is a hundred
-/// kilobytes large, and most nodes have none.
-#[derive(Default)]
-pub(crate) struct Watchers {
-    applied: OnceLock<broadcast::Sender<AppliedChange>>,
-    events: OnceLock<broadcast::Sender<Arc<Event>>>,
-}
-
-impl Watchers {
-    /// The channel of records, if anybody listens to it.
-    pub(crate) fn listening(&self) -> Option<&broadcast::Sender<AppliedChange>> {
-        self.applied.get().filter(|channel| channel.receiver_count() > 0)
-    }
-
-    /// Tells who listens to events. It is made only if somebody does.
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Option<Event>) {
-        if let Some(channel) = self.events.get().filter(|channel| channel.receiver_count() > 0)
-            && let Some(event) = event()
-        {
-            // The last listener may have left meanwhile.
-            let _listeners = channel.send(Arc::new(event));
-        }
-    }
-}
-
-/// A record that this node has taken, of a feed of its own or another's.
-#[derive(Clone, Debug)]
-pub struct AppliedChange {
-    /// Kind of the feed.
-    pub kind: Kind,
-    /// The EVSE.
-    pub key: EvseKey,
-    /// When the writer took the change, in unix milliseconds.
-    pub at_unix_ms: u64,
 }
 
 impl Engine {
@@ -205,12 +171,12 @@ impl Engine {
 
     /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
     pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
-        self.watchers.applied.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
+        self.watchers.applied()
     }
 
     /// Every event from now on. A listener that falls far behind misses some and is told.
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.watchers.events.get_or_init(|| broadcast::Sender::new(EVENTS_MAX)).subscribe()
+        self.watchers.events()
     }
 
     /// Tells the listeners of something that the core does not know of.
@@ -222,23 +188,6 @@ impl Engine {
     /// and told to everybody. Returns after the durable commit.
     pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::HandIn { object, reply }).await?
-    }
-
-    /// A backend asks about a session: authorization, remote start or stop, reservation, notification. Returns when
-    /// the partner has answered, or at the deadline. A negative outcome is a value, not an error.
-    pub async fn charge(
-        &self,
-        party: PartyId,
-        request: ChargeRequest,
-        body: Bytes,
-        evse: Option<EvseSeen>,
-    ) -> Result<HttpAnswer, EngineError> {
-        let (reply, answer) = oneshot::channel();
-        let request = Box::new(request);
-        // The facade bounds how many there are: a burst waits for its turn, for a driver waits for the answer.
-        let sent = self.commands.send(Command::Charge { party, request, body, evse, reply }).await;
-        sent.map_err(|_| EngineError::Stopped)?;
-        answer.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// Who is who right now.
@@ -315,6 +264,8 @@ pub struct NodeView {
     pub overdue_cdrs: u64,
     /// How many EMPs were told of cards.
     pub cards: CardsView,
+    /// Messages about sessions to and from each partner since the start, by the way that they took.
+    pub messages: Vec<MessagesView>,
     /// How far the clocks of others are ahead of ours, in milliseconds: the median of the last quarter of an hour.
     pub clock_off_ms: Option<i64>,
     /// Whether the node signs: not while enough parties agree that its clock is wrong.

@@ -22,6 +22,7 @@ mod standing;
 mod store;
 mod tell;
 mod view;
+mod watchers;
 
 pub use crate::protocol::{SessionOperation, SessionPhase};
 pub use crate::roaming::statement::{Month, Statement, StatementError};
@@ -37,16 +38,18 @@ pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
 pub use events::Event;
 pub use evidence::LOG_LINES_MAX;
+pub(crate) use handle::Command;
 pub use handle::{
-    AppliedChange, ConflictView, Engine, EngineError, FeedView, IssuerView, NodeView, OwnPartyView,
-    PartyView, PushOutcome, StatusListView, TrustSummary,
+    ConflictView, Engine, EngineError, FeedView, IssuerView, NodeView, OwnPartyView, PartyView, PushOutcome,
+    StatusListView, TrustSummary,
 };
-pub(crate) use handle::{Command, Watchers};
 pub use peer_view::{HeldView, PartnerView, PeerView};
 pub use pins::MEDIA_PULLED_MAX;
 pub(crate) use run::{Parts, Restore, Runner};
-pub use sessions::{CardsView, SESSIONS_SHOWN_MAX, SessionView};
+pub use sessions::{CardsView, MessagesView, SESSIONS_SHOWN_MAX, SessionView};
 pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;
 pub use view::TrustListView;
+pub use watchers::AppliedChange;
+pub(crate) use watchers::Watchers;

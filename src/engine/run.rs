@@ -18,7 +18,7 @@ use super::backends::Backends;
 use super::cdrs::{ChargeReply, cdr_counts};
 use super::clock::Clock;
 use super::gathered::Gathered;
-use super::handle::{AppliedChange, Command, EngineError, NodeView, PushOutcome, Watchers};
+use super::handle::{Command, EngineError, NodeView, PushOutcome};
 use super::partners::PartnerNodes;
 use super::pins::{CHECKS_AT_ONCE, MEDIA_PULLED_MAX};
 use super::sessions::{session_counts, sessions};
@@ -26,6 +26,7 @@ use super::spawner::Spawn;
 use super::standing::{Identities, ShownIdentities, Standing, Standings};
 use super::store::{DirectoryCommit, Store};
 use super::view::{node_view, trust_summary};
+use super::watchers::{AppliedChange, Watchers};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Now, RequestId, Roaming, SyncId};
@@ -58,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Receiver<MeshEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) backends: Arc<dyn Backends>,
+    /// The central hub.
+    pub(crate) hub: Arc<dyn Backends>,
     /// Where the answers of backends and compared PINs come in ...
     pub(crate) answers: mpsc::Receiver<Input>,
     /// ... and where they are put.
@@ -323,6 +326,10 @@ impl Runner {
             Command::Cdr { party, arrival, body, replaces, reply } => {
                 self.charge_calls.insert(call, reply);
                 inputs.push(Input::Cdr { call, party, arrival, body, replaces });
+            }
+            Command::Hub { word, reply } => {
+                self.charge_calls.insert(call, reply);
+                inputs.push(word.input(call));
             }
             Command::Accounts(command) => self.accounts_command(call, command, inputs),
             Command::Sessions { phase, reply } => {

@@ -28,6 +28,10 @@ pub struct SessionView {
     pub phase: &'static str,
     /// Whether it was asked for by a party of this node.
     pub asked_by_us: bool,
+    /// The way that it is on, `direct` or `hub`.
+    pub way: &'static str,
+    /// Who vouches for what the other side said: `party-signed`, or only the hub, `bridge-attested`.
+    pub attested: &'static str,
     /// When it began here, in unix milliseconds.
     pub opened_unix_ms: u64,
     /// When it changed last, in unix milliseconds.
@@ -45,6 +49,17 @@ pub struct CardsView {
     pub emps_spared: u64,
     /// How many questions were told to how many EMPs.
     pub by_emps_told: BTreeMap<usize, u64>,
+}
+
+/// Messages about sessions and charge detail records to and from one partner, since the start.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MessagesView {
+    /// The partner, as `ROLE:ID`.
+    pub partner: String,
+    /// Between its nodes and this one.
+    pub direct: u64,
+    /// Through the central hub.
+    pub hub: u64,
 }
 
 impl Engine {
@@ -109,6 +124,8 @@ fn session_view(record: &SessionRecord) -> SessionView {
         evse: record.evse.clone(),
         phase: record.phase.as_str(),
         asked_by_us: record.asked_by_us,
+        way: record.via.as_str(),
+        attested: record.via.attested(),
         opened_unix_ms: record.opened_unix_ms,
         changed_unix_ms: record.changed_unix_ms,
     }
@@ -118,6 +135,7 @@ fn session_view(record: &SessionRecord) -> SessionView {
 mod tests {
     use super::*;
     use crate::identity::{MessageId, PartyId};
+    use crate::protocol::Via;
 
     fn record(changed_unix_ms: u64) -> SessionRecord {
         SessionRecord {
@@ -139,6 +157,8 @@ mod tests {
             seen: Vec::new(),
             offline: false,
             to_tell_backend: false,
+            via: Via::Direct,
+            alias: None,
             opened_unix_ms: 1,
             changed_unix_ms,
         }

@@ -8,7 +8,7 @@ use super::handle::{
     ConflictView, FeedView, IssuerView, NodeView, OwnPartyView, PartyView, StatusListView, TrustSummary,
 };
 use super::peer_view::{HeldView, PartnerView, PeerView};
-use super::sessions::CardsView;
+use super::sessions::{CardsView, MessagesView};
 use crate::identity::{IssuerClass, KeyPurpose, PartyId};
 use crate::mesh::PeerInfo;
 use crate::roaming::{
@@ -68,9 +68,14 @@ pub(crate) fn node_view(
         open_cdrs,
         overdue_cdrs,
         cards: cards_view(view.card_questions),
+        messages: view.messages_by_way.iter().map(messages_view).collect(),
         clock_off_ms: view.clock.off_ms(),
         signs: !view.clock.is_wrong(),
     }
+}
+
+fn messages_view((party, [direct, hub]): &(PartyId, [u64; 2])) -> MessagesView {
+    MessagesView { partner: party.to_text(), direct: *direct, hub: *hub }
 }
 
 fn cards_view(cards: CardQuestions) -> CardsView {

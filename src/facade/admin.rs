@@ -21,6 +21,7 @@ use crate::oicp::finding::Fault;
 use crate::oicp::geo::GeoFormat;
 use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::status_code::Code;
+use crate::tls::Used;
 
 /// Content type of the Prometheus text format.
 const METRICS_TEXT: HeaderValue =
@@ -63,7 +64,7 @@ pub(super) async fn metrics(
     };
     let text = shared
         .metrics
-        .text(&view, &alarms, now)
+        .text(&view, &alarms, &shared.certificates.all(), &(shared.more_gauges)(now), now)
         .map_err(|_| Answer::broken("metrics could not be written"))?;
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, METRICS_TEXT);
@@ -81,6 +82,24 @@ pub(super) async fn view(
         Ok(value) => Ok(json_answer(Http::OK, &value)),
         Err(error) => Err(Answer::broken(&error.to_string())),
     }
+}
+
+/// `GET /admin/v1/certificates`: the certificates of HTTPS that are in use, and until when.
+pub(super) async fn certificates(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Answer> {
+    check_admin(&shared, peer, &headers)?;
+    let of = |used: &Used| {
+        json!({
+            "use": used.what_for.as_str(), "what": used.what_for.words(), "party": used.party,
+            "subject": used.certificate.subject, "fingerprint": used.certificate.fingerprint.to_string(),
+            "until_unix_s": used.certificate.not_after_unix_s,
+        })
+    };
+    let all: Vec<Value> = shared.certificates.all().iter().map(of).collect();
+    Ok(json_answer(Http::OK, &json!({ "certificates": all })))
 }
 
 /// `GET /admin/v1/evse/{id}`: record, status, publishers and age of one EVSE.

@@ -119,7 +119,8 @@ impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Answer {
         let info = match refusal {
             Refusal::UnknownCaller => {
-                "no usable key: call BASE_URL/k/KEY/api/.. or send the key as password of HTTP Basic"
+                "no usable key or certificate: call BASE_URL/k/KEY/api/.., send the key as password of HTTP Basic, \
+                 or show a certificate that `certificates` of a backend names"
             }
             Refusal::ForeignId => "the id of the path is none of the caller's: see `parties` of its backend",
         };

@@ -1,10 +1,11 @@
-//! Who calls: from a key (or from being the only one on loopback) to the parties that it may act for.
+//! Who calls: from a certificate or key (or from being the only one on loopback) to the parties that it may act for.
 //!
 //! This stands where the hub compares the client certificate with the id (RULES 1): whoever may not act for
 //! the id in the path gets 017, before anything of the body is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::{PoisonError, RwLock};
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
@@ -13,9 +14,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::config::{ApiKey, Config};
 use super::error::FacadeError;
+use super::tls::Shown;
 use crate::identity::{PartyId, Role};
 use crate::oicp::pricing::PricingNames;
 use crate::oicp::reading::Reading;
+use crate::tls::Fingerprint;
 
 /// Longest `Authorization` header that is looked at, in bytes.
 const AUTHORIZATION_BYTES_MAX: usize = 1024;
@@ -29,6 +32,8 @@ pub(super) struct Backend {
     pub(super) number: usize,
     pub(super) reading: Reading,
     pub(super) pricing_names: PricingNames,
+    /// Whether it is the central hub, which names partners and no party of ours.
+    pub(super) is_hub: bool,
     parties: BTreeSet<PartyId>,
 }
 
@@ -45,6 +50,7 @@ pub(super) enum Refusal {
 pub(super) struct Access {
     backends: Vec<Backend>,
     by_key: BTreeMap<KeyHash, usize>,
+    by_certificate: RwLock<BTreeMap<Fingerprint, usize>>,
     keyless: Option<usize>,
     admin_key: Option<KeyHash>,
     on_loopback: bool,
@@ -59,6 +65,9 @@ impl Access {
         let mut keyless = None;
         for (index, entry) in config.backends.iter().enumerate() {
             let number = index + 1;
+            if entry.hub && entry.key.is_none() && entry.certificates.is_empty() {
+                return Err(FacadeError::HubUnknown { backend: number });
+            }
             match &entry.key {
                 Some(key) => {
                     check_key(key, || format!("backend {number}"))?;
@@ -66,24 +75,30 @@ impl Access {
                         return Err(FacadeError::SameKey { first: first + 1, second: number });
                     }
                 }
+                None if !entry.certificates.is_empty() => {}
                 None if config.backends.len() > 1 => {
                     return Err(FacadeError::KeylessBesideOthers { backend: number });
                 }
                 None => keyless = Some(index),
             }
             let parties = parties(number, &entry.parties, own)?;
+            // What the hub passes on it has read already.
+            let reading = if entry.hub { Reading::Tolerant } else { entry.reading };
             let pricing_names = entry.pricing_names;
-            backends.push(Backend { number, reading: entry.reading, pricing_names, parties });
+            backends.push(Backend { number, reading, pricing_names, is_hub: entry.hub, parties });
         }
         if backends.is_empty() {
             let parties = own.iter().cloned().collect();
             let pricing_names = PricingNames::default();
-            backends.push(Backend { number: 0, reading: Reading::Strict, pricing_names, parties });
+            backends.push(Backend { number: 0, reading: Reading::Strict, pricing_names, is_hub: false, parties });
             keyless = Some(0);
         }
         if let (Some(index), false, false) = (keyless, on_loopback, config.allow_plain_http) {
             let backend = config.backends.len().min(index + 1);
             return Err(FacadeError::KeyNeeded { address: config.listen, backend });
+        }
+        if !(on_loopback || config.tls.is_on() || config.allow_plain_http) {
+            return Err(FacadeError::PlainHttp { address: config.listen });
         }
         if let Some(key) = &config.admin_key {
             check_key(key, || "the admin API (`admin_key`)".to_owned())?;
@@ -91,23 +106,51 @@ impl Access {
         Ok(Access {
             backends,
             by_key,
+            by_certificate: RwLock::new(by_certificate(config)?),
             keyless: keyless.filter(|_| on_loopback),
             admin_key: config.admin_key.as_ref().map(|key| hash(key.expose())),
             on_loopback,
         })
     }
 
-    /// The backend of a call: by the key in the path, else by HTTP Basic, else the only one on loopback.
-    pub(super) fn backend(&self, path_key: Option<&str>, headers: &HeaderMap) -> Result<&Backend, Refusal> {
+    /// The backend of a call: by its certificate, by the key in the path, by HTTP Basic, else the only one on
+    /// loopback. A certificate and a key of two backends are nobody's.
+    pub(super) fn backend(
+        &self,
+        path_key: Option<&str>,
+        headers: &HeaderMap,
+        shown: Option<&Shown>,
+        now_unix_ms: u64,
+    ) -> Result<&Backend, Refusal> {
         let basic = match path_key {
             Some(_) => None,
             None => basic_password(headers),
         };
-        let index = match path_key.or(basic.as_deref()) {
-            Some(key) => self.by_key.get(&hash(key)).copied(),
-            None => self.keyless,
+        let key = path_key.or(basic.as_deref());
+        let by_key = key.map(|key| self.by_key.get(&hash(key)).copied());
+        // It was good when the connection began.
+        if shown.is_some_and(|shown| shown.not_after_unix_s < now_unix_ms / 1_000) {
+            return Err(Refusal::UnknownCaller);
+        }
+        let index = match (shown.map(|shown| self.owner_of(&shown.fingerprint)), by_key) {
+            (Some(Some(owner)), None) => Some(owner),
+            (Some(Some(owner)), Some(by_key)) => by_key.filter(|index| *index == owner),
+            (_, Some(by_key)) => by_key,
+            (Some(None), None) => None,
+            (None, None) => self.keyless,
         };
         index.and_then(|index| self.backends.get(index)).ok_or(Refusal::UnknownCaller)
+    }
+
+    /// Takes the certificates of the same backends anew.
+    pub(super) fn replace_certificates(&self, config: &Config) -> Result<(), FacadeError> {
+        let known = by_certificate(config)?;
+        *self.by_certificate.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    fn owner_of(&self, fingerprint: &Fingerprint) -> Option<usize> {
+        self.by_certificate.read().unwrap_or_else(PoisonError::into_inner).get(fingerprint).copied()
     }
 
     /// Whether the caller may read metrics and use the admin API.
@@ -136,6 +179,20 @@ impl Access {
         }
         Ok(party)
     }
+
+    /// The party that a call about a session is of: the caller's own, or any that the hub names.
+    pub(super) fn speaker(&self, backend: &Backend, role: Role, id: &str) -> Result<PartyId, Refusal> {
+        match backend.is_hub {
+            true => PartyId::new(role, id).map_err(|_| Refusal::ForeignId),
+            false => self.party(backend, role, id),
+        }
+    }
+
+    /// Whether a caller is the central hub.
+    pub(super) fn is_hub(&self, number: usize) -> bool {
+        self.numbered(number).is_some_and(|backend| backend.is_hub)
+    }
+
     /// The same for a caller by its number.
     pub(super) fn party_of(&self, number: usize, role: Role, id: &str) -> Result<PartyId, Refusal> {
         self.party(self.numbered(number).ok_or(Refusal::UnknownCaller)?, role, id)
@@ -156,6 +213,25 @@ impl Access {
     fn numbered(&self, number: usize) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.number == number)
     }
+}
+
+/// Which certificate belongs to which backend.
+fn by_certificate(config: &Config) -> Result<BTreeMap<Fingerprint, usize>, FacadeError> {
+    let mut known = BTreeMap::new();
+    for (index, entry) in config.backends.iter().enumerate() {
+        let backend = index + 1;
+        if !entry.certificates.is_empty() && !config.tls.asks_for_certificates() {
+            return Err(FacadeError::NoClientCa { backend });
+        }
+        for text in &entry.certificates {
+            let fingerprint =
+                Fingerprint::parse(text).map_err(|source| FacadeError::BadFingerprint { backend, source })?;
+            if let Some(first) = known.insert(fingerprint, index).filter(|first| *first != index) {
+                return Err(FacadeError::SameCertificate { first: first + 1, second: backend });
+            }
+        }
+    }
+    Ok(known)
 }
 
 fn check_key(key: &ApiKey, owner: impl Fn() -> String) -> Result<(), FacadeError> {
@@ -223,7 +299,7 @@ mod tests {
         let value = format!("Basic {}", STANDARD.encode(format!("any:{KEY}")));
         basic.insert(header::AUTHORIZATION, value.parse().unwrap());
         for (path_key, headers) in [(Some(KEY), &HeaderMap::new()), (None, &basic)] {
-            let caller = access.backend(path_key, headers).unwrap();
+            let caller = access.backend(path_key, headers, None, 0).unwrap();
             for (role, id, allowed) in [
                 (Role::Cpo, "DE*ABC", true),
                 (Role::Cpo, "DEABC", true),
@@ -237,31 +313,84 @@ mod tests {
             }
         }
         for (path_key, headers) in [(None, &HeaderMap::new()), (Some("other"), &basic), (Some(""), &basic)] {
-            assert_eq!(access.backend(path_key, headers).err(), Some(Refusal::UnknownCaller));
+            assert_eq!(access.backend(path_key, headers, None, 0).err(), Some(Refusal::UnknownCaller));
         }
     }
 
     #[test]
     fn without_a_key_only_one_party_of_a_role_may_act() {
         let access = Access::new(&Config::default(), &own()).unwrap();
-        let caller = access.backend(None, &HeaderMap::new()).unwrap();
+        let caller = access.backend(None, &HeaderMap::new(), None, 0).unwrap();
         assert!(access.party(caller, Role::Emp, "DE-DCB").is_ok());
         assert_eq!(access.party(caller, Role::Cpo, "DE*ABC"), Err(Refusal::UnknownCaller));
+    }
+
+    #[test]
+    fn a_certificate_opens_its_parties_until_it_ends_and_never_those_of_another_key() {
+        const OTHER: &str = "abcdefabcdefabcdefab";
+        let fingerprint = Fingerprint::of_der(b"one");
+        let mut certified = backend(None, &["CPO:DE*ABC"]);
+        certified.certificates = vec![fingerprint.to_string()];
+        let mut config =
+            Config { backends: vec![certified, backend(Some(OTHER), &["CPO:CH*SCH"])], ..Config::default() };
+        config.tls.client_ca = "ca.pem".into();
+        let access = Access::new(&config, &own()).unwrap();
+        let shown = |fingerprint| Shown { fingerprint, not_after_unix_s: 10 };
+        let (good, foreign) = (shown(fingerprint), shown(Fingerprint::of_der(b"other")));
+        let none = HeaderMap::new();
+        let number = |key, shown, now_s: u64| {
+            access.backend(key, &none, shown, now_s * 1_000).map(|backend| backend.number).ok()
+        };
+        assert_eq!(number(None, Some(&good), 10), Some(1));
+        assert_eq!(number(None, Some(&good), 11), None, "it has ended since the handshake");
+        assert_eq!(number(Some(OTHER), Some(&good), 10), None, "two backends at once");
+        assert_eq!(number(None, Some(&foreign), 10), None);
+        assert_eq!(number(Some(OTHER), Some(&foreign), 10), Some(2));
+        assert_eq!(number(None, None, 10), None);
+        config.backends[0].certificates = vec![foreign.fingerprint.to_string()];
+        access.replace_certificates(&config).unwrap();
+        assert_eq!((number(None, Some(&good), 10), number(None, Some(&foreign), 10)), (None, Some(1)));
     }
 
     #[test]
     fn what_cannot_work_is_said_at_the_start() {
         let open = Config { listen: SocketAddr::from(([0, 0, 0, 0], 0)), ..Config::default() };
         let with = |backends| Config { backends, ..Config::default() };
+        let certified =
+            |text: &str| BackendConfig { certificates: vec![text.to_owned()], ..BackendConfig::default() };
+        let one = Fingerprint::of_der(b"one").to_string();
+        let asking = |backends| {
+            let mut config = with(backends);
+            config.tls.client_ca = "ca.pem".into();
+            config
+        };
         let table: Vec<(Config, &str)> = vec![
             (open.clone(), "other machines"),
-            (Config { backends: vec![backend(None, &["CPO:DE*ABC"])], ..open }, "backend 1 has no key"),
+            (
+                Config { backends: vec![backend(None, &["CPO:DE*ABC"])], ..open.clone() },
+                "backend 1 has no key",
+            ),
+            (Config { backends: vec![backend(Some(KEY), &["CPO:DE*ABC"])], ..open }, "has no TLS"),
+            (with(vec![certified("sha256:00")]), "nobody asks it for one"),
+            (asking(vec![certified("sha256:00")]), "is no fingerprint"),
+            (
+                asking(vec![
+                    certified(&one),
+                    BackendConfig { key: Some(ApiKey::new(KEY)), ..certified(&one) },
+                ]),
+                "same certificate",
+            ),
             (with(vec![backend(Some("short"), &[])]), "16 to 128"),
             (with(vec![backend(Some(KEY), &[]), backend(Some(KEY), &[])]), "the same key"),
             (with(vec![backend(Some(KEY), &[]), backend(None, &[])]), "only backend"),
             (with(vec![backend(Some(KEY), &["DE*ABC"])]), "is not a party"),
             (with(vec![backend(Some(KEY), &["CPO:DE*XXX"])]), "no such party"),
         ];
+        let mut stated = with(vec![backend(Some(KEY), &["CPO:DE*ABC"])]);
+        (stated.listen, stated.allow_plain_http) = (SocketAddr::from(([0, 0, 0, 0], 0)), true);
+        assert!(Access::new(&stated, &own()).is_ok(), "it was said in so many words");
+        (stated.allow_plain_http, stated.tls.certificate) = (false, "facade.crt".into());
+        assert!(Access::new(&stated, &own()).is_ok());
         for (config, text) in table {
             let error = Access::new(&config, &own()).err().expect(text);
             assert!(error.to_string().contains(text), "{error}");

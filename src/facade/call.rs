@@ -12,6 +12,7 @@ use super::auth::{Backend, Refusal};
 use super::body::Received;
 use super::metrics::Service;
 use super::shared::Shared;
+use super::tls::Shown;
 use crate::identity::{PartyId, Role};
 use crate::oicp::reading::Reading;
 
@@ -41,6 +42,20 @@ impl Call {
         })
         .await
     }
+
+    /// The same for what the hub may bring, too.
+    pub(super) async fn admit_speaker(
+        shared: &Shared,
+        places: &Arc<Semaphore>,
+        (service, role): (Service, Role),
+        params: &RawPathParams,
+        request: Request,
+    ) -> Result<Call, Answer> {
+        Call::read(shared, places, service, params, request, |backend| {
+            shared.access.speaker(backend, role, param(params, "id").unwrap_or_default())
+        })
+        .await
+    }
 }
 
 impl Call<Option<PartyId>> {
@@ -53,7 +68,7 @@ impl Call<Option<PartyId>> {
         request: Request,
     ) -> Result<Call<Option<PartyId>>, Answer> {
         Call::read(shared, places, service, params, request, |backend| {
-            param(params, "id").map(|id| shared.access.party(backend, role, id)).transpose()
+            param(params, "id").map(|id| shared.access.speaker(backend, role, id)).transpose()
         })
         .await
     }
@@ -69,7 +84,9 @@ impl<P> Call<P> {
         party: impl FnOnce(&Backend) -> Result<P, Refusal>,
     ) -> Result<Call<P>, Answer> {
         let place = places.clone().try_acquire_owned().map_err(|_| Answer::busy())?;
-        let backend = shared.access.backend(param(params, "key"), request.headers())?;
+        let (headers, shown) = (request.headers(), request.extensions().get::<Shown>());
+        let now_unix_ms = (shared.now_unix_ms)();
+        let backend = shared.access.backend(param(params, "key"), headers, shown, now_unix_ms)?;
         let party = party(backend)?;
         shared.rates.count(backend.number, service)?;
         let (number, reading) = (backend.number, backend.reading);

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use super::answer::Answer;
 use super::call::Call;
 use super::evse_pull::{page_request, same_provider};
+use super::hub;
 use super::shared::Shared;
 use crate::engine::{CdrArrival, HttpAnswer};
-use crate::identity::{Hash, PartyId, SignedCdr};
+use crate::identity::{Hash, PartyId};
 use crate::oicp::charging::{ChargeDetailRecord, GetChargeDetailRecords};
 use crate::oicp::id::EvseKey;
 use crate::oicp::page;
@@ -19,6 +20,9 @@ use crate::storage::{CdrPull, StoredCdr};
 
 /// Takes a charge detail record.
 pub(super) async fn take_cdr(shared: &Shared, call: Call) -> Result<Answer, Answer> {
+    if shared.access.is_hub(call.backend) {
+        return hub::brings_cdr(shared, call).await;
+    }
     let (party, body, reading) = (call.party.clone(), call.body.clone(), call.reading);
     bring(shared, Some(party), body, reading, None).await
 }
@@ -77,9 +81,10 @@ pub(super) async fn pull_cdrs(shared: &Shared, call: Call) -> Result<Answer, Ans
 
 /// The OICP message of a record, as the CPO's backend sent it.
 pub(super) fn oicp_of(cdr: &StoredCdr) -> Option<String> {
-    let signed = SignedCdr::read_stored(cdr.signed.as_deref()?);
-    let signed = signed.inspect_err(
-        |error| tracing::error!(session = cdr.session, %error, "a stored record cannot be read"),
-    );
-    String::from_utf8(signed.ok()?.oicp).ok()
+    cdr.signed.as_ref()?;
+    let Some(oicp) = cdr.oicp() else {
+        tracing::error!(session = cdr.session, "a stored record cannot be read");
+        return None;
+    };
+    String::from_utf8(oicp.into()).ok()
 }

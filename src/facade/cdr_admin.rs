@@ -119,6 +119,8 @@ fn shown(cdr: &StoredCdr) -> Value {
         "partner": cdr.partner.to_text(),
         "operator": cdr.operator,
         "state": cdr.state.as_str(),
+        "way": cdr.record.via.as_str(),
+        "attested": cdr.record.via.attested(),
         "is_open": cdr.is_open,
         "to_tell": cdr.record.to_tell,
         "attempts": cdr.record.attempts,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::hub;
 use super::shared::Shared;
 use crate::engine::{ChargeRequest, EvseSeen, HttpAnswer, SessionOperation};
 use crate::identity::{PartyId, Role};
@@ -22,6 +23,9 @@ pub(super) async fn charge(
     role: Role,
     call: Call<Option<PartyId>>,
 ) -> Result<Answer, Answer> {
+    if shared.access.is_hub(call.backend) {
+        return hub::asks(shared, operation, role, call).await;
+    }
     let request = ChargeRequest::parse(operation, &call.body, call.reading)
         .map_err(|fault| Answer::malformed(fault.to_json()))?;
     let party = party(shared, role, &call, &request)?;

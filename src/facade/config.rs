@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,10 @@ pub struct BackendConfig {
     /// backend is known by calling over loopback, which needs that it is the only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKey>,
+    /// Fingerprints of its certificates, `sha256:HEX` over the DER: whoever shows one of them needs no key.
+    /// Several, so that a new one is known before the old one ends.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// The parties it may act for: `CPO:DE*ABC`, `EMP:DE-DCB`, in any wire spelling of the id.
     pub parties: Vec<String>,
     /// How its messages are read: `strict` like the hub, or `tolerant`.
@@ -59,6 +64,48 @@ pub struct BackendConfig {
     /// How the lists in answers to its pulls of prices are called, on which the documents do not agree: `plain`
     /// (`EVSEPricing`, `PricingProductData`) or `operator` (`OperatorEVSEPricing`, `OperatorPricingProducts`).
     pub pricing_names: PricingNames,
+    /// The caller is the central hub of `[hub]`, which calls for its partners: it names no parties of its own and
+    /// needs a key or a certificate.
+    pub hub: bool,
+}
+
+/// `[facade.tls]`: HTTPS, and certificates of backends. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the facade's certificate and those between it and its root. Empty: plain HTTP.
+    pub certificate: PathBuf,
+    /// PEM file with its key, mode 0600.
+    pub key: PathBuf,
+    /// PEM file with the CA that has signed the backends' certificates. Empty: none are asked for.
+    pub client_ca: PathBuf,
+    /// Time for a handshake, in milliseconds.
+    pub handshake_timeout_ms: u64,
+}
+
+impl TlsConfig {
+    /// Whether the facade speaks TLS.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.certificate.as_os_str().is_empty() || !self.key.as_os_str().is_empty()
+    }
+
+    /// Whether backends are asked for certificates.
+    #[must_use]
+    pub fn asks_for_certificates(&self) -> bool {
+        !self.client_ca.as_os_str().is_empty()
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> TlsConfig {
+        TlsConfig {
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            client_ca: PathBuf::new(),
+            handshake_timeout_ms: 10_000,
+        }
+    }
 }
 
 /// Settings of the facade.
@@ -67,7 +114,7 @@ pub struct BackendConfig {
 pub struct Config {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Allows an address beyond loopback although no backend has a key (behind a proxy that checks). Without
+    /// Allows an address beyond loopback without TLS, and without keys (behind a proxy that does it). Without
     /// a key nobody can push or pull there all the same.
     pub allow_plain_http: bool,
     /// Opens `/metrics` and the admin API to callers with this bearer token, from anywhere. Without it they
@@ -91,6 +138,8 @@ pub struct Config {
     pub answer_timeout_ms: u64,
     /// Connections open at one time; more wait in the operating system's queue.
     pub connections_max: usize,
+    /// Requests at one time on one connection of HTTP/2; more wait at the caller.
+    pub http2_streams_max: u32,
     /// OICP requests in work at one time; more are refused as busy.
     pub requests_max: usize,
     /// Requests about sessions in work at one time: each waits for a partner.
@@ -109,6 +158,8 @@ pub struct Config {
     pub pull_authentication_data: bool,
     /// How often a caller may call what; off by default.
     pub rate_limits: RateLimits,
+    /// HTTPS.
+    pub tls: TlsConfig,
 }
 
 impl Default for Config {
@@ -125,6 +176,7 @@ impl Default for Config {
             header_timeout_ms: 30_000,
             answer_timeout_ms: 120_000,
             connections_max: 4_608,
+            http2_streams_max: 64,
             requests_max: 128,
             session_requests_max: 4_096,
             push_waiters_max: 64,
@@ -134,6 +186,7 @@ impl Default for Config {
             shutdown_timeout_ms: 5_000,
             pull_authentication_data: true,
             rate_limits: RateLimits::default(),
+            tls: TlsConfig::default(),
         }
     }
 }

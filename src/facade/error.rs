@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::identity::IdError;
+use crate::tls::TlsError;
 
 /// Why the facade did not start; each says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum FacadeError {
     /// An address beyond loopback without keys.
     #[error(
         "{address} can be reached from other machines, but backend {backend} has no key: give every backend a \
-         key, listen on 127.0.0.1, or set `allow_plain_http = true` in the section facade"
+         key or `certificates`, listen on 127.0.0.1, or set `allow_plain_http = true` in the section facade"
     )]
     KeyNeeded {
         /// The address asked for.
@@ -29,6 +30,47 @@ pub enum FacadeError {
         /// Number of the backend in the configuration, first is 1; 0 if there is none at all.
         backend: usize,
     },
+    /// An address beyond loopback without TLS.
+    #[error(
+        "{address} can be reached from other machines and has no TLS: set `certificate` and `key` in the section \
+         facade.tls, listen on 127.0.0.1, or set `allow_plain_http = true` in the section facade if something \
+         in front of it does TLS"
+    )]
+    PlainHttp {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// Certificates or keys cannot be used.
+    #[error("[facade.tls]: {0}")]
+    Tls(TlsError),
+    /// A fingerprint that cannot be read.
+    #[error("backend {backend}: {source}")]
+    BadFingerprint {
+        /// Number of the backend, first is 1.
+        backend: usize,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// Two backends with one certificate.
+    #[error("backends {first} and {second} have the same certificate: give each its own")]
+    SameCertificate {
+        /// Number of the first backend, first is 1.
+        first: usize,
+        /// Number of the second.
+        second: usize,
+    },
+    /// Certificates that nobody asks for.
+    #[error(
+        "backend {backend} has `certificates`, but nobody asks it for one: set `certificate`, `key` and `client_ca` \
+         in the section facade.tls"
+    )]
+    NoClientCa {
+        /// Number of the backend, first is 1.
+        backend: usize,
+    },
+    /// Plain HTTP became TLS, or the other way round.
+    #[error("[facade.tls] was switched on or off: that needs a restart")]
+    Switched,
     /// A key that is too short or does not fit a URL.
     #[error(
         "the key of {owner} is unusable: take 16 to 128 letters, digits, `-`, `_`, `.` or `~`, for example 32 \
@@ -49,6 +91,14 @@ pub enum FacadeError {
     /// A backend without key beside others.
     #[error("backend {backend} has no key, which is only possible if it is the only backend: give it a key")]
     KeylessBesideOthers {
+        /// Number of the backend, first is 1.
+        backend: usize,
+    },
+    /// A hub that is not known by anything.
+    #[error(
+        "backend {backend} is the hub and has neither key nor certificates: give it one, or anybody could speak as the hub"
+    )]
+    HubUnknown {
         /// Number of the backend, first is 1.
         backend: usize,
     },

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::{NodeView, SessionOperation};
 use crate::identity::Role;
+use crate::tls::Used;
 
 /// Upper bounds of the run time classes, in seconds: a status push takes milliseconds, a full load seconds.
 const SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
@@ -93,6 +94,12 @@ struct Own {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWay {
+    partner: String,
+    way: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByIssuer {
     issuer: String,
 }
@@ -108,11 +115,36 @@ struct ByKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCertificate {
+    r#use: &'static str,
+    party: String,
+    fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    operation: Option<&'static str>,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// A number of another part of the node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoreGauge {
+    /// Its name without prefix.
+    pub name: &'static str,
+    /// What it is.
+    pub help: &'static str,
+    /// The operation that it is about, as a label.
+    pub operation: Option<&'static str>,
+    /// Its value.
+    pub value: f64,
+}
 
 /// The facade's counters.
 pub(super) struct Metrics {
@@ -145,6 +177,8 @@ impl Metrics {
         &self,
         view: &NodeView,
         alarms: &BTreeMap<&'static str, u64>,
+        certificates: &[Used],
+        more: &[MoreGauge],
         now_unix_ms: u64,
     ) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -155,6 +189,15 @@ impl Metrics {
             kinds.get_or_create(&ByKind { kind }).set(*count as f64);
         }
         gauges.register("alarms", "What needs somebody's attention, by kind: see `chargemesh doctor`", kinds);
+        let mut families: BTreeMap<&str, (&str, Family<ByOperation, FloatGauge>)> = BTreeMap::new();
+        for MoreGauge { name, help, operation, value } in more {
+            let (_, family) = families.entry(name).or_insert_with(|| (help, Family::default()));
+            family.get_or_create(&ByOperation { operation: *operation }).set(*value);
+        }
+        for (name, (help, family)) in families {
+            gauges.register(name, help, family);
+        }
+        certificate_ends(&mut gauges, certificates, now_unix_ms);
         encode_registry(&mut text, &gauges)?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -196,6 +239,14 @@ fn gauges(view: &NodeView, now_unix_ms: u64) -> Registry {
     }
     registry.register("open_cdrs", "Charge detail records that are not settled, by state", cdrs);
 
+    let ways = Family::<ByWay, FloatGauge>::default();
+    for counted in &view.messages {
+        for (way, count) in [("direct", counted.direct), ("hub", counted.hub)] {
+            ways.get_or_create(&ByWay { partner: counted.partner.clone(), way }).set(count as f64);
+        }
+    }
+    registry.register("messages", "Messages about sessions to and from a partner, by way", ways);
+
     let (records, shadowed) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     let (in_sync, age) = (Family::<Feed, FloatGauge>::default(), Family::<Feed, FloatGauge>::default());
     for feed in &view.feeds {
@@ -236,6 +287,22 @@ fn freshness(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
     registry.register("status_list_expires_in_seconds", help, ends);
 }
 
+/// When certificates end; negative when they have ended.
+fn certificate_ends(registry: &mut Registry, certificates: &[Used], now_unix_ms: u64) {
+    let ends = Family::<ByCertificate, FloatGauge>::default();
+    for used in certificates {
+        let label = ByCertificate {
+            r#use: used.what_for.as_str(),
+            party: used.party.clone(),
+            fingerprint: used.certificate.fingerprint.to_string(),
+        };
+        let left_s = used.certificate.not_after_unix_s as f64 - now_unix_ms as f64 / 1000.0;
+        ends.get_or_create(&label).set(left_s);
+    }
+    let help = "Time until a certificate of HTTPS ends: the facade's, those shown to backends and hub, and their CAs";
+    registry.register("certificate_expires_in_seconds", help, ends);
+}
+
 /// When what this node speaks and believes under ends; negative when it has ended.
 fn ends(registry: &mut Registry, view: &NodeView, now_unix_ms: u64) {
     let left_s = |until_unix_s: u64| until_unix_s as f64 - now_unix_ms as f64 / 1000.0;
@@ -273,6 +340,12 @@ mod tests {
     #[test]
     fn the_text_has_counters_and_gauges_and_one_end() {
         let metrics = Metrics::new();
+        let more = ["PullEvseData", "PushEvseData"].map(|operation| MoreGauge {
+            name: "hub_calls",
+            help: "Calls",
+            operation: Some(operation),
+            value: 7.0,
+        });
         metrics.record(Service::PushEvseData, 200, 0.01);
         let own = crate::engine::OwnPartyView {
             party: "CPO:CHABC".into(),
@@ -288,11 +361,19 @@ mod tests {
             clock_off_ms: Some(-1_500),
             session_counts: [("in doubt", 2)].into(),
             cards: crate::engine::CardsView { emps_told: 49, ..Default::default() },
+            messages: vec![crate::engine::MessagesView { partner: "EMP:DEDCB".into(), direct: 7, hub: 2 }],
             registry_compared_unix_ms: Some(40_000),
             status_lists: vec![list],
             ..NodeView::default()
         };
-        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), 100_000).unwrap();
+        let certificate = crate::tls::Certificate {
+            fingerprint: crate::tls::Fingerprint::of_der(b"one"),
+            subject: "CN=one".into(),
+            not_before_unix_s: 0,
+            not_after_unix_s: 130,
+        };
+        let certificates = Used::list(crate::tls::Use::Backend, "EMP:DEXYZ", vec![certificate]);
+        let text = metrics.text(&view, &[("cdr-waits", 3)].into(), &certificates, &more, 100_000).unwrap();
         let counted = "chargemesh_http_requests_total{service=\"PushEvseData\",http_status=\"200\"} 1";
         assert!(text.contains(counted), "{text}");
         for line in [
@@ -301,9 +382,14 @@ mod tests {
             "chargemesh_credential_expires_in_seconds{party=\"CPO:CHABC\"} 90",
             "chargemesh_revoked{party=\"CPO:CHABC\"} 1",
             "chargemesh_clock_off_seconds -1.5",
+            "chargemesh_certificate_expires_in_seconds{use=\"backend\",party=\"EMP:DEXYZ\",fingerprint=\"sha256:",
+            "\"} 30.0\n",
             "chargemesh_alarms{kind=\"cdr-waits\"} 3",
             "chargemesh_card_emps_told 49",
+            "chargemesh_hub_calls{operation=\"PullEvseData\"} 7",
+            "chargemesh_hub_calls{operation=\"PushEvseData\"} 7",
             "chargemesh_sessions{phase=\"in doubt\"} 2",
+            "chargemesh_messages{partner=\"EMP:DEDCB\",way=\"hub\"} 2",
             "chargemesh_revocations_compared_age_seconds 60",
             "chargemesh_status_list_age_seconds{issuer=\"A\"} 70",
             "chargemesh_status_list_expires_in_seconds{issuer=\"A\"} -5",
@@ -311,7 +397,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert_eq!(text.matches("# EOF").count(), 1);
-        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), 100_000).unwrap();
+        let never = metrics.text(&NodeView::default(), &BTreeMap::new(), &[], &[], 100_000).unwrap();
         assert!(never.contains("chargemesh_revocations_compared_age_seconds inf"), "{never}");
     }
 }

@@ -15,6 +15,7 @@ mod call;
 mod cdr;
 mod cdr_admin;
 mod charging;
+mod compress;
 mod config;
 mod directory;
 mod error;
@@ -22,6 +23,8 @@ mod events;
 mod evidence;
 mod evse_pull;
 mod evse_push;
+mod http;
+mod hub;
 mod lanes;
 mod metrics;
 mod openapi;
@@ -36,6 +39,7 @@ mod status_pull;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod workers;
 
 use std::net::SocketAddr;
@@ -48,15 +52,17 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN};
+pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN, TlsConfig};
 pub use directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
 pub use error::FacadeError;
+pub use metrics::MoreGauge;
 pub use rates::RateLimits;
-pub use shared::Clock;
+pub use shared::{Clock, MoreGauges};
 pub use workers::ThreadSpawner;
 
 use crate::engine::{Accounts, Engine};
 use crate::identity::PartyId;
+use crate::tls::InUse;
 
 /// What the facade needs of the node.
 pub struct FacadeDeps {
@@ -74,12 +80,19 @@ pub struct FacadeDeps {
     pub now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.
     pub pull_corrections: bool,
+    /// Numbers of other parts of the node, for metrics, at a time in unix milliseconds.
+    pub more_gauges: MoreGauges,
+    /// The certificates in use; the facade adds its own, and tells of all.
+    pub certificates: InUse,
 }
 
 /// A running facade: where it listens, and how to stop it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Facade {
     address: SocketAddr,
+    config: Config,
+    shared: Arc<shared::Shared>,
+    tls: Option<Arc<tls::Tls>>,
     stop: CancellationToken,
 }
 
@@ -95,10 +108,12 @@ impl Facade {
     ) -> Result<(Facade, BoxFuture<'static, ()>), FacadeError> {
         check_limits(&config)?;
         let access = auth::Access::new(&config, &deps.parties)?;
+        let loaded = config.tls.is_on().then(|| tls::Loaded::read(&config.tls)).transpose()?;
+        let tls = loaded.map(|loaded| Arc::new(tls::Tls::new(&config.tls, loaded, &deps.certificates)));
         let bound = TcpListener::bind(config.listen).await.and_then(|l| l.local_addr().map(|a| (l, a)));
         let (listener, address) =
             bound.map_err(|source| FacadeError::Bind { address: config.listen, source })?;
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && tls.is_none() {
             tracing::warn!(%address, "the facade speaks plain HTTP beyond this machine: put TLS in front of it");
         }
         let stop = CancellationToken::new();
@@ -126,12 +141,15 @@ impl Facade {
             directory: deps.directory,
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,
+            more_gauges: deps.more_gauges,
+            certificates: deps.certificates,
             event_listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
             stop: stop.clone(),
         };
-        let router = routes::router(Arc::new(shared));
-        let task = server::serve(listener, router, config, stop.clone()).boxed();
-        Ok((Facade { address, stop }, task))
+        let shared = Arc::new(shared);
+        let router = routes::router(Arc::clone(&shared));
+        let task = server::serve(listener, router, tls.clone(), config.clone(), stop.clone()).boxed();
+        Ok((Facade { address, config, shared, tls, stop }, task))
     }
 
     /// The address that is listened on, with the real port.
@@ -143,7 +161,33 @@ impl Facade {
     /// The base URL for a backend on this machine, without a key.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Reads certificates and keys anew, and which certificate belongs to which backend. Connections that are open
+    /// go on. If anything cannot be used, everything stays as it is.
+    ///
+    /// # Errors
+    /// [`FacadeError`] names the file and what to do.
+    pub fn reload_certificates(&self, config: &Config) -> Result<(), FacadeError> {
+        let without = |config: &Config| {
+            let backends = config.backends.iter().cloned();
+            backends.map(|entry| BackendConfig { certificates: Vec::new(), ..entry }).collect::<Vec<_>>()
+        };
+        let loaded = match (&self.tls, config.tls.is_on()) {
+            (Some(tls), true) => Some((tls, tls::Loaded::read(&config.tls)?)),
+            (None, false) => None,
+            _ => return Err(FacadeError::Switched),
+        };
+        // With other backends the numbers mean others: that is said elsewhere to need a restart.
+        if without(config) == without(&self.config) {
+            self.shared.access.replace_certificates(config)?;
+        }
+        if let Some((tls, loaded)) = loaded {
+            tls.replace(loaded, &self.shared.certificates);
+        }
+        Ok(())
     }
 
     /// Takes no more connections and ends the task when open requests are done.

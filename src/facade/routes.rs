@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{DefaultBodyLimit, RawPathParams, Request, State};
 use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use tokio::time::{Instant, timeout};
 
@@ -17,6 +17,7 @@ use super::authdata::{pull_authentication, push_authentication};
 use super::call::Call;
 use super::cdr::{pull_cdrs, take_cdr};
 use super::charging::charge;
+use super::compress::{Encoding, respond};
 use super::evse_pull::pull_data;
 use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
@@ -68,6 +69,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/openapi.json", get(described))
         .route("/metrics", get(admin::metrics))
         .route("/admin/v1/view", get(admin::view))
+        .route("/admin/v1/certificates", get(admin::certificates))
         .route("/admin/v1/evse/{id}", get(admin::evse))
         .route("/admin/v1/sessions", get(sessions::list))
         .route("/admin/v1/evidence", get(evidence::list))
@@ -128,6 +130,7 @@ async fn serve(
     request: Request,
 ) -> Response {
     let started = Instant::now();
+    let encoding = Encoding::wanted(request.headers());
     // An id whose escapes are not UTF-8 is nobody's id.
     let answer = match params {
         Ok(params) => answer(shared, service, &params, request).await,
@@ -138,7 +141,7 @@ async fn serve(
     shared.metrics.record(service, answer.http.as_u16(), seconds);
     // Neither path nor headers: both may carry the key.
     tracing::debug!(?service, http_status = answer.http.as_u16(), seconds, "answered");
-    answer.into_response()
+    respond(&shared.workers, encoding, answer).await
 }
 
 async fn answer(
@@ -167,7 +170,13 @@ async fn answer(
             if service == Service::PullAuthenticationData && !shared.pull_authentication_data {
                 return Err(Answer::no_such_service());
             }
-            let call = Call::admit(shared, &shared.requests, (service, role), params, request).await?;
+            let places = &shared.requests;
+            let call = match service {
+                Service::ChargeDetailRecord => {
+                    Call::admit_speaker(shared, places, (service, role), params, request).await?
+                }
+                _ => Call::admit(shared, places, (service, role), params, request).await?,
+            };
             timeout(limit, carry_out(shared, service, call)).await
         }
     };

@@ -6,23 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 use super::config::Config;
+use super::http::{self, Limits};
+use super::tls::Tls;
 
-/// Header fields of one request; an OICP backend sends about ten.
-const HEADERS_MAX: usize = 64;
-/// Bytes of one request's head (and of hyper's read buffer).
-const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept (no file descriptors left), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,21 +23,37 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+/// What every connection needs.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
 /// Serves until `stop` is cancelled, then gives open requests `shutdown_timeout_ms`.
-pub(super) async fn serve(listener: TcpListener, router: Router, config: Config, stop: CancellationToken) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Arc<Tls>>,
+    config: Config,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(config.connections_max));
-    let head_timeout = Duration::from_millis(config.header_timeout_ms);
+    let serving = Serving { router, tls, limits: Limits::new(&config), stop };
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = serving.stop.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let serving = connection(stream, peer, router.clone(), head_timeout, stop.clone());
+        // Handshakes are made there: nobody waits here for a slow one.
+        let serving = serving.clone();
         connections.spawn(async move {
-            serving.await;
+            connection(stream, peer, serving).await;
             drop(place);
         });
     }
@@ -69,36 +78,25 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    head_timeout: Duration,
-    stop: CancellationToken,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, serving: Serving) {
+    let Serving { router, tls, limits, stop } = serving;
     // Small answers must not wait for more to send.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.clone().call(request)
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let Some(tls) = tls else {
+        let spoken = stop.run_until_cancelled(http::spoken(&stream, limits.head)).await;
+        if let Some(Some(version)) = spoken {
+            http::serve(stream, version, (Peer(peer), None), router, limits, stop).await;
         }
+        return;
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    match stop.run_until_cancelled(tls.accept(stream)).await {
+        None => {}
+        Some(Ok((stream, shown, version))) => {
+            http::serve(stream, version, (Peer(peer), shown), router, limits, stop).await;
+        }
+        // Whoever scans ports fails here too; who is at home in vain reads it on his own side.
+        Some(Err(error)) => tracing::info!(%peer, %error, "no TLS with a caller"),
     }
 }

@@ -15,9 +15,13 @@ use super::rates::Rates;
 use super::snapshot::Snapshots;
 use super::workers::Workers;
 use crate::engine::{Accounts, Engine};
+use crate::tls::InUse;
 
 /// A clock: unix milliseconds. The engine's, so that ages are compared with one clock only.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Numbers of other parts of the node at a time in unix milliseconds.
+pub type MoreGauges = Arc<dyn Fn(u64) -> Vec<super::MoreGauge> + Send + Sync>;
 
 /// State of the facade.
 pub(super) struct Shared {
@@ -42,6 +46,9 @@ pub(super) struct Shared {
     pub(super) now_unix_ms: Clock,
     /// Whether pulls of charge detail records show corrections.
     pub(super) pull_corrections: bool,
+    pub(super) more_gauges: MoreGauges,
+    /// Certificates in use, the facade's and those of calls to others.
+    pub(super) certificates: InUse,
     /// Places of those who listen to events.
     pub(super) event_listeners: Arc<Semaphore>,
     /// When it is cancelled, what would go on for ever ends.

@@ -22,6 +22,7 @@ use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::outbound::HubClient;
 use crate::storage::{CdrFilter, CdrPull, PriceQuery, PriceRow, StoredCdr};
+use crate::tls::InUse;
 
 const KEY: &str = "0123456789abcdef0123";
 const PUSH: &str = "api/oicp/evsepush/v23/operators/DE*ABC/data-records";
@@ -132,7 +133,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),
-            Command::Charge { reply, .. } | Command::Cdr { reply, .. } => {
+            Command::Charge { reply, .. } | Command::Cdr { reply, .. } | Command::Hub { reply, .. } => {
                 reply.send(Err(EngineError::Busy)).is_ok()
             }
             Command::Permissions { reply, .. } => reply.send(Vec::new()).is_ok(),
@@ -177,6 +178,8 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
         }),
         now_unix_ms: Arc::new(|| 1_600_000_000_000),
         pull_corrections: false,
+        more_gauges: Arc::new(|_| Vec::new()),
+        certificates: InUse::default(),
     };
     let (facade, task) = Facade::start(config, deps).await.unwrap();
     let mut tasks = JoinSet::new();

@@ -193,6 +193,15 @@ impl PartyId {
         let party = PartyId::new(Role::parse(role)?, id)?;
         if party.id.as_str() == id { Ok(party) } else { Err(IdError::Party { text: beginning(text) }) }
     }
+
+    /// Reads `ROLE:ID` with the id in any wire spelling, as settings have it: `CPO:DE*ABC`, `EMP:DE-DCB`.
+    ///
+    /// # Errors
+    /// [`IdError`] if it is not `ROLE:ID`.
+    pub fn parse_written(text: &str) -> Result<PartyId, IdError> {
+        let (role, id) = text.split_once(':').ok_or_else(|| IdError::Party { text: beginning(text) })?;
+        PartyId::new(Role::parse(role)?, id)
+    }
 }
 
 impl fmt::Display for PartyId {

@@ -34,6 +34,12 @@ pub enum NodeError {
     /// A backend of the settings cannot be used.
     #[error("outbound.backend: {0}")]
     Backend(#[source] OutboundError),
+    /// The central hub cannot be used.
+    #[error("hub: {0}")]
+    HubData(#[source] crate::hub::HubStartError),
+    /// The hub of the settings cannot be used.
+    #[error("hub.url: {0}")]
+    Hub(#[source] OutboundError),
     /// A backend's party cannot be read.
     #[error("outbound.backend.party: {source}; write ROLE:ID, for example CPO:DE*ABC")]
     BackendParty {

@@ -120,7 +120,13 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
     for (index, party) in config.parties.iter().enumerate() {
         add_party(&mut identity, &config.mesh.network, index, party, now_unix_s)?;
     }
-    let settings = Settings {
+    Ok((settings(config), identity))
+}
+
+/// What of the settings a node takes as it stands in the file.
+#[must_use]
+pub fn settings(config: &Config) -> Settings {
+    Settings {
         mesh: config.mesh.clone(),
         storage: config.storage.clone(),
         replication: config.replication.clone(),
@@ -128,10 +134,10 @@ pub fn load(config: &Config, now_unix_s: u64) -> Result<(Settings, Identity), No
         visibility: config.visibility.clone(),
         charging: config.charging.clone(),
         outbound: config.outbound.clone(),
+        hub: config.hub.clone(),
         // A bootstrap node has nothing that a backend could ask for.
         facade: (!config.mesh.bootstrap_only).then(|| config.facade.clone()),
-    };
-    Ok((settings, identity))
+    }
 }
 
 /// The list that the settings name, with the node's own pins over it.

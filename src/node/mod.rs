@@ -5,6 +5,8 @@ mod backends;
 mod cards;
 mod deps;
 mod error;
+mod hub;
+mod hub_data;
 mod identity;
 mod load;
 mod restore;
@@ -23,19 +25,21 @@ use backends::HttpBackends;
 pub use deps::Deps;
 pub use error::NodeError;
 pub use identity::Identity;
-pub use load::{LoadError, load};
+pub use load::{LoadError, load, settings};
 
 use crate::engine::{
     Accounts, Backends, Clock, Command, Engine, EngineError, Identities, Parts, Runner, Spawn, Standing,
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
+use crate::hub::HubConfig;
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
 use crate::protocol::Topic;
 use crate::roaming;
 use crate::storage;
+use crate::tls::{InUse, Used};
 
 /// Calls of backends and people that may wait for the engine.
 const COMMANDS_MAX: usize = 1_024;
@@ -61,8 +65,17 @@ pub struct Settings {
     pub charging: roaming::ChargingConfig,
     /// The backends of our parties.
     pub outbound: outbound::Config,
+    /// The central hub as one more peer.
+    pub hub: HubConfig,
     /// The OICP face; a bootstrap node has none.
     pub facade: Option<facade::Config>,
+}
+
+/// What is needed to read certificates and keys anew.
+#[derive(Default)]
+struct Https {
+    backends: Option<Arc<HttpBackends>>,
+    certificates: InUse,
 }
 
 /// A running node.
@@ -73,6 +86,7 @@ pub struct Node {
     mesh: Mesh,
     addresses: Vec<String>,
     facade: Option<Facade>,
+    https: Https,
     standings: Standings,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
@@ -111,10 +125,7 @@ impl Node {
         let (mesh, events) = start_mesh(&settings.mesh, &identity, known, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
-        let called: Arc<dyn Backends> = match deps.backends.clone() {
-            Some(backends) => backends,
-            None => Arc::new(HttpBackends::new(&settings.outbound)?),
-        };
+        let (called, https) = backends(&settings.outbound, &deps)?;
         let watchers = Arc::new(Watchers::default());
         let engine = Engine::new(commands, watchers.clone());
         let reader = store.0.reader.clone();
@@ -129,6 +140,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
+            hub: hub::hub(&settings.hub)?,
             answers,
             answered,
             watchers,
@@ -139,17 +151,19 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
+        let figures = hub_data::start(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                Some(start_facade(config, sources, corrections, &identity, &deps, &stopped).await?)
+                let extras = (corrections, hub_data::gauges(figures), https.certificates.clone());
+                Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
         };
         let (engine, reader, store, clock) = (Some(engine), Some(reader), Some(store), deps.clock);
-        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
+        Ok(Node { engine, reader, store, mesh, addresses, facade, https, standings, clock, stop, stopped })
     }
 
     /// A node without a party: it helps others to find each other, and holds nothing.
@@ -172,7 +186,8 @@ impl Node {
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         let clock = deps.clock.clone();
         let (engine, reader, store, facade) = (None, None, None, None);
-        Ok(Node { engine, reader, store, mesh, addresses, facade, standings, clock, stop, stopped })
+        let https = Https::default();
+        Ok(Node { engine, reader, store, mesh, addresses, facade, https, standings, clock, stop, stopped })
     }
 
     /// Goes on with another trust list, other delegations and other message keys, without a gap. The card
@@ -216,6 +231,25 @@ impl Node {
         engine.reload(trust, parties, policy).await.map_err(not_reloaded)
     }
 
+    /// Reads the certificates and keys of HTTPS anew, the facade's and those for calls of backends, and which certificate
+    /// belongs to which backend. Connections that are open go on. Gives what could not be used: there it goes on with
+    /// what it had.
+    pub fn reload_certificates(&self, settings: &Settings) -> Vec<NodeError> {
+        let facade = match (&self.facade, &settings.facade) {
+            (Some(facade), Some(config)) => {
+                facade.reload_certificates(config).map_err(NodeError::Facade).err()
+            }
+            _ => None,
+        };
+        let backends = self.https.backends.as_ref().map(|backends| backends.reload(&settings.outbound));
+        facade.into_iter().chain(backends.into_iter().flatten()).collect()
+    }
+
+    /// The certificates of HTTPS that are in use.
+    pub fn certificates(&self) -> Vec<Used> {
+        self.https.certificates.all()
+    }
+
     /// The engine; a bootstrap node has none.
     pub fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()
@@ -234,6 +268,11 @@ impl Node {
     /// Where the facade listens.
     pub fn facade_address(&self) -> Option<SocketAddr> {
         self.facade.as_ref().map(Facade::address)
+    }
+
+    /// Base URL of the facade, `http://` or `https://`.
+    pub fn facade_url(&self) -> Option<String> {
+        self.facade.as_ref().map(Facade::base_url)
     }
 
     /// Multiaddresses that other nodes can use as `mesh.bootstrap`, ending in `/p2p/<peer id>`.
@@ -301,6 +340,16 @@ fn start_mesh(
     mesh::start(start).map_err(NodeError::Mesh)
 }
 
+/// How backends are called, and what is needed to read certificates anew.
+fn backends(config: &outbound::Config, deps: &Deps) -> Result<(Arc<dyn Backends>, Https), NodeError> {
+    let certificates = InUse::default();
+    if let Some(backends) = deps.backends.clone() {
+        return Ok((backends, Https { backends: None, certificates }));
+    }
+    let backends = Arc::new(HttpBackends::new(config, &certificates)?);
+    Ok((backends.clone(), Https { backends: Some(backends), certificates }))
+}
+
 /// The accounts of the parties, and the task that looks for alarms.
 fn accounts(
     engine: &Engine,
@@ -319,7 +368,7 @@ fn accounts(
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
-    pull_corrections: bool,
+    (pull_corrections, more_gauges, certificates): (bool, facade::MoreGauges, InUse),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -334,6 +383,8 @@ async fn start_facade(
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
         pull_corrections,
+        more_gauges,
+        certificates,
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

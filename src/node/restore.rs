@@ -32,11 +32,12 @@ pub(super) fn restorer(
     let (clock, seed) = (deps.clock.clone(), deps.seed);
     let (charging, backends) = (settings.charging.clone(), backends.clone());
     let visibility = settings.visibility.clone();
+    let ways = settings.hub.ways();
     Box::new(move || {
         let (config, network) = (config.clone(), network.clone());
         let (standing, store, clock) = (standing.borrow().clone(), store.clone(), clock.clone());
         let (charging, backends) = (charging.clone(), backends.clone());
-        let visibility = visibility.clone();
+        let (visibility, ways) = (visibility.clone(), ways.clone());
         Box::pin(async move {
             let snapshot = snapshot(&store, clock.now().unix_ms).await?;
             let misplaced = misplaced(&store, &snapshot.own_feeds, &visibility).await?;
@@ -46,7 +47,7 @@ pub(super) fn restorer(
             let seed = seed.rotate_left(32) ^ now.unix_ms;
             let core = Roaming::restore(config, &network, trust, parties, seed, snapshot, now);
             let core = core.with_policy(standing.policy.clone()).with_visibility(visibility, misplaced);
-            Ok(core.with_charging(charging, backends))
+            Ok(core.with_charging(charging, backends).with_ways(ways))
         })
     })
 }

@@ -1,14 +1,17 @@
 //! Calls to a party's own backend: OICP over HTTP as the hub would call it. A call is made once; what matters is
 //! whether the backend may have heard of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Url, header, redirect};
+use reqwest::{Client, Url, header};
 use serde::{Deserialize, Serialize};
 
 use super::client::Received;
 use super::error::OutboundError;
+use super::tls::{self, Tls, Version};
+use crate::tls::TlsError;
 
 /// Largest answer of a backend to a message about a session, in bytes.
 const BACKEND_ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -29,19 +32,42 @@ pub enum ReservationPath {
 }
 
 /// `[[outbound.backend]]`: where the backend of a party is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackendTarget {
     /// The party, as `ROLE:ID` in any wire spelling.
     pub party: String,
-    /// Base URL; OICP's paths are appended.
+    /// Base URL, `http://` or `https://`; OICP's paths are appended.
     pub url: String,
+    /// PEM file with the roots that its server is checked against. Empty: those of the operating system.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub ca: PathBuf,
+    /// PEM file with the certificate that we show, and those between it and its root. Empty: none is shown.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub certificate: PathBuf,
+    /// PEM file with its key, mode 0600.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub key: PathBuf,
     /// Whether it takes charging notifications (an EMP's).
     #[serde(default)]
     pub notifications: bool,
     /// Where it takes reservations (a CPO's).
     #[serde(default)]
     pub reservation_path: ReservationPath,
+}
+
+impl BackendTarget {
+    /// Reads the certificates and the key.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what to do.
+    pub fn tls(&self) -> Result<Tls, TlsError> {
+        Tls::read(&self.ca, &self.certificate, &self.key)
+    }
+}
+
+fn is_empty(path: &std::path::Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 /// `[outbound]`.
@@ -80,19 +106,23 @@ pub struct BackendClient {
 }
 
 impl BackendClient {
-    /// A client for a base URL.
+    /// A client for a base URL; with `https` the other side is checked against the roots of the operating system.
+    /// Redirects are not followed.
     ///
     /// # Errors
     /// [`OutboundError::BadUrl`] if it is none.
     pub fn new(base_url: &str) -> Result<BackendClient, OutboundError> {
-        let bad = |why: &str| OutboundError::BadUrl { url: base_url.to_owned(), why: why.to_owned() };
-        let base = Url::parse(base_url.trim_end_matches('/')).map_err(|error| bad(&error.to_string()))?;
-        if base.scheme() != "http" {
-            return Err(bad("only http:// is built in: put a TLS proxy before the other side"));
-        }
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
+        BackendClient::with_tls(base_url, &Tls::default())
+    }
+
+    /// The same with roots and a certificate of our own.
+    ///
+    /// # Errors
+    /// [`OutboundError::BadUrl`] if the URL is not HTTPS and certificates are given; [`OutboundError::Tls`] if they
+    /// cannot be used.
+    pub fn with_tls(base_url: &str, tls: &Tls) -> Result<BackendClient, OutboundError> {
+        let (base, builder) = tls::builder(base_url, base_url, tls, Version::One)?;
+        let client = builder
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE)
             // A message that may have been heard is never sent again.

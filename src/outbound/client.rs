@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Method, RequestBuilder, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Url};
 
 use super::error::OutboundError;
+use super::tls::{self, Tls, Version};
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::json;
 use crate::oicp::json_write::Writer;
@@ -44,19 +45,40 @@ pub struct HubClient {
 }
 
 impl HubClient {
-    /// A client for `http://host:port`, which may already carry `/k/KEY`; else the key goes as HTTP Basic.
+    /// A client for `http://host:port`, which may already carry `/k/KEY`; else the key goes as HTTP Basic. With
+    /// `https` the other side is checked against the roots of the operating system. Redirects are not followed.
     ///
     /// # Errors
-    /// [`OutboundError::BadUrl`] if the URL is not plain HTTP.
+    /// [`OutboundError::BadUrl`] if the URL is neither HTTP nor HTTPS.
     pub fn new(base_url: &str, key: Option<&str>) -> Result<HubClient, OutboundError> {
-        let bad = |why: &str| OutboundError::BadUrl { url: without_key(base_url), why: why.to_owned() };
-        let base = Url::parse(base_url.trim_end_matches('/')).map_err(|error| bad(&error.to_string()))?;
-        if base.scheme() != "http" {
-            return Err(bad("only http:// is built in: put a TLS proxy before the other side"));
-        }
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
+        HubClient::with_tls(base_url, key, &Tls::default())
+    }
+
+    /// The same with roots and a certificate of our own.
+    ///
+    /// # Errors
+    /// [`OutboundError::BadUrl`] if the URL is not HTTPS and certificates are given; [`OutboundError::Tls`] if they
+    /// cannot be used.
+    pub fn with_tls(base_url: &str, key: Option<&str>, tls: &Tls) -> Result<HubClient, OutboundError> {
+        HubClient::over(base_url, key, tls, Version::One)
+    }
+
+    /// The same over HTTP/2, and nothing else.
+    ///
+    /// # Errors
+    /// As [`HubClient::with_tls`].
+    pub fn over_http2(base_url: &str, key: Option<&str>, tls: &Tls) -> Result<HubClient, OutboundError> {
+        HubClient::over(base_url, key, tls, Version::Two)
+    }
+
+    fn over(
+        base_url: &str,
+        key: Option<&str>,
+        tls: &Tls,
+        version: Version,
+    ) -> Result<HubClient, OutboundError> {
+        let (base, builder) = tls::builder(base_url, &without_key(base_url), tls, version)?;
+        let client = builder
             .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S))
             .pool_idle_timeout(Duration::from_secs(IDLE_S))
             .timeout(Duration::from_secs(TIMEOUT_S))
@@ -365,8 +387,14 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_work_are_refused_at_once() {
-        for url in ["", "127.0.0.1:8080", "https://a", "ftp://a"] {
+        for url in ["", "127.0.0.1:8080", "ftp://a"] {
             assert!(matches!(HubClient::new(url, None), Err(OutboundError::BadUrl { .. })), "{url}");
         }
+        // Certificates say that TLS is meant.
+        let tls = Tls { roots_pem: b"any".to_vec(), identity_pem: None };
+        let plain = HubClient::with_tls("http://a", None, &tls);
+        assert!(matches!(plain, Err(OutboundError::BadUrl { .. })));
+        let broken = HubClient::with_tls("https://a", None, &tls).err().map(|error| error.to_string());
+        assert!(broken.is_some_and(|why| why.contains("there is no certificate in it")));
     }
 }

@@ -11,6 +11,14 @@ pub enum OutboundError {
         /// What is wrong.
         why: String,
     },
+    /// Certificates or keys cannot be used.
+    #[error("the certificates for {url} cannot be used: {source}")]
+    Tls {
+        /// The URL, the key removed.
+        url: String,
+        /// Why, and what to do.
+        source: crate::tls::TlsError,
+    },
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be made: {0}")]
     Client(String),

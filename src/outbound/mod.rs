@@ -4,7 +4,9 @@ mod backend;
 mod client;
 mod error;
 mod pricing;
+mod tls;
 
 pub use backend::{BackendClient, BackendTarget, CallFailure, Config, ReservationPath};
 pub use client::{ANSWER_BYTES_MAX, HubClient, Received, TIMEOUT_S};
 pub use error::OutboundError;
+pub use tls::Tls;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 use super::codec::{ProtocolError, decode, encode};
 use super::session::{ChainWire, RECEIPTS_MAX, chain_from_wire, chain_to_wire};
+use super::session_record::Via;
 use super::wire::{Buf, Hash, Limited};
 use crate::identity::{Chain, Purpose};
 
@@ -85,6 +86,8 @@ pub struct CdrRecord {
     pub to_tell: bool,
     /// What both sides should look at, a sentence each. Names no person.
     pub findings: Vec<String>,
+    /// Over which way it goes or came. Over the hub there are neither signatures of the other side nor receipts.
+    pub via: Via,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +98,8 @@ struct RecordWire {
     attempts: u64,
     tell: bool,
     findings: Limited<String, CDR_FINDINGS_MAX>,
+    #[serde(default, skip_serializing_if = "Via::is_direct")]
+    via: u8,
 }
 
 impl CdrRecord {
@@ -107,6 +112,7 @@ impl CdrRecord {
             attempts: self.attempts,
             tell: self.to_tell,
             findings: Limited(self.findings.clone()),
+            via: self.via as u8,
         })
         .into()
     }
@@ -128,6 +134,8 @@ impl CdrRecord {
             attempts: wire.attempts,
             to_tell: wire.tell,
             findings: wire.findings.0,
+            via: Via::of_code(wire.via)
+                .ok_or(ProtocolError::Invalid { what: WHAT, rule: "an unknown way" })?,
         })
     }
 }
@@ -145,6 +153,7 @@ mod tests {
             attempts: 7,
             to_tell: true,
             findings: vec!["what is odd".to_owned()],
+            via: Via::Hub,
         };
         let bytes = record.encode();
         for read in [record, CdrRecord::default()] {

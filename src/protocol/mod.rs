@@ -40,7 +40,7 @@ pub use exchange::{
 pub use feed::{FeedId, Head, Kind, SignedHead};
 pub use node_id::NodeId;
 pub use session::{AskOutcome, RECEIPTS_MAX, SESSION_ASKED_MAX, SessionMessage, SessionOperation};
-pub use session_record::{SessionPhase, SessionRecord};
+pub use session_record::{SessionPhase, SessionRecord, Via};
 pub use sync::{Have, SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart};
 pub use tree::{EMPTY_BUCKET, Leaf, bucket_hash, bucket_of, leaf_hash, root_hash};
 

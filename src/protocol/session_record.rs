@@ -74,6 +74,47 @@ impl SessionPhase {
     }
 }
 
+/// Over which way a session goes, and a charge detail record. The numbers are those of storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Via {
+    /// Between the nodes of both parties, each message signed.
+    #[default]
+    Direct = 0,
+    /// Through the central hub, which alone says who the other side is.
+    Hub = 1,
+}
+
+impl Via {
+    /// Every way.
+    pub const ALL: [Via; 2] = [Via::Direct, Via::Hub];
+
+    /// For people and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Via::Direct => "direct",
+            Via::Hub => "hub",
+        }
+    }
+
+    /// Who vouches for what came this way: the party by its signature, or only the bridge.
+    pub fn attested(self) -> &'static str {
+        match self {
+            Via::Direct => "party-signed",
+            Via::Hub => "bridge-attested",
+        }
+    }
+
+    pub(super) fn of_code(code: u8) -> Option<Via> {
+        Via::ALL.into_iter().find(|via| *via as u8 == code)
+    }
+
+    /// Of old rows, which do not name it.
+    pub(super) fn is_direct(code: &u8) -> bool {
+        *code == Via::Direct as u8
+    }
+}
+
 /// A session as one node remembers it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionRecord {
@@ -113,6 +154,10 @@ pub struct SessionRecord {
     pub offline: bool,
     /// Whether our backend has yet to be told that a start succeeded late.
     pub to_tell_backend: bool,
+    /// Over which way it goes; it stays on it.
+    pub via: Via,
+    /// Another SessionID that it is known by: it was begun over the other way, too, or the hub gave it its own.
+    pub alias: Option<String>,
     /// When it began here, unix milliseconds.
     pub opened_unix_ms: u64,
     /// When it changed last, unix milliseconds.
@@ -158,6 +203,10 @@ struct RecordWire {
     seen: Limited<Buf, SESSION_SEEN_MAX>,
     offline: bool,
     tell: bool,
+    #[serde(default, skip_serializing_if = "Via::is_direct")]
+    via: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
     opened: u64,
     changed: u64,
 }
@@ -184,6 +233,8 @@ impl SessionRecord {
             seen: Limited(self.seen.iter().map(|id| Buf(Bytes::copy_from_slice(&id.0))).collect()),
             offline: self.offline,
             tell: self.to_tell_backend,
+            via: self.via as u8,
+            alias: self.alias.clone(),
             opened: self.opened_unix_ms,
             changed: self.changed_unix_ms,
         })
@@ -224,6 +275,8 @@ impl SessionRecord {
             seen: wire.seen.0.iter().map(|id| message_id(WHAT, &id.0)).collect::<Result<_, _>>()?,
             offline: wire.offline,
             to_tell_backend: wire.tell,
+            via: Via::of_code(wire.via).ok_or(invalid("an unknown way"))?,
+            alias: wire.alias,
             opened_unix_ms: wire.opened,
             changed_unix_ms: wire.changed,
         })
@@ -254,6 +307,8 @@ mod tests {
             seen: vec![MessageId([8; 16])],
             offline: false,
             to_tell_backend: true,
+            via: Via::Hub,
+            alias: Some("0e5c4b2f-0e5c-4b2f-9d1c-2f5a3a9c1e11".to_owned()),
             opened_unix_ms: 1,
             changed_unix_ms: 2,
         }
@@ -261,7 +316,9 @@ mod tests {
 
     #[test]
     fn a_session_is_remembered_as_it_was() {
-        for record in [record(), SessionRecord { partner: None, answer: None, medium: None, ..record() }] {
+        let old = SessionRecord { via: Via::Direct, alias: None, ..record() };
+        for record in [record(), SessionRecord { partner: None, answer: None, medium: None, ..record() }, old]
+        {
             let read = SessionRecord::decode(&record.session, &record.encode()).unwrap();
             assert_eq!(read, record);
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::identity::{Chain, PartyId};
+use crate::identity::{Chain, PartyId, SignedCdr};
 use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
@@ -242,10 +242,26 @@ pub struct StoredCdr {
     pub ended_unix_ms: u64,
     /// The record that it corrects, by hash.
     pub replaces: Option<Digest>,
-    /// A [`SignedCdr`](crate::identity::SignedCdr); `None` once its personal data was deleted.
+    /// A [`SignedCdr`], or the message alone if it came through the hub; `None` once its personal data was deleted.
     pub signed: Option<Bytes>,
     /// What else is known of it.
     pub record: CdrRecord,
+}
+
+impl StoredCdr {
+    /// The OICP message, as the CPO's backend sent it; `None` if its content was deleted or is damaged.
+    pub fn oicp(&self) -> Option<Bytes> {
+        oicp_of(self.signed.as_ref()?)
+    }
+}
+
+/// The OICP message in what is stored of a charge detail record: within the CPO's signature, or alone if it came
+/// through the hub. A signed object never begins like JSON.
+pub fn oicp_of(stored: &Bytes) -> Option<Bytes> {
+    match stored.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => Some(stored.clone()),
+        _ => SignedCdr::read_stored(stored).ok().map(|cdr| cdr.oicp.into()),
+    }
 }
 
 impl std::fmt::Debug for StoredCdr {

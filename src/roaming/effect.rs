@@ -127,6 +127,21 @@ pub enum Action {
         /// How long to wait for the answer, in milliseconds.
         timeout_ms: u64,
     },
+    /// Say something to the central hub; `BackendAnswered` follows.
+    CallHub {
+        /// Our id.
+        call: BackendCallId,
+        /// Who of ours speaks.
+        party: PartyId,
+        /// With what; `None`: a charge detail record.
+        operation: Option<SessionOperation>,
+        /// The id in the path: ours.
+        path_id: String,
+        /// The OICP message.
+        body: Bytes,
+        /// How long to wait for the answer, in milliseconds.
+        timeout_ms: u64,
+    },
     /// Give a charge detail record to a backend of ours; `BackendAnswered` follows.
     ForwardCdr {
         /// Our id.
@@ -219,6 +234,9 @@ impl fmt::Debug for Action {
             Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
             Action::CallBackend { call, party, operation, .. } => {
                 write!(f, "CallBackend({call:?}, {party}, {operation:?})")
+            }
+            Action::CallHub { call, party, operation, .. } => {
+                write!(f, "CallHub({call:?}, {party}, {operation:?})")
             }
             Action::CheckPin { call, .. } => write!(f, "CheckPin({call:?})"),
             Action::Report(report) => write!(f, "Report({report:?})"),

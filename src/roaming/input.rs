@@ -136,6 +136,28 @@ pub enum Input {
         /// The record that it corrects, by the hash of its message.
         replaces: Option<Digest>,
     },
+    /// The central hub asks on behalf of a partner: only it says who that is.
+    HubAsks {
+        /// Who waits.
+        call: CallId,
+        /// The partner that the hub names.
+        partner: PartyId,
+        /// The message, parsed.
+        request: Box<ChargeRequest>,
+        /// The same as received.
+        body: Bytes,
+    },
+    /// The central hub brings a charge detail record of a partner.
+    HubCdr {
+        /// Who waits.
+        call: CallId,
+        /// The CPO that the hub names.
+        partner: PartyId,
+        /// The message, read.
+        arrival: Box<CdrArrival>,
+        /// The same as received.
+        body: Bytes,
+    },
     /// What storage knows of a session and its charge detail records; `None`: it could not be read.
     CdrsFound {
         /// Which.

@@ -42,6 +42,7 @@ mod tree;
 mod trust_view;
 mod view;
 mod visibility;
+mod ways;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -73,6 +74,7 @@ pub use tree::{Entry, Tree};
 pub use trust_view::{IssuerSummary, PartyStanding, PartySummary, TrustView};
 pub use view::{FeedSummary, OwnParty, View};
 pub use visibility::{Evses, RULES_MAX as VISIBILITY_RULES_MAX, Visibility, VisibilityRule};
+pub use ways::{HubRoute, ROUTES_MAX as HUB_ROUTES_MAX, Routing, Ways};
 
 use crate::identity::{Chain, IdConflict, MessageId, PartyId, SecretKey, Speaker, TrustList};
 use crate::oicp::id::EvseKey;
@@ -348,6 +350,12 @@ impl Roaming {
             }
             Input::Cdr { call, party, arrival, body, replaces } => {
                 self.cdr_of_backend((call, party), arrival, body, replaces, now, &mut fx)
+            }
+            Input::HubAsks { call, partner, request, body } => {
+                self.hub_asks(call, partner, &request, body, now, &mut fx);
+            }
+            Input::HubCdr { call, partner, arrival, body } => {
+                self.hub_cdr((call, partner), arrival, body, now, &mut fx);
             }
             Input::CdrsFound { session, found } => self.cdrs_found(session, found, now, &mut fx),
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),

@@ -48,6 +48,8 @@ pub struct View {
     pub status_lists: Vec<(String, u64, u64)>,
     /// How many EMPs were told of cards.
     pub card_questions: super::CardQuestions,
+    /// Messages to and from each partner since the start: directly, and through the hub.
+    pub messages_by_way: Vec<(PartyId, [u64; 2])>,
 }
 
 /// Under what a party of this node speaks, and until when.
@@ -122,6 +124,7 @@ impl Roaming {
             registry_root: self.speakers.registry_root_now(),
             id_conflicts: self.id_conflicts().cloned().collect(),
             card_questions: self.card_questions().clone(),
+            messages_by_way: self.messages_by_way().map(|(party, counts)| (party.clone(), counts)).collect(),
             feeds,
         }
     }

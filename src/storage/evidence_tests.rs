@@ -8,7 +8,7 @@ use crate::identity::{Chain, MessageId, PartyId};
 use crate::protocol::evidence::{
     Direction, EvidenceEntry, LogTail, SaltedMessage, content_hash, leaf_hash, skips_to,
 };
-use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::change::{LedgerChange, NewEvidence, PersonalData};
 
 fn party(text: &str) -> PartyId {
@@ -69,6 +69,8 @@ fn session(name: &str, is_over: bool, changed_unix_ms: u64) -> LedgerChange {
         seen: Vec::new(),
         offline: false,
         to_tell_backend: false,
+        via: Via::Direct,
+        alias: None,
         opened_unix_ms: 1,
         changed_unix_ms,
     };

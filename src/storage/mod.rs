@@ -38,9 +38,9 @@ pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, Accou
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;
 pub use directory::{
-    Area, CommitVersion, Conflict, Counts, DataFilter, DataPage, DataQuery, DataRow, Delta, Directory,
-    FeedAnswer, FeedOverview, PAGE_SIZE_MAX, PriceQuery, PriceRow, RestoredEntry, RestoredFeed, StatusQuery,
-    StatusRow,
+    Acknowledged, Area, BridgedChanges, BridgedRecord, CommitVersion, Conflict, Counts, DataFilter, DataPage,
+    DataQuery, DataRow, Delta, Directory, FeedAnswer, FeedOverview, PAGE_SIZE_MAX, PriceQuery, PriceRow,
+    RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
 pub use evidence::LogLine;

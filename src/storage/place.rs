@@ -236,6 +236,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/directory-1.sql")),
             M::up(include_str!("migrations/directory-2.sql")),
             M::up(include_str!("migrations/directory-3.sql")),
+            M::up(include_str!("migrations/directory-4.sql")),
         ],
     })
 }
@@ -244,7 +245,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 fn schema_version(database: Database) -> i64 {
     match database {
         Database::Ledger => 10,
-        Database::Directory => 3,
+        Database::Directory => 4,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The read pool: pulls and repairs are answered from snapshots, beside the writer, at a bounded cost.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::evidence::{LogTail, LoggedSession};
-use crate::protocol::{CdrMark, Digest, FeedId, SignedHead, SyncRequest};
+use crate::protocol::{CdrMark, Digest, FeedId, Kind, SignedHead, SyncRequest};
 use crate::roaming::change::{CdrsOfSession, KnownMedium, SignedStatement, StoredCdr};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
@@ -325,6 +326,30 @@ impl Reader {
     /// asker is ahead.
     pub async fn feed_answer(&self, request: SyncRequest) -> Result<Option<FeedAnswer>, StorageError> {
         self.ask(move |connection| directory::feed_answer(connection, &request)).await
+    }
+
+    /// When what was done with the central hub, in unix milliseconds.
+    pub async fn hub_marks(&self) -> Result<BTreeMap<String, u64>, StorageError> {
+        self.ask(directory::marks).await
+    }
+
+    /// What the central hub took of a party's: the hash of each record.
+    pub async fn hub_acknowledged(
+        &self,
+        party: PartyId,
+        kind: Kind,
+    ) -> Result<BTreeMap<EvseKey, Digest>, StorageError> {
+        self.ask(move |connection| directory::acknowledged(connection, &party, kind)).await
+    }
+
+    /// Operators of what came through the hub, as it spells them, and how many EVSEs each has.
+    pub async fn bridged_operators(&self) -> Result<Vec<(String, u64)>, StorageError> {
+        self.ask(directory::operators).await
+    }
+
+    /// EVSEs that came through the hub: the next after a key, at most so many.
+    pub async fn bridged_keys(&self, after: String, most: u32) -> Result<Vec<EvseKey>, StorageError> {
+        self.ask(move |connection| directory::keys(connection, &after, most)).await
     }
 
     /// How much the directory holds.

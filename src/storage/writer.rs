@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::directory::{CommitVersion, Directory};
+use super::directory::{Acknowledged, BridgedChanges, CommitVersion, Directory};
 use super::error::StorageError;
 use super::ledger::Ledger;
+use crate::identity::PartyId;
 use crate::roaming::change::{DirectoryChange, LedgerChange};
 
 /// Starts a thread with a name; given by whoever builds the node.
@@ -237,6 +238,38 @@ impl<T: Store> Writer<T> {
 }
 
 impl Writer<Directory> {
+    /// Writes what the central hub handed out, see [`Directory::bridge`].
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn bridge(&self, changes: BridgedChanges, now_unix_ms: u64) -> Result<usize, StorageError> {
+        self.with(move |directory| directory.bridge(&changes, now_unix_ms)).await?
+    }
+
+    /// Says which parties of this node see what came through the central hub; without any all of it is deleted.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn set_hub_partners(&self, partners: Vec<PartyId>) -> Result<(), StorageError> {
+        self.with(move |directory| directory.set_hub_partners(&partners)).await?
+    }
+
+    /// Notes what the central hub took of ours.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn acknowledge(&self, taken: Acknowledged) -> Result<(), StorageError> {
+        self.with(move |directory| directory.acknowledge(&taken)).await?
+    }
+
+    /// Notes when something was done with the central hub, in unix milliseconds.
+    ///
+    /// # Errors
+    /// What SQLite says; [`StorageError::Closed`].
+    pub async fn mark(&self, name: String, at_unix_ms: u64) -> Result<(), StorageError> {
+        self.with(move |directory| directory.mark(&name, at_unix_ms)).await?
+    }
+
     /// Forgets a part of the history that is too old, see [`Directory::prune`].
     ///
     /// # Errors

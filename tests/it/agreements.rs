@@ -30,7 +30,7 @@ fn in_state(state: &'static str) -> impl Fn(&NodeView) -> bool {
 /// The decision of a node about a partner and a service, over HTTP.
 async fn decision(node: &Node, partner: &str, service: &str) -> (String, Option<String>) {
     let url = format!("http://{}/admin/v1/permissions/{partner}", node.facade_address().unwrap());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = crate::support::http_client();
     let text = client.get(url).send().await.unwrap().text().await.unwrap();
     let said: serde_json::Value = serde_json::from_str(&text).unwrap();
     let permissions = said["permissions"].as_array().unwrap();

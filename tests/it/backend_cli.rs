@@ -119,3 +119,27 @@ fn what_makes_no_sense_is_said() {
     let help = told(&call(here, &["backend", "cpo", "--help"]));
     assert!(help.contains("127.0.0.1:9090") && help.contains("twice"), "{help}");
 }
+
+#[tokio::test]
+async fn a_hub_is_played_and_tells_on_lines_what_it_got() {
+    let mut hub = Played::start(&[
+        "hub",
+        "--partner",
+        "EMP:DE-XYZ",
+        "--seed-evses",
+        "3",
+        "--limits",
+        "published,pull-data=1",
+    ]);
+    let client = BackendClient::new(&hub.url).unwrap();
+    let path = "/api/oicp/evsepull/v23/providers/DE-XYZ/data-records";
+    let body = r#"{"ProviderID":"DE-XYZ","GeoCoordinatesResponseFormat":"Google"}"#;
+    let answer = client.post(path, body.into(), PATIENCE).await.unwrap();
+    assert!(answer.http_status == 200 && String::from_utf8_lossy(&answer.body).contains("XQ*S00*E2"));
+    assert_eq!(client.post(path, body.into(), PATIENCE).await.unwrap().http_status, 429);
+    for http in [200, 429] {
+        let line: serde_json::Value = serde_json::from_str(&hub.line()).unwrap();
+        assert_eq!((line["operation"].as_str(), line["http"].as_u64()), (Some("pull-data"), Some(http)));
+        assert_eq!(line["partner"].as_str(), Some("EMP:DEXYZ"));
+    }
+}

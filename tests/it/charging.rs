@@ -9,6 +9,7 @@ mod crash;
 mod disk_full;
 mod evidence;
 mod faults;
+mod hub;
 mod late;
 mod link;
 mod load;

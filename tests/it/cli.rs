@@ -76,7 +76,7 @@ impl Running {
     /// The facade's URL, as the node printed it.
     pub(crate) fn url(&self) -> String {
         let text = std::fs::read_to_string(self.log.with_extension("out")).unwrap();
-        let line = text.lines().find(|line| line.contains("facade   http://")).unwrap();
+        let line = text.lines().find(|line| line.contains("facade   http")).unwrap();
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 

@@ -17,6 +17,8 @@ mod conformance;
 mod crash;
 mod fixtures;
 mod flows;
+mod https;
+mod hub;
 mod ownership;
 mod partners;
 mod pricing;

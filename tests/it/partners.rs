@@ -71,7 +71,7 @@ fn partners_get_a_connection_and_keep_it_though_one_moves() {
         until(&emp, "the partner after a restart", has_partner("CPO:CHABC")).await;
         until(&cpo, "the partner at its new place", has_partner("EMP:DEEMP")).await;
         let url = format!("http://{}", cpo.facade_address().unwrap());
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::support::http_client();
         let metrics = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
         assert!(metrics.contains("chargemesh_partners 1") && metrics.contains("chargemesh_partners_away 0"));
         let mut peers = Command::new(env!("CARGO_BIN_EXE_chargemesh"));

@@ -30,7 +30,7 @@ fn operator(dir: &std::path::Path, backend: &Backend) -> Plan {
         party: CPO.to_owned(),
         url: backend.url(),
         notifications: true,
-        reservation_path: Default::default(),
+        ..BackendTarget::default()
     }];
     plan
 }

@@ -196,7 +196,7 @@ fn target(party: &str, backend: SocketAddr) -> BackendTarget {
         party: party.to_owned(),
         url: format!("http://{backend}"),
         notifications: true,
-        reservation_path: Default::default(),
+        ..BackendTarget::default()
     }
 }
 

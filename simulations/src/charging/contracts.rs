@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use chargemesh::identity::{PartyId, Role, Service};
 use chargemesh::node::Settings;
-use chargemesh::outbound::{BackendTarget, ReservationPath};
+use chargemesh::outbound::BackendTarget;
 use chargemesh::roaming::{Policy, Rule, Whom};
 
 use super::Side;
@@ -65,7 +65,7 @@ pub(crate) fn settle(
         party: ours,
         url: "http://simulated.invalid".to_owned(),
         notifications: matches!(side, Side::Provider(number) if takes_notifications(number)),
-        reservation_path: ReservationPath::default(),
+        ..BackendTarget::default()
     }];
     Ok(())
 }

@@ -120,6 +120,11 @@ async fn list(
 
 fn state_line(cdr: &Node<'_>) -> String {
     let state = shown(&text(cdr, "state"));
+    // Nobody signed what the hub brought.
+    let state = match text(cdr, "way").as_str() {
+        "hub" => format!("{state}, {}", shown(&text(cdr, "attested"))),
+        _ => state,
+    };
     match (flag(cdr, "to_tell"), text(cdr, "replaces").is_empty()) {
         (true, _) => format!("{state}, to be told"),
         (false, false) => format!("{state}, a correction"),

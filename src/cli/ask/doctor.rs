@@ -26,6 +26,12 @@ const CREDENTIAL_LEFT_S: u64 = 30 * DAY_S;
 /// A new trust list is fetched by somebody.
 const TRUST_LIST_LEFT_S: u64 = 7 * DAY_S;
 
+/// A certificate of HTTPS takes an issuer some days.
+const CERTIFICATE_LEFT_S: u64 = super::certificates::LEFT_S;
+
+/// With less than this left it is urgent.
+const CERTIFICATE_BAD_S: u64 = DAY_S;
+
 /// Longest time without hearing what was revoked, in milliseconds: half of what stops new business.
 const COMPARED_MS_MAX: u64 = 12 * 3_600_000;
 
@@ -114,6 +120,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(root) => {
             found.good("node", format!("{} answers", args.target.node));
             look_at(root, now_unix_ms(), &mut found);
+            certificates(&args.target, &mut found).await;
             alarms(&args.target, &mut found).await;
         }
         None => {
@@ -147,6 +154,7 @@ fn settings(file: &std::path::Path, found: &mut Findings) {
     };
     found.good("settings", format!("{} can be read", file.display()));
     let secrets = config.parties.iter().map(|party| &party.message_key).chain([&config.node.key]);
+    let secrets = secrets.chain(https_keys(&config));
     let others = config.parties.iter().flat_map(|party| [&party.credential, &party.delegation]);
     let mut files: Vec<(&PathBuf, bool)> = secrets.map(|file| (file, true)).collect();
     files.extend(others.map(|file| (file, false)));
@@ -166,6 +174,12 @@ fn settings(file: &std::path::Path, found: &mut Findings) {
     if !found.0.iter().any(|finding| finding.name == "files") {
         found.good("files", "keys, credentials and delegations are there");
     }
+}
+
+/// The keys of HTTPS: the facade's, and those of calls to backends.
+fn https_keys(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    let backends = config.outbound.backends.iter().map(|backend| &backend.key);
+    backends.chain([&config.facade.tls.key]).filter(|key| !key.as_os_str().is_empty())
 }
 
 #[cfg(unix)]
@@ -296,6 +310,34 @@ fn conflicts(root: &Node<'_>, found: &mut Findings) {
     }
 }
 
+/// Certificates of HTTPS that end soon.
+async fn certificates(target: &Target, found: &mut Findings) {
+    let Ok(answer) = target.get("admin/v1/certificates").await else { return };
+    let Ok(root) = json::parse(&answer.body, Reading::Tolerant) else { return };
+    certificate_ends(&root, now_unix_ms() / 1_000, found);
+}
+
+fn certificate_ends(root: &Node<'_>, now_s: u64, found: &mut Findings) {
+    let all = items(root, "certificates");
+    let before = found.0.len();
+    for used in all {
+        let until_s = number(used, "until_unix_s");
+        let name = format!("{} {}", text(used, "what"), text(used, "party"));
+        let what =
+            format!("{} ({}): {}", shown(name.trim()), shown(&text(used, "subject")), left(now_s, until_s));
+        let advice = "put a new one in its place: it is taken without a restart";
+        match until_s.saturating_sub(now_s) {
+            0..CERTIFICATE_BAD_S => found.bad("HTTPS", what, advice),
+            CERTIFICATE_BAD_S..CERTIFICATE_LEFT_S => found.look("HTTPS", what, advice),
+            _ => {}
+        }
+    }
+    if found.0.len() == before && !all.is_empty() {
+        found
+            .good("HTTPS", format!("{} good for 30 days and more", words::counted(all.len(), "certificate")));
+    }
+}
+
 /// What is wrong with charge detail records.
 async fn alarms(target: &Target, found: &mut Findings) {
     let answer = match target.get("admin/v1/alarms").await {
@@ -383,6 +425,22 @@ mod tests {
         assert!(found.is_well(), "{}", to_text(&found));
         assert!(to_text(&found).ends_with("The node is well.\n"));
         assert!(to_json(&found).starts_with("{\"well\":true"));
+    }
+
+    #[test]
+    fn certificates_that_end_soon_are_named() {
+        let ends = |days: u64| {
+            let until = 1_000_000_000 + days * DAY_S;
+            let view = format!(
+                r#"{{"certificates":[{{"what":"the facade's certificate","party":"","subject":"CN=a","until_unix_s":{until}}}]}}"#
+            );
+            let root = json::parse(view.as_bytes(), Reading::Tolerant).unwrap();
+            let mut found = Findings::default();
+            certificate_ends(&root, 1_000_000_000, &mut found);
+            found.0.first().map(|finding| finding.health)
+        };
+        let said = [31, 30, 29, 1, 0].map(|days| ends(days).unwrap());
+        assert_eq!(said, [Health::Good, Health::Good, Health::Look, Health::Look, Health::Bad]);
     }
 
     #[test]

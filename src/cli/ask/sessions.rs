@@ -62,7 +62,11 @@ fn row(session: &Node<'_>, now_ms: u64) -> [String; 8] {
         if flag(session, "asked_by_us") { "us" } else { "partner" }.to_owned(),
         or_dash("partner"),
         or_dash("evse"),
-        or_dash("phase"),
+        match text(session, "way").as_str() {
+            // Only the hub says who the partner is.
+            "hub" => format!("{}, {}", or_dash("phase"), or_dash("attested")),
+            _ => or_dash("phase"),
+        },
         age(now_ms, number(session, "changed_unix_ms")),
         format!("{} ago", age(now_ms, number(session, "opened_unix_ms"))),
     ]

@@ -219,7 +219,7 @@ fn with_party(settings: Settings, role: Role, id: &str, backend: &Backend) -> an
         party,
         url: backend.url(),
         notifications: role == Role::Emp,
-        reservation_path: outbound::ReservationPath::default(),
+        ..outbound::BackendTarget::default()
     };
     Ok(Settings {
         mesh: mesh::Config { bootstrap_only: false, ..settings.mesh },

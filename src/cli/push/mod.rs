@@ -17,6 +17,7 @@ use chargemesh::oicp::register::RegisterKind;
 use chargemesh::oicp::status_code::Code;
 use chargemesh::outbound::{HubClient, OutboundError};
 
+use super::reach::node_client;
 use super::text::{counted, print, shown};
 use super::{EXIT_FOUND, input};
 use plan::{Plan, Push};
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plan = plan::read(&body, only.as_ref(), args.action).with_context(|| name.clone())?;
     drop(body);
     let client =
-        HubClient::new(&args.node.node, args.key.as_deref())?.with_admin_key(args.node.admin_key.as_deref());
+        node_client(&args.node.node, args.key.as_deref())?.with_admin_key(args.node.admin_key.as_deref());
     announce(&name, &plan, &args.node.node);
     let (rows, broken) = push_all(&client, &plan, args.yes).await;
     print(&summary(&plan, &rows, &args.node.node))?;
@@ -115,7 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn confirm(node: &NodeArgs, held: u64) -> anyhow::Result<ExitCode> {
-    let client = HubClient::new(&node.node, None)?.with_admin_key(node.admin_key.as_deref());
+    let client = node_client(&node.node, None)?.with_admin_key(node.admin_key.as_deref());
     let answer = client.confirm(held).await?;
     if answer.result {
         print(&format!("{held}: done\n"))?;

@@ -8,7 +8,7 @@ use chargemesh::config::Config;
 /// What tells that a file is another one, or `None` if there is none.
 type Mark = Option<(SystemTime, u64, u64)>;
 
-/// Settings, trust list, pins, delegations, credentials and message keys of a node.
+/// Settings, trust list, pins, delegations, credentials and message keys of a node, and what HTTPS needs.
 pub(super) struct Files {
     paths: Vec<PathBuf>,
     /// As they were when they were read last.
@@ -21,7 +21,12 @@ impl Files {
     /// The settings and what they name, to be called before that is read.
     pub(super) fn of(settings: &Path, config: &Config) -> Files {
         let of_party = config.parties.iter().flat_map(|p| [&p.message_key, &p.credential, &p.delegation]);
-        let paths: Vec<PathBuf> = of_party.chain([&config.node.trust, &config.node.pins]).cloned().collect();
+        let tls = &config.facade.tls;
+        let of_facade = [&tls.certificate, &tls.key, &tls.client_ca];
+        let of_backends = config.outbound.backends.iter().flat_map(|b| [&b.ca, &b.certificate, &b.key]);
+        let of_https = of_backends.chain(of_facade).filter(|path| !path.as_os_str().is_empty());
+        let all = of_party.chain([&config.node.trust, &config.node.pins]).chain(of_https);
+        let paths: Vec<PathBuf> = all.cloned().collect();
         let paths: Vec<PathBuf> = paths.into_iter().chain([settings.to_owned()]).collect();
         let used: Vec<Mark> = paths.iter().map(|path| mark(path)).collect();
         Files { paths, seen: used.clone(), used }

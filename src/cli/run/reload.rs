@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::ensure;
 use chargemesh::config::Config;
 use chargemesh::engine::Clock;
+use chargemesh::facade::TlsConfig;
 use chargemesh::node::{self, Node, Settings};
+use chargemesh::outbound::BackendTarget;
 
 use super::ends::Ends;
 use super::files::Files;
@@ -34,7 +36,9 @@ impl Loaded<'_> {
     /// Takes what the settings name now. If it does not hold, the node goes on with what it has.
     pub(super) async fn take(&mut self, node: &Node, why: &str) {
         match self.try_take(node).await {
-            Ok(()) => tracing::info!(why, "trust list, delegations, keys and policy were loaded anew"),
+            Ok(()) => {
+                tracing::info!(why, "trust list, delegations, keys, certificates and policy were loaded anew")
+            }
             Err(error) => tracing::error!(
                 why,
                 "what was loaded anew does not hold, the node goes on with what it had: {error:#}"
@@ -51,6 +55,11 @@ impl Loaded<'_> {
             "`mesh.network` is `{network}` now, and the node runs in `{runs_in}`: that needs a restart"
         );
         let files = Files::of(&self.args.config, &config);
+        // Apart from the others: what is wrong with one of them keeps none of them from being taken.
+        let broken = node.reload_certificates(&node::settings(&config));
+        for error in &broken {
+            tracing::error!(%error, "a certificate or key cannot be used, the node goes on with what it had");
+        }
         let (settings, identity) = node::load(&config, self.clock.now().unix_s())?;
         node.reload(identity.clone()).await?;
         if settings.policy != self.running.policy {
@@ -58,6 +67,9 @@ impl Loaded<'_> {
             let rules = settings.policy.rules.len();
             tracing::info!(rules, "another policy decides from now on; what runs goes on");
             self.running.policy = settings.policy.clone();
+        }
+        if broken.is_empty() {
+            took_certificates(&mut self.running, &settings);
         }
         let waiting = need_a_restart(&self.running, &settings);
         if !waiting.is_empty() {
@@ -67,8 +79,26 @@ impl Loaded<'_> {
             );
         }
         self.files = files;
-        self.ends.replace(&identity);
+        self.ends.replace(&identity, &node.certificates());
         Ok(())
+    }
+}
+
+/// Which files and fingerprints are used is taken without a restart, as far as nothing else of the backend changed.
+fn took_certificates(running: &mut Settings, now: &Settings) {
+    if let (Some(running), Some(now)) = (&mut running.facade, &now.facade) {
+        for (backend, now) in running.backends.iter_mut().zip(&now.backends) {
+            backend.certificates.clone_from(&now.certificates);
+        }
+        let handshake_timeout_ms = running.tls.handshake_timeout_ms;
+        running.tls = TlsConfig { handshake_timeout_ms, ..now.tls.clone() };
+    }
+    for backend in &mut running.outbound.backends {
+        let same = |now: &&BackendTarget| now.party == backend.party && now.url == backend.url;
+        if let Some(now) = now.outbound.backends.iter().find(same) {
+            let BackendTarget { ca, certificate, key, .. } = now.clone();
+            *backend = BackendTarget { ca, certificate, key, ..backend.clone() };
+        }
     }
 }
 
@@ -81,6 +111,7 @@ fn need_a_restart(running: &Settings, now: &Settings) -> Vec<&'static str> {
         ("[visibility]", running.visibility == now.visibility),
         ("[charging]", running.charging == now.charging),
         ("[outbound]", running.outbound == now.outbound),
+        ("[hub]", running.hub == now.hub),
         ("[facade]", running.facade == now.facade),
     ];
     sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
@@ -102,6 +133,17 @@ mod tests {
         let whom = Whom::default();
         now.policy.rules.push(Rule { whom, services: BTreeSet::new(), allow: true });
         assert!(need_a_restart(&running, &now).is_empty(), "that is taken as it is");
+        let (mut running, mut now) = (running, now);
+        running.facade = Some(Default::default());
+        now.facade = Some(Default::default());
+        now.facade.as_mut().unwrap().tls.certificate = "another.pem".into();
+        assert_eq!(need_a_restart(&running, &now), ["[facade]"]);
+        took_certificates(&mut running, &now);
+        assert!(need_a_restart(&running, &now).is_empty(), "files are read again");
+        now.facade.as_mut().unwrap().connections_max += 1;
+        took_certificates(&mut running, &now);
+        assert_eq!(need_a_restart(&running, &now), ["[facade]"]);
+        now.facade = running.facade.clone();
         now.charging.remote_ms += 1;
         now.mesh.peers_target += 1;
         assert_eq!(need_a_restart(&running, &now), ["[mesh]", "[charging]"]);

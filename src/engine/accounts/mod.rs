@@ -19,12 +19,12 @@ use super::clock::Clock;
 use super::handle::{Command, Engine, EngineError};
 use super::sessions::SessionView;
 use super::store::Store;
-use crate::identity::{PartyId, Role, SignedCdr};
+use crate::identity::{PartyId, Role};
 use crate::oicp::charging::ChargeDetailRecord;
 use crate::oicp::reading::Reading;
 use crate::protocol::BooksMessage;
 use crate::roaming::ChargingConfig;
-use crate::roaming::change::StoredCdr;
+use crate::roaming::change::{StoredCdr, oicp_of};
 use crate::roaming::reconcile::{BooksAnswer, BooksFailure};
 use crate::roaming::statement::{
     Month, STATEMENT_RECORDS_MAX, Standing, Statement, StatementError, StatementLine,
@@ -207,8 +207,8 @@ async fn statement(
 fn line(row: &AccountRow) -> Result<Option<StatementLine>, AccountError> {
     let damaged = || AccountError::Damaged(row.session.clone());
     let Some(signed) = &row.signed else { return Ok(None) };
-    let signed = SignedCdr::read_stored(signed).map_err(|_| damaged())?;
-    let cdr = ChargeDetailRecord::parse(&signed.oicp, Reading::Tolerant).map_err(|_| damaged())?;
+    let oicp = oicp_of(signed).ok_or_else(damaged)?;
+    let cdr = ChargeDetailRecord::parse(&oicp, Reading::Tolerant).map_err(|_| damaged())?;
     let standing = if row.is_rejected { Standing::Rejected } else { Standing::Delivered };
     Ok(Some(StatementLine::of(&cdr, row.hash, standing, row.replaces)))
 }

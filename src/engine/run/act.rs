@@ -1,8 +1,9 @@
 //! What the core wants done, done: on the mesh, towards backends, towards callers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::backends::{BackendOperation, BackendQuestion};
+use super::super::backends::{BackendOperation, BackendQuestion, Backends};
 use super::super::events::Event;
 use super::super::handle::{EngineError, PushOutcome};
 use super::super::tell::tell;
@@ -10,7 +11,7 @@ use super::super::{partners, pins, serve};
 use super::Runner;
 use crate::mesh;
 use crate::protocol::{NodeId, SyncRequest};
-use crate::roaming::{Action, BackendCallId, Input, Misdeed, RequestId};
+use crate::roaming::{Action, BackendCallId, Input, Misdeed, Report, RequestId};
 
 impl Runner {
     /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
@@ -65,12 +66,20 @@ impl Runner {
                 let timeout = Duration::from_millis(timeout_ms);
                 let operation = BackendOperation::Session(operation);
                 let asked = BackendQuestion { party, operation, path_id, body, timeout };
-                self.call_backend(call, asked);
+                self.call_backend(&self.parts.backends, call, asked);
             }
             Action::ForwardCdr { call, party, path_id, body, timeout_ms } => {
                 let (operation, timeout) =
                     (BackendOperation::ChargeDetailRecord, Duration::from_millis(timeout_ms));
-                self.call_backend(call, BackendQuestion { party, operation, path_id, body, timeout });
+                let asked = BackendQuestion { party, operation, path_id, body, timeout };
+                self.call_backend(&self.parts.backends, call, asked);
+            }
+            Action::CallHub { call, party, operation, path_id, body, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                let operation =
+                    operation.map_or(BackendOperation::ChargeDetailRecord, BackendOperation::Session);
+                let asked = BackendQuestion { party, operation, path_id, body, timeout };
+                self.call_backend(&self.parts.hub, call, asked);
             }
             Action::FindCdrs { session } => {
                 let (reading, told) = (self.parts.store.cdrs_of(session), self.parts.answered.clone());
@@ -90,13 +99,15 @@ impl Runner {
             Action::FindCard { key } => partners::find_card(mesh, key),
             Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
             Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
-            Action::Report(report) => {
-                tell(&report);
-                let now = self.parts.clock.now();
-                self.parts.watchers.tell(|| Event::of_report(&report, now.unix_ms));
-            }
+            Action::Report(report) => self.report(&report),
             reply => self.reply(reply),
         }
+    }
+
+    fn report(&self, report: &Report) {
+        tell(report);
+        let now = self.parts.clock.now();
+        self.parts.watchers.tell(|| Event::of_report(report, now.unix_ms));
     }
 
     /// Who waits for an answer gets it; who has gone does not need it, for what was asked is done and committed.
@@ -147,8 +158,8 @@ impl Runner {
     }
 
     /// A task asks the backend; its answer comes back as an input.
-    fn call_backend(&self, call: BackendCallId, asked: BackendQuestion) {
-        let (backends, answers) = (self.parts.backends.clone(), self.parts.answered.clone());
+    fn call_backend(&self, backends: &Arc<dyn Backends>, call: BackendCallId, asked: BackendQuestion) {
+        let (backends, answers) = (backends.clone(), self.parts.answered.clone());
         self.parts.spawner.task(Box::pin(async move {
             let answer = backends.ask(asked).await;
             // The engine may have stopped: then a restart finds the call under way.

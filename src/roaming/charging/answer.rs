@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::identity::PartyId;
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::charging::{
-    AuthorizationStart, AuthorizationStop, FieldValue, PartnerSessionId, PartnerSessions,
-    read_acknowledgement, with_fields,
+    AuthorizationStart, AuthorizationStatus, AuthorizationStop, FieldValue, PartnerSessionId,
+    PartnerSessions, read_acknowledgement, with_fields,
 };
 use crate::oicp::json_write::Writer;
 use crate::oicp::status_code::{Code, StatusCode};
@@ -57,6 +57,15 @@ pub(super) fn refusal(
         writer.end_object();
         return HttpAnswer { http_status, body: writer.finish().into() };
     }
+    refusal_in_full(operation, status, session)
+}
+
+/// A refusal as the operation's answer with HTTP 200, as the hub expects it of its partners whatever is wrong.
+pub(super) fn refusal_in_full(
+    operation: SessionOperation,
+    status: StatusCode,
+    session: Option<&SessionRecord>,
+) -> HttpAnswer {
     let body = match operation {
         SessionOperation::AuthorizeStart => {
             AuthorizationStart { partners: partners(session), ..AuthorizationStart::not_authorized(status) }
@@ -69,6 +78,17 @@ pub(super) fn refusal(
         _ => Acknowledgement { status, ..acknowledgement(false, session) }.to_json(),
     };
     HttpAnswer { http_status: 200, body: body.into() }
+}
+
+/// Whether an answer is a yes, and its code if OICP has it; `None` if it is no answer.
+pub(super) fn what_it_says(operation: SessionOperation, oicp: &[u8]) -> Option<(bool, Option<Code>)> {
+    match operation {
+        SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop => {
+            let answer = AuthorizationStop::read(oicp).ok()?;
+            Some((answer.verdict == AuthorizationStatus::Authorized, answer.status.known()))
+        }
+        _ => read_acknowledgement(oicp).ok().map(|said| (said.result, said.status.known())),
+    }
 }
 
 /// What a backend is told if nothing may be begun with a partner.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, refusal, refused_as_stale, with_ids};
-use super::request::{ChargeRequest, service, what_it_is};
+use super::answer::{HttpAnswer, refusal, with_ids};
+use super::request::ChargeRequest;
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
@@ -13,7 +13,7 @@ use crate::oicp::charging::{
 use crate::oicp::id::EvseKey;
 use crate::oicp::status_code::Code;
 use crate::planted::{Bug, planted};
-use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
@@ -75,16 +75,12 @@ impl Roaming {
         };
         let cpo = self
             .operator_of(evse.key())
+            .or_else(|| self.operator_at_hub(asked.party, evse.key(), operation, now))
             .ok_or_else(|| refuse(Code::PartnerNotFound, "no operator that is known here has this EvseID"))?;
-        if let Some(code) = self.decide(asked.party, &cpo, service(operation), now).code() {
-            let info = format!("no agreement with {cpo} for this service: see `chargemesh agreement offer`");
-            return Err(refuse(code, &info));
-        }
-        if let Some(why) = self.may_still(&cpo, what_it_is(operation), now).refused() {
-            return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&cpo, why)));
-        }
+        let via =
+            self.way_to(asked.party, &cpo, operation, now).map_err(|(code, info)| refuse(code, &info))?;
         match asked.evse {
-            None if self.publishes_any(&cpo) => {
+            None if via == Via::Direct && self.publishes_any(&cpo) => {
                 return Err(refuse(Code::UnknownEvseId, "its operator publishes no such EVSE"));
             }
             Some(EvseSeen { compatible: false }) => {
@@ -107,8 +103,11 @@ impl Roaming {
             .begin(asked, Some(cpo.clone()), now)
             .map_err(|code| refuse(code, "too many open sessions"))?;
         let body = with_session(&asked.body, id);
+        let may_turn = via == Via::Direct && self.may_turn_to_hub(asked.party, &cpo, operation, now);
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.waiting.push(waiting);
+            session.record.via = via;
+            session.begins_with = may_turn.then(|| body.clone());
         }
         self.remember(id, fx);
         self.ask_partner(id, &cpo, Wish { operation, oicp: body, call: None }, now, fx);
@@ -171,6 +170,8 @@ impl Roaming {
             seen: Vec::new(),
             offline: false,
             to_tell_backend: false,
+            via: Via::Direct,
+            alias: None,
             opened_unix_ms: now.unix_ms,
             changed_unix_ms: now.unix_ms,
         };
@@ -189,6 +190,9 @@ impl Roaming {
     ) {
         let Wish { operation, oicp, call } = wish;
         let Some(session) = self.charging.sessions.get(&id) else { return };
+        if session.record.via == Via::Hub {
+            return self.ask_hub(id, partner, Wish { operation, oicp, call }, fx);
+        }
         let ask = session.record.ask;
         let ours = match session.record.ours == *partner {
             true => session.record.partner.clone().unwrap_or_else(|| partner.clone()),
@@ -267,9 +271,12 @@ impl Roaming {
         let info = if sent {
             "the partner did not answer in time; what became of it is being asked"
         } else {
-            "no node of the partner can be reached, or too much is under way to it"
+            "neither a node of the partner nor the hub can be reached for it, or too much is under way"
         };
         if operation.begins() {
+            if !sent && self.turn_to_hub(ours.session, fx) {
+                return;
+            }
             let event = if sent { Event::Silence } else { Event::NotSent };
             self.step(ours.session, event, now, fx);
             if sent {
@@ -287,6 +294,7 @@ impl Roaming {
     pub(super) fn start_settled(&mut self, id: SessionId, outcome: AskOutcome, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let operation = session.record.operation;
+        session.begins_with = None;
         match outcome {
             AskOutcome::Answered(oicp) => {
                 let yes = said_yes(operation, &oicp);
@@ -424,7 +432,11 @@ pub(super) fn reply(call: CallId, answer: HttpAnswer, fx: &mut Effects) {
 
 fn refused_by_node(operation: SessionOperation, code: &str, record: Option<&SessionRecord>) -> HttpAnswer {
     let code = Code::parse(code).unwrap_or(Code::SystemError);
-    refusal(operation, code, "the partner's node refuses it", record)
+    let info = match record.map(|record| record.via) {
+        Some(Via::Hub) => "the hub refuses it",
+        _ => "the partner's node refuses it",
+    };
+    refusal(operation, code, info, record)
 }
 
 /// The message with our SessionID; every other byte as it came.

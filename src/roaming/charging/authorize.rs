@@ -39,6 +39,30 @@ pub(super) struct Broadcast {
     medium: MediumKey,
     /// EMPs that were told of the card.
     told: usize,
+    hub: HubTurn,
+    /// When the hub is asked at the latest, on the monotonic clock: it needs its share of the time.
+    hub_at_ms: u64,
+    /// Whether the contract names its EMP: once that has answered, the hub would ask it again.
+    named: bool,
+}
+
+/// How far asking the hub about a card has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HubTurn {
+    /// It is not asked, or has answered.
+    Never,
+    /// It is asked if nobody says yes before.
+    Later,
+    /// It has not answered yet.
+    Asked,
+}
+
+impl Broadcast {
+    /// The hub answered, or did not.
+    pub(super) fn hub_said(&mut self, heard: bool) {
+        self.hub = HubTurn::Never;
+        self.heard |= heard;
+    }
 }
 
 /// How many EMPs were told of cards, since the start.
@@ -100,18 +124,19 @@ impl Roaming {
             return Err(refuse(Code::DataError, "Identification is needed"));
         };
         let targets = self.whom_to_ask(asked.party, identification, now);
-        if targets.is_empty() {
+        let hub = self.hub_may_know(asked.party, identification, now);
+        if targets.is_empty() && !hub {
             let info = "no EMP that could know it has an agreement with you";
             return Err(refuse(Code::NoValidContract, info));
         }
         let (mut targets, stale) = self.known_to_be_alive(targets, now);
-        if let (true, Some((emp, why))) = (targets.is_empty(), stale) {
+        if let (true, Some((emp, why))) = (targets.is_empty() && !hub, stale) {
             return Err(refuse(Code::ServiceNotAvailable, &refused_as_stale(&emp, why)));
         }
         let contracted = targets.len();
         targets.retain(|emp| !self.cannot_know(emp, identification, now));
         self.charging.card_questions.spared += (contracted - targets.len()) as u64;
-        if targets.is_empty() {
+        if targets.is_empty() && !hub {
             self.charging.card_questions.note(0);
             return Err(refuse(refused_medium(identification), "no EMP under contract knows it"));
         }
@@ -138,11 +163,18 @@ impl Roaming {
             refusal: refused_medium(identification),
             medium,
             told: 0,
+            hub: if hub { HubTurn::Later } else { HubTurn::Never },
+            hub_at_ms: now.mono_ms + config.authorize_ms / 2,
+            named: identification.evco_id().is_some(),
         };
+        let asks_nobody = first.is_empty();
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.broadcast = Some(broadcast);
         }
         self.ask_emps(id, first, now, fx);
+        if asks_nobody {
+            self.next_emps(id, now, fx);
+        }
         Ok(())
     }
 
@@ -152,7 +184,10 @@ impl Roaming {
         emps.extend(self.agreement_partners());
         emps.extend(self.parties.keys().cloned());
         emps.retain(|party| party.role == Role::Emp);
-        let may = |emp: &PartyId| self.decide(ours, emp, Service::Authorization, now).code().is_none();
+        let may = |emp: &PartyId| {
+            self.decide(ours, emp, Service::Authorization, now).code().is_none()
+                && self.routing(ours, emp, Service::Authorization, now).may_direct()
+        };
         let derived = identification.evco_id().map(|contract| contract.provider());
         match derived.map(|provider| PartyId::new(Role::Emp, &provider)) {
             Some(Ok(emp)) => {
@@ -259,7 +294,7 @@ impl Roaming {
         self.note_unsettled(id);
     }
 
-    fn authorized(
+    pub(super) fn authorized(
         &mut self,
         id: SessionId,
         emp: &PartyId,
@@ -296,17 +331,28 @@ impl Roaming {
     }
 
     /// Asks who is left, or ends it.
-    fn next_emps(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+    pub(super) fn next_emps(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let Some(broadcast) = &mut session.broadcast else { return };
-        if !broadcast.open.is_empty() {
+        if !broadcast.open.is_empty() || broadcast.hub == HubTurn::Asked {
             return;
         }
         if !broadcast.later.is_empty() {
             let later = std::mem::take(&mut broadcast.later);
             return self.ask_emps(id, later, now, fx);
         }
+        if broadcast.hub == HubTurn::Later && !(broadcast.named && broadcast.heard) {
+            return self.turn_card_to_hub(id, now, fx);
+        }
         self.not_authorized(id, now, fx);
+    }
+
+    fn turn_card_to_hub(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let Some(broadcast) = &mut session.broadcast else { return };
+        broadcast.hub = HubTurn::Asked;
+        let (body, left_ms) = (broadcast.body.clone(), broadcast.until_ms.saturating_sub(now.mono_ms));
+        self.ask_hub_about_card(id, body, left_ms, fx);
     }
 
     fn not_authorized(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
@@ -330,6 +376,8 @@ impl Roaming {
         if !broadcast.later.is_empty() && broadcast.later_at_ms <= now.mono_ms {
             let later = std::mem::take(&mut broadcast.later);
             self.ask_emps(id, later, now, fx);
+        } else if broadcast.hub == HubTurn::Later && broadcast.hub_at_ms <= now.mono_ms {
+            self.turn_card_to_hub(id, now, fx);
         }
         debug_assert!(
             self.charging

@@ -74,6 +74,9 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
+        if self.hub_answered(call, &answer, now, fx) {
+            return;
+        }
         if self.cdr_backend_answered(call, &answer, now, fx) {
             return self.cdrs_next(now, fx);
         }

@@ -106,6 +106,8 @@ pub(super) enum CdrWaiter {
     },
     /// A partner's node brings one, verified.
     Theirs { asker: Asker, cdr: Box<SignedCdr>, signed: Bytes, signer: Digest },
+    /// The hub brings one.
+    Hub { call: CallId, partner: PartyId, arrival: Box<CdrArrival>, body: Bytes },
     /// A partner's node brings receipts, verified.
     Receipts { asker: Asker, receipts: Vec<ReadReceipt> },
 }
@@ -220,7 +222,7 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let id = arrival.session;
+        let id = self.resolved(arrival.session);
         self.cdr_came(id, CdrWaiter::Ours { call, party, arrival, body, replaces }, now, fx);
     }
 
@@ -235,6 +237,7 @@ impl Roaming {
         let first = match &waiter {
             CdrWaiter::Ours { replaces, .. } => replaces.is_none(),
             CdrWaiter::Theirs { cdr, .. } => cdr.replaces.is_none(),
+            CdrWaiter::Hub { .. } => true,
             CdrWaiter::Receipts { .. } => false,
         };
         let is_open = |session: &Session| session.record.phase != crate::protocol::SessionPhase::Closed;
@@ -295,6 +298,9 @@ impl Roaming {
                     now,
                     fx,
                 );
+            }
+            CdrWaiter::Hub { call, partner, arrival, body } => {
+                self.take_hub_cdr(id, (call, partner), (&arrival, body), known, now, fx);
             }
             CdrWaiter::Receipts { asker, receipts } => {
                 self.take_receipts(id, asker, receipts, known, now, fx);

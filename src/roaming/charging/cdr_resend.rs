@@ -2,6 +2,7 @@
 
 use super::cdr::CdrKey;
 use crate::oicp::charging::SessionId;
+use crate::protocol::Via;
 use crate::roaming::Roaming;
 use crate::roaming::change::StoredCdr;
 use crate::roaming::effect::Effects;
@@ -18,6 +19,8 @@ impl Roaming {
                 continue;
             }
             stored.is_open = true;
+            // Its node asks for it, whichever way it went before.
+            stored.record.via = Via::Direct;
             self.charging.cdrs.put(key, stored, now.mono_ms);
             self.remember_cdr(key, fx);
             self.cdr_due(key, now, fx);

@@ -16,7 +16,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::status_code::Code;
 use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, RECEIPTS_MAX, SessionMessage, SessionOperation, SessionPhase,
-    SessionRecord,
+    SessionRecord, Via,
 };
 use crate::roaming::Roaming;
 use crate::roaming::change::StoredCdr;
@@ -55,7 +55,7 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let (call, id) = (wish.call, wish.arrival.session);
+        let (call, id) = (wish.call, self.resolved(wish.arrival.session));
         let taken = self.our_cdr(&wish, known, now);
         // With the ids of its session, if it is the caller's.
         let record = self.our_session(id, wish.party.as_ref()).cloned();
@@ -87,7 +87,7 @@ impl Roaming {
 
     /// `None`: it is known already.
     fn our_cdr(&self, wish: &CdrWish, known: &[StoredCdr], now: Now) -> Result<Option<StoredCdr>, Refused> {
-        let id = wish.arrival.session;
+        let id = self.resolved(wish.arrival.session);
         let invalid = |why: &str| Refused(Code::SessionInvalid, why.to_owned());
         let no_session = "no session of yours has this SessionID";
         let record = self.our_session(id, wish.party.as_ref()).ok_or_else(|| invalid(no_session))?;
@@ -185,7 +185,7 @@ impl Roaming {
             ended_unix_ms: wish.arrival.ended_unix_ms,
             replaces: wish.replaces,
             signed: Some(signed.into()),
-            record: CdrRecord { findings: finding_texts(&findings), ..CdrRecord::default() },
+            record: CdrRecord { findings: finding_texts(&findings), via: record.via, ..CdrRecord::default() },
         };
         note_signer(&mut stored, *ours.speaker.delegation_hash(), Some(&ours.chain));
         Ok(stored)
@@ -204,6 +204,9 @@ impl Roaming {
     pub(super) fn send_cdr(&mut self, key: CdrKey, now: Now, fx: &mut Effects) -> bool {
         let Some(open) = self.charging.cdrs.open.get(&key) else { return true };
         let stored = &open.stored;
+        if stored.record.via == Via::Hub {
+            return self.send_cdr_to_hub(key, now, fx);
+        }
         let (Some(signed), Some(chain)) = (stored.signed.clone(), stored.record.chains.first().cloned())
         else {
             // Its content was deleted: there is nothing to send.

@@ -18,7 +18,7 @@ use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
 use crate::planted::{Bug, planted};
 use crate::protocol::{
-    AskOutcome, CdrRecord, CdrState, Digest, SessionMessage, SessionOperation, SessionPhase,
+    AskOutcome, CdrRecord, CdrState, Digest, SessionMessage, SessionOperation, SessionPhase, Via,
 };
 use crate::roaming::Roaming;
 use crate::roaming::change::StoredCdr;
@@ -61,6 +61,10 @@ impl Roaming {
         });
         match read {
             Ok(cdr) => {
+                if !self.charging.sessions.contains_key(&id) {
+                    let (ours, partner) = (Some(&asker.ours), &asker.partner);
+                    self.adopted_by_cdr(ours, partner, id, &cdr.oicp, now, fx);
+                }
                 let (cdr, signer) = (Box::new(cdr), chain.delegation_hash());
                 self.cdr_came(id, CdrWaiter::Theirs { asker, cdr, signed, signer }, now, fx);
             }
@@ -118,6 +122,10 @@ impl Roaming {
                 let info = "the session could not be looked up: send the message again";
                 reply(call, refusal(SessionOperation::Notification, Code::HubDatabaseError, info, None), fx);
             }
+            CdrWaiter::Hub { call, .. } => {
+                let info = "the session could not be looked up: send the message again";
+                reply(call, super::hub_cdr::refused_cdr(Code::HubDatabaseError, info), fx);
+            }
             CdrWaiter::Theirs { asker, cdr, .. } => self.put_off_partner(asker, cdr.session, now, fx),
             CdrWaiter::Receipts { asker, receipts } => {
                 if let Some(session) = receipts.first().map(|read| read.receipt.session.clone()) {
@@ -145,7 +153,11 @@ impl Roaming {
         let hash = brought.cdr.cdr_hash();
         let ours = |cdr: &&StoredCdr| cdr.incoming && cdr.ours == asker.ours && cdr.partner == asker.partner;
         let is_same = |cdr: &&StoredCdr| cdr.hash == hash && !planted(Bug::CdrDedupeForgotten);
-        if let Some(same) = known.iter().filter(ours).find(is_same) {
+        if let Some(same) = known.iter_mut().filter(|cdr| ours(&&**cdr)).find(|cdr| is_same(&&**cdr)) {
+            if same.record.receipts.is_empty() {
+                // It came through the hub before, which takes no receipts.
+                self.receipt_late(id, same, now, fx);
+            }
             let answer = receipts_of(same);
             return self.answer_message(asker, answer, now, fx);
         }
@@ -296,7 +308,12 @@ impl Roaming {
     }
 
     /// Adds a receipt of ours.
-    fn sign_receipt(&self, stored: &mut StoredCdr, verdict: ReceiptVerdict, now: Now) -> Result<(), String> {
+    pub(super) fn sign_receipt(
+        &self,
+        stored: &mut StoredCdr,
+        verdict: ReceiptVerdict,
+        now: Now,
+    ) -> Result<(), String> {
         let ours = self.parties.get(&stored.ours).ok_or("no party of this node")?;
         let state = state_of(&verdict);
         let receipt = Receipt {
@@ -334,8 +351,7 @@ impl Roaming {
         if self.charging.cdrs.calls.values().filter(of_party).count() >= FORWARDS_MAX {
             return false;
         }
-        let Some(cdr) = stored.signed.as_deref().and_then(|signed| SignedCdr::read_stored(signed).ok())
-        else {
+        let Some(oicp) = stored.oicp() else {
             // Its content was deleted: nobody can be given it.
             self.cdr_settled(key, ReceiptVerdict::Kept, now, fx);
             return true;
@@ -348,7 +364,7 @@ impl Roaming {
             open.stored.record.attempts += 1;
         }
         self.put_off(&key, timeout_ms, now);
-        fx.actions.push(Action::ForwardCdr { call, party, path_id, body: cdr.oicp.into(), timeout_ms });
+        fx.actions.push(Action::ForwardCdr { call, party, path_id, body: oicp, timeout_ms });
         true
     }
 
@@ -380,6 +396,10 @@ impl Roaming {
 
     /// The EMP's last word about a record: the partner is told until it takes note.
     fn cdr_settled(&mut self, key: CdrKey, verdict: ReceiptVerdict, now: Now, fx: &mut Effects) {
+        let open = self.charging.cdrs.open.get(&key);
+        if let Some(open) = open.filter(|open| open.stored.record.via == Via::Hub) {
+            return self.hub_cdr_settled(open.stored.clone(), key, &verdict, now, fx);
+        }
         if !self.may_sign() {
             return self.again(&key, now);
         }

@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod authorize;
+mod by_hub;
 mod calls;
 mod card_filters;
 mod cdr;
@@ -15,6 +16,8 @@ mod cdr_send;
 mod cdr_serve;
 mod config;
 mod evidence;
+mod hub_cdr;
+mod hub_serve;
 mod never_came;
 mod offline;
 mod request;
@@ -48,6 +51,7 @@ use crate::oicp::charging::{MediumKey, SessionId};
 use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, Digest, NodeId, SessionOperation, SessionPhase, SessionRecord};
 use authorize::{Broadcast, Learned};
+use by_hub::Bridge;
 use card_filters::CardFilters;
 use cdr::Cdrs;
 use evidence::Log;
@@ -139,6 +143,8 @@ struct Session {
     progress_ms: Option<u64>,
     /// What was answered last within the session: its connection may have broken.
     said: Option<(MessageId, AskOutcome)>,
+    /// The message that it begins with, as long as it may still turn to the hub.
+    begins_with: Option<Bytes>,
 }
 
 impl Session {
@@ -152,6 +158,7 @@ impl Session {
             settle_wait_ms: settle::WAIT_MS_MIN,
             progress_ms: None,
             said: None,
+            begins_with: None,
         }
     }
 
@@ -171,6 +178,8 @@ enum Back {
     Peer(NodeId, AskId),
     /// To a party of this very node.
     Local,
+    /// To the central hub, which asked this.
+    Hub(CallId, SessionOperation),
 }
 
 /// Who asks us, by which message, and where the answer goes.
@@ -274,6 +283,7 @@ pub(super) struct Charging {
     expiry_at_ms: u64,
     log: Log,
     cdrs: Cdrs,
+    hub: Bridge,
 }
 
 impl Charging {
@@ -327,6 +337,7 @@ impl Roaming {
                 (SessionPhase::Calling, _) => Some(Event::Unclear),
                 _ => None,
             };
+            self.note_alias(id, &record);
             self.charging.sessions.insert(id, Session::new(record, now));
             match event {
                 Some(event) => drop(self.step(id, event, now, &mut fx)),
@@ -436,6 +447,8 @@ impl Roaming {
             record.phase.is_over() && record.to_release.is_empty() && age(session) >= SESSION_OVER_FOR_MS
         };
         self.charging.sessions.retain(|_, session| !gone(session));
+        let Charging { sessions, hub, .. } = &mut self.charging;
+        hub.aliases.retain(|_, id| sessions.contains_key(id));
         self.charging.never_came.retain(|_, until_ms| *until_ms > now.mono_ms);
     }
 

@@ -3,7 +3,7 @@
 use super::{Asker, NEVER_CAME_MAX, NEVER_CAME_MS, Session};
 use crate::identity::{MessageId, Role, Service};
 use crate::oicp::charging::SessionId;
-use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::Now;
@@ -68,6 +68,8 @@ pub(super) fn asked_of_us(
         seen: Vec::new(),
         offline: false,
         to_tell_backend: false,
+        via: Via::Direct,
+        alias: None,
         opened_unix_ms: now.unix_ms,
         changed_unix_ms: now.unix_ms,
     }

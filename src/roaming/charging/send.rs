@@ -7,7 +7,7 @@ use super::request::asker_role;
 use super::{About, Asker, Back, Charging, OurMessage, Way};
 use crate::identity::envelope::ENVELOPE_VALIDITY_MS_MAX;
 use crate::identity::{Envelope, MessageId, Operation, PartyId, Role, Speaker};
-use crate::protocol::{Answer, Direction, NodeId, Question, SessionMessage, SessionOperation};
+use crate::protocol::{Answer, Direction, NodeId, Question, SessionMessage, SessionOperation, Via};
 use crate::roaming::effect::{Action, Effects, Refusal, Report};
 use crate::roaming::input::{AskId, Now};
 use crate::roaming::judge::FUTURE_MS_MAX;
@@ -65,6 +65,7 @@ impl Roaming {
             introduced: false,
             until_ms: now.mono_ms + timeout_ms,
         };
+        self.count_message(&about.to, Via::Direct);
         self.charging.messages.insert(id, about);
         self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
         true
@@ -88,6 +89,7 @@ impl Roaming {
         let node = match &back {
             Back::Peer(node, _) => node.as_bytes().to_vec(),
             Back::Local => Vec::new(),
+            Back::Hub(call, operation) => return self.answer_hub(*call, *operation, message, fx),
         };
         let envelope = Envelope {
             id: MessageId(self.random_16()),
@@ -103,6 +105,7 @@ impl Roaming {
                 self.log_within(&ours, &envelope, &message, now, fx);
                 self.message_answered(reply_to, message, now, fx);
             }
+            Back::Hub(..) => {}
             Back::Peer(_, ask) => {
                 let sealed = self.sealed(&ours, &envelope);
                 if let Some(bytes) = &sealed {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::ask::said_yes;
+use super::ask::{said_yes, with_session};
 use super::never_came::asked_of_us;
 use super::request::{ChargeRequest, asker_role, service, what_it_is};
 use super::table::Event;
@@ -13,7 +13,7 @@ use crate::oicp::charging::SessionId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
-use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord};
+use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::Effects;
 use crate::roaming::input::Now;
@@ -33,10 +33,17 @@ impl Roaming {
         let Some(id) = SessionId::parse(message.session()) else {
             return self.say(asker, message.session(), refused(Code::SessionInvalid), now, fx);
         };
+        self.count_message(partner, Via::Direct);
+        let of_record = matches!(message, SessionMessage::Cdr { .. } | SessionMessage::Receipts { .. });
+        if !of_record && self.is_closed_to(&asker.back, id) {
+            return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
+        }
         match message {
             SessionMessage::Ask { operation, budget_ms, oicp, .. } => {
                 let until_ms = now.mono_ms + u64::from(budget_ms);
-                let demand = Demand { session: id, operation, oicp, until_ms };
+                let session = if operation.begins() { id } else { self.resolved(id) };
+                let oicp = if session == id { oicp } else { with_session(&oicp, session) };
+                let demand = Demand { session, operation, oicp, until_ms };
                 match operation.begins() {
                     true => self.serve_start(asker, demand, now, fx),
                     false => self.serve_within(asker, demand, now, fx),
@@ -76,12 +83,16 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let message = SessionMessage::Outcome { session: session.to_owned(), outcome };
+        let session = match asker.back {
+            Back::Peer(..) => self.spoken_id(session, Via::Direct),
+            Back::Local | Back::Hub(..) => session.to_owned(),
+        };
+        let message = SessionMessage::Outcome { session, outcome };
         self.answer_message(asker, message, now, fx);
     }
 
     /// A start, a reservation, or a question about a card.
-    fn serve_start(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+    pub(super) fn serve_start(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
         let id = demand.session;
         if let Some(session) = self.charging.sessions.get(&id) {
             // Never a second call: what is known is said again.
@@ -100,6 +111,9 @@ impl Roaming {
             Ok(request) => request,
             Err(code) => return self.say(asker, id.as_str(), refused(code), now, fx),
         };
+        if let Some(begun) = self.begun_over_other_way(&asker, &request, demand.operation, now) {
+            return self.join_other_way(begun, asker, id, now, fx);
+        }
         let text = |reference: &Option<crate::oicp::charging::PartnerSessionId>| {
             reference.as_ref().map(|reference| reference.as_str().to_owned())
         };
@@ -109,6 +123,7 @@ impl Roaming {
             medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
             cpo_partner_session: text(&request.partners().cpo),
             emp_partner_session: text(&request.partners().emp),
+            via: asker.back.via(),
             ..asked_of_us(&asker, id, demand.operation, now)
         };
         self.charging.sessions.insert(id, Session::new(record, now));
@@ -133,12 +148,15 @@ impl Roaming {
             return Err(Code::HubSystemError);
         }
         let request = self.may_ask(asker, demand, now)?;
-        let service = service(demand.operation);
-        if let Some(code) = self.decide(&asker.ours, &asker.partner, service, now).code() {
-            return Err(code);
-        }
-        if self.may_still(&asker.partner, what_it_is(demand.operation), now).refused().is_some() {
-            return Err(Code::ServiceNotAvailable);
+        // Who comes over the hub has its contract with the hub, and the routes were asked.
+        if asker.back.via() == Via::Direct {
+            let service = service(demand.operation);
+            if let Some(code) = self.decide(&asker.ours, &asker.partner, service, now).code() {
+                return Err(code);
+            }
+            if self.may_still(&asker.partner, what_it_is(demand.operation), now).refused().is_some() {
+                return Err(Code::ServiceNotAvailable);
+            }
         }
         // One who asks without end takes the places of nobody else.
         let of_partner = self.charging.calls.values().filter(|call| call.partner == asker.partner).count();
@@ -171,6 +189,8 @@ impl Roaming {
                 Ok(request)
             }
             None => Ok(request),
+            // Who speaks the hub says, and it has compared the ids.
+            _ if asker.back.via() == Via::Hub => Ok(request),
             Some(_) => Err(Code::UnauthorizedAccess),
         }
     }
@@ -207,7 +227,7 @@ impl Roaming {
     }
 
     /// What became of a session's start, for the partner that asked it.
-    fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
+    pub(super) fn outcome_of(&self, id: SessionId, partner: &PartyId) -> AskOutcome {
         let Some(session) = self.charging.sessions.get(&id) else { return AskOutcome::NeverCame };
         let record = &session.record;
         let theirs = record.partner.as_ref() == Some(partner) && !record.asked_by_us;

@@ -15,7 +15,7 @@ use crate::oicp::charging::{
 use crate::oicp::id::{EvseId, ProviderId, provider_for_display};
 use crate::oicp::time::DateTime;
 use crate::planted::{Bug, planted};
-use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase};
+use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{BackendCallId, Now};
@@ -59,19 +59,22 @@ impl Roaming {
         session.settle_at_ms = now.mono_ms + session.settle_wait_ms;
         let record = &session.record;
         let (ours, partner) = (record.ours.clone(), record.partner.clone());
-        let in_doubt =
-            record.asked_by_us && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
+        // The hub cannot be asked what became of a start, and the partner's node knows nothing of it.
+        let in_doubt = record.asked_by_us
+            && record.via == Via::Direct
+            && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
         let late = record.to_tell_backend && record.phase == SessionPhase::Active;
         let is_told = session.broadcast.is_none() && !planted(Bug::ReleaseNotSent);
         let released = if is_told { record.to_release.clone() } else { Vec::new() };
         let ask = record.ask;
+        let asked_as = self.asked_as(id);
         if let (true, Some(partner)) = (in_doubt, &partner) {
             let query = SessionMessage::Query { session: id.as_str().to_owned(), ask };
             self.send_about(word(id, About::Query, &ours, partner), &query, now, fx);
         }
         for emp in released {
-            let release = SessionMessage::Release { session: id.as_str().to_owned() };
-            self.send_about(word(id, About::Release, &ours, &emp), &release, now, fx);
+            let release = SessionMessage::Release { session: asked_as.as_str().to_owned() };
+            self.send_about(word(asked_as, About::Release, &ours, &emp), &release, now, fx);
         }
         if let (true, Some(partner)) = (late, &partner) {
             self.settle_late_start(id, &ours, partner, now, fx);
@@ -119,6 +122,7 @@ impl Roaming {
 
     /// An EMP knows that the session is not its.
     pub(super) fn released_by(&mut self, id: SessionId, emp: &PartyId, fx: &mut Effects) {
+        let id = self.resolved(id);
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         session.record.to_release.retain(|other| other != emp);
         self.remember(id, fx);
@@ -193,6 +197,10 @@ impl Roaming {
             evse_id,
             findings: Vec::new(),
         };
+        if session.record.via == Via::Hub {
+            let about = word(id, About::LateStop, ours, cpo);
+            return self.say_to_hub(about, Some(SessionOperation::RemoteStop), stop.to_json().into(), fx);
+        }
         let message = SessionMessage::Ask {
             session: id.as_str().to_owned(),
             operation: SessionOperation::RemoteStop,

@@ -6,7 +6,7 @@ use super::ask::{Asked, Wish, with_session};
 use super::request::ChargeRequest;
 use super::serve::refused;
 use super::table::Event;
-use super::{Asker, BackendCall, Deferred, Demand, SEEN_MAX};
+use super::{Asker, Back, BackendCall, Deferred, Demand, SEEN_MAX};
 use crate::oicp::charging::{NotificationKind, SessionId};
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord};
@@ -23,7 +23,7 @@ impl Roaming {
         fx: &mut Effects,
     ) -> Result<(), HttpAnswer> {
         let operation = asked.request.operation();
-        let session = asked.request.session();
+        let session = asked.request.session().map(|id| self.resolved(id));
         let known = session.and_then(|id| self.charging.sessions.get(&id).map(|session| (id, session)));
         let valid = known.filter(|(_, session)| {
             let record = &session.record;
@@ -112,8 +112,12 @@ impl Roaming {
         let mut running = self.charging.calls.values_mut();
         let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
         if let Some(call) = running.find(same) {
-            call.back = Some(asker.back);
             call.until_ms = demand.until_ms;
+            // Over HTTP each has its own answer.
+            if let Some(back @ Back::Hub(..)) = call.back.replace(asker.back.clone()) {
+                let first = Asker { back, ..asker };
+                self.say(first, demand.session.as_str(), AskOutcome::Pending, now, fx);
+            }
             return;
         }
         let session = self.charging.sessions.get(&demand.session);

@@ -3,6 +3,7 @@
 mod cdr;
 mod cdr_faults;
 mod evidence;
+mod hub;
 mod own_parties;
 mod under_way;
 
@@ -13,7 +14,7 @@ use crate::oicp::charging::{HashedPin, Pin};
 use crate::oicp::reading::Reading;
 use crate::protocol::{SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::{
-    BackendAnswer, BackendCallId, BackendTraits, ChargeRequest, ChargingConfig, HttpAnswer, LateStart,
+    BackendAnswer, BackendCallId, BackendTraits, ChargeRequest, ChargingConfig, HttpAnswer, LateStart, Ways,
 };
 
 /// What a node said to its backends.
@@ -35,6 +36,12 @@ pub(super) struct Told {
     pub(super) disk_is_away: bool,
     /// PINs that are to be compared.
     pub(super) pins: Vec<(BackendCallId, Pin, HashedPin)>,
+    /// Its ways through the hub.
+    pub(super) ways: Ways,
+    /// What it said to the hub and what has no answer yet: with what, under which id, and the message.
+    pub(super) to_hub: Vec<(BackendCallId, Option<SessionOperation>, String, String)>,
+    /// What it said to peers.
+    pub(super) said: Vec<Bytes>,
 }
 
 impl Told {
@@ -48,10 +55,13 @@ impl Told {
                 self.calls.push((call, operation, String::from_utf8(body.to_vec()).unwrap()));
             }
             Action::ForwardCdr { call, path_id, body, .. } => {
-                assert_eq!(path_id, "CH*ABC");
+                assert!(["CH*ABC", "FR*CPO"].contains(&path_id.as_str()), "{path_id}");
                 let body = String::from_utf8(body.to_vec()).unwrap();
                 self.given_ever.push(body.clone());
                 self.given.push((call, body));
+            }
+            Action::CallHub { call, operation, path_id, body, .. } => {
+                self.to_hub.push((call, operation, path_id, String::from_utf8(body.to_vec()).unwrap()));
             }
             Action::CheckPin { call, pin, hash } => self.pins.push((call, pin, hash)),
             other => panic!("{other:?} is not about sessions"),
@@ -66,7 +76,7 @@ impl Told {
     pub(super) fn settings(&self, core: Roaming, people: &[Person]) -> Roaming {
         let online = people.iter().filter(|_| !self.no_backend);
         let backends = online.map(|person| (person.party(), BackendTraits { notifications: true })).collect();
-        core.with_charging(self.config.clone(), backends)
+        core.with_charging(self.config.clone(), backends).with_ways(self.ways.clone())
     }
 }
 

@@ -311,10 +311,12 @@ impl World {
                 }
             }
             Action::Ask { to, request, bytes, .. } => {
+                node.charging.said.push(bytes.clone());
                 let after_ms = self.latency();
                 self.send(index, &to, after_ms, Event::Ask { from: index, request, bytes });
             }
             Action::Answer { ask, bytes } => {
+                node.charging.said.push(bytes.clone());
                 let (to, request) = node.asks.remove(&ask).expect("answered once");
                 let after_ms = self.latency();
                 let from = node_id(index);

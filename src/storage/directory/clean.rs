@@ -26,6 +26,8 @@ pub(super) fn prune(tx: &Transaction<'_>, horizon_unix_ms: u64, rows_max: u32) -
         )?;
         rows += tx
             .execute(&format!("DELETE FROM data WHERE id IN ({dead})"), params![Number(version), rows_max])?;
+        let gone = "DELETE FROM bridged WHERE id IN (SELECT id FROM bridged WHERE died <= ? LIMIT ?)";
+        rows += tx.execute(gone, params![Number(version), rows_max])?;
         // All of them at once: a version must not be named any more when its rows begin to go.
         rows += tx.execute("DELETE FROM commits WHERE version < ?", [Number(version)])?;
     }

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params_from_iter};
 
 use super::CommitVersion;
+use super::bridged;
 use super::filter::{Conditions, DataQuery, conditions};
 use super::geo::distance_km;
 use super::page::{DataPage, Delta, page_of, version_for};
@@ -84,8 +85,12 @@ pub(crate) fn data_delta(
     let changes: Vec<(i64, Option<Delta>)> =
         pairs.values().filter_map(difference).map(|(id, delta)| (id, Some(delta))).collect();
     let total = changes.len() as u64;
-    let rows = read_rows(connection, page_of(&changes, query).iter().copied())?;
-    Ok(Some(DataPage { rows, total, version: to }))
+    let mut rows = read_rows(connection, page_of(&changes, query).iter().copied())?;
+    let Some(beside) = bridged::delta(connection, (from, to), query, total, rows.len())? else {
+        return Ok(None);
+    };
+    rows.extend(beside.rows);
+    Ok(Some(DataPage { rows, total: total + beside.total, version: to }))
 }
 
 /// The version that was valid at a moment with its last row; `None` if that is before history.

@@ -150,6 +150,18 @@ pub(super) fn conditions(connection: &Connection, query: &DataQuery) -> Result<C
     Ok(found)
 }
 
+/// The conditions of a query on the table `bridged` under the name `d`, its area apart.
+pub(super) fn conditions_on_bridged(
+    connection: &Connection,
+    query: &DataQuery,
+) -> Result<Conditions, StorageError> {
+    let mut found = conditions(connection, &DataQuery { operators: Vec::new(), ..query.clone() })?;
+    let operators: Vec<String> =
+        query.operators.iter().map(|operator| operator.as_str().to_owned()).collect();
+    found.one_of("d.operator", &operators);
+    Ok(found)
+}
+
 /// The feeds, of either kind, of operators.
 pub(super) fn feeds_of(connection: &Connection, operators: &[CanonicalId]) -> Result<Vec<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM feeds WHERE party = ?")?;

@@ -2,6 +2,7 @@
 //! fetched again from other nodes, so a commit waits for no disk (`synchronous = NORMAL`).
 
 mod answer;
+mod bridged;
 mod clean;
 mod columns;
 mod delta;
@@ -18,10 +19,12 @@ mod visible;
 mod write;
 
 #[cfg(test)]
+mod bridged_tests;
 #[cfg(test)]
 mod tests;
 
 pub(super) use answer::feed_answer;
+pub(super) use bridged::{acknowledged, keys, marks, operators};
 pub(super) use delta::data_delta;
 pub(super) use overview::{counts, feeds_overview};
 pub(super) use page::{data_page, data_record, data_values, version_now};
@@ -30,6 +33,7 @@ pub(super) use restore::{chain, chains, conflicts, equivocations, restore};
 pub(super) use status::{statuses, statuses_by_key};
 
 pub use answer::FeedAnswer;
+pub use bridged::{Acknowledged, BridgedChanges, BridgedRecord};
 pub use filter::{Area, DataFilter, DataQuery, PAGE_SIZE_MAX, StatusQuery};
 pub use overview::{Counts, FeedOverview};
 pub use page::{DataPage, DataRow, Delta};
@@ -42,6 +46,7 @@ use rusqlite::TransactionBehavior;
 use super::config::Config;
 use super::error::{Database, StorageError};
 use super::place::{self, Place, SharedConnection, lock};
+use crate::identity::PartyId;
 use crate::roaming::change::DirectoryChange;
 
 /// A version of the view: the number of the last commit that changed data records; 0 before the first.
@@ -98,6 +103,43 @@ impl Directory {
             }
             commit.finish()
         })
+    }
+
+    /// Writes what the central hub handed out, in one transaction. Returns how many records changed.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn bridge(&mut self, changes: &BridgedChanges, now_unix_ms: u64) -> Result<usize, StorageError> {
+        self.transaction(|tx| {
+            let mut commit = write::Commit::begin(tx, now_unix_ms)?;
+            let changed = bridged::apply(&mut commit, changes, now_unix_ms)?;
+            commit.finish()?;
+            Ok(changed)
+        })
+    }
+
+    /// Says which parties of this node see what came through the central hub; without any all of it is deleted.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn set_hub_partners(&mut self, partners: &[PartyId]) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::set_partners(tx, partners))
+    }
+
+    /// Notes what the central hub took of ours.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn acknowledge(&mut self, taken: &Acknowledged) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::acknowledge(tx, taken))
+    }
+
+    /// Notes when something was done with the central hub, in unix milliseconds.
+    ///
+    /// # Errors
+    /// As [`Directory::commit`].
+    pub fn mark(&mut self, name: &str, at_unix_ms: u64) -> Result<(), StorageError> {
+        self.transaction(|tx| bridged::mark(tx, name, at_unix_ms))
     }
 
     /// Deletes versions and tombstones that are older than the history, at most `rows_max` rows of each

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, params, params_from_iter};
 
 use super::CommitVersion;
+use super::bridged;
 use super::filter::{Area, Conditions, DataQuery, PAGE_SIZE_MAX, conditions};
 use super::geo::{boxes_around, distance_km};
 use super::rows::read_rows;
@@ -47,7 +48,7 @@ pub struct DataRow {
 /// One page of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataPage {
-    /// The records of this page, ordered by key.
+    /// The records of this page: those of the view ordered by key, then what came through the hub, likewise.
     pub rows: Vec<DataRow>,
     /// How many records all pages have together.
     pub total: u64,
@@ -99,8 +100,10 @@ pub(crate) fn data_page(connection: &Connection, query: &DataQuery) -> Result<Da
             ids_of_page(connection, version, query, &conditions, &closed)?,
         ),
     };
-    let rows = read_rows(connection, ids.into_iter().map(|id| (id, None)))?;
-    Ok(DataPage { rows, total, version })
+    let mut rows = read_rows(connection, ids.into_iter().map(|id| (id, None)))?;
+    let beside = bridged::page(connection, version, query, total, rows.len())?;
+    rows.extend(beside.rows);
+    Ok(DataPage { rows, total: total + beside.total, version })
 }
 
 /// The part of a list that a page shows.

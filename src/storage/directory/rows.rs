@@ -27,6 +27,10 @@ impl<'c> Operators<'c> {
         Operators { connection, known: BTreeMap::new() }
     }
 
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
     pub(super) fn of(&mut self, feed: i64) -> Result<Operator> {
         if let Some(operator) = self.known.get(&feed) {
             return Ok(operator.clone());

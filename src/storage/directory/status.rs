@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Result, Row, params};
 
+use super::bridged;
 use super::filter::{StatusQuery, feeds_of};
 use super::page::keys_within;
 use super::rows::{Operator, Operators};
@@ -54,7 +55,7 @@ pub(crate) fn statuses(
         let keys = keys.iter().map(AsRef::as_ref);
         by_key(connection, &mut answer, keys, query.status.as_deref(), &closed, wanted)?;
         answer.rows.sort_by(|a, b| (&a.operator_id, &a.evse_id).cmp(&(&b.operator_id, &b.evse_id)));
-        return Ok(answer.rows);
+        return answer.with_bridged(query);
     }
     // Of one EVSE a member sees what is said to members.
     let unless_closed = if closed.is_empty() {
@@ -75,7 +76,7 @@ pub(crate) fn statuses(
             answer.take(row)?;
         }
     }
-    Ok(answer.rows)
+    answer.with_bridged(query)
 }
 
 /// The statuses of EVSEs in the view, in the order of the keys; those without one are left out.
@@ -90,6 +91,9 @@ pub(crate) fn statuses_by_key(
     for key in keys {
         let mut answer = Answer { operators: Operators::new(connection), rows: Vec::new(), rows_max };
         by_key(connection, &mut answer, std::iter::once(key.as_str()), None, &closed, |_| true)?;
+        if answer.rows.is_empty() {
+            answer.rows.extend(bridged::status(connection, key, puller)?);
+        }
         found.extend(answer.rows.into_iter().map(|row| (key.clone(), row)));
     }
     Ok(found)
@@ -157,6 +161,18 @@ struct Answer<'c> {
 }
 
 impl Answer<'_> {
+    /// With what came through the hub behind it.
+    fn with_bridged(mut self, query: &StatusQuery) -> Result<Vec<StatusRow>, StorageError> {
+        let most = self.rows_max.saturating_sub(self.rows.len());
+        let beside = bridged::statuses(self.operators.connection(), query, most)?;
+        if beside.len() > most {
+            let size = self.rows.len() + beside.len();
+            return Err(StorageError::TooLarge { what: "the answer in rows", size, limit: self.rows_max });
+        }
+        self.rows.extend(beside);
+        Ok(self.rows)
+    }
+
     fn take(&mut self, row: &Row<'_>) -> Result<(), StorageError> {
         if self.rows.len() >= self.rows_max {
             let size = self.rows.len() + 1;

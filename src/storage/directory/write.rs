@@ -112,6 +112,12 @@ impl<'c> Commit<'c> {
         Ok(CommitVersion(self.version))
     }
 
+    /// The version in the making; there will be one.
+    pub(super) fn touch(&mut self) -> u64 {
+        self.touched = true;
+        self.version
+    }
+
     pub(super) fn apply(&mut self, change: &DirectoryChange) -> Result<()> {
         match change {
             DirectoryChange::Chain { delegation, chain } => {

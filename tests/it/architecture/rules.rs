@@ -13,18 +13,20 @@ const FUNCTION_LINES_MAX: usize = 80;
 const PURE: [&str; 4] = ["oicp", "identity", "protocol", "roaming"];
 
 /// Which module may name which other modules of the crate. `node` and `lib` may name all.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("oicp", &[]),
     ("identity", &[]),
     ("protocol", &["oicp", "identity"]),
     ("roaming", &["oicp", "identity", "protocol"]),
     ("mesh", &["identity", "protocol"]),
     ("storage", &["oicp", "identity", "protocol", "roaming::change"]),
-    ("outbound", &["oicp"]),
+    ("tls", &[]),
+    ("outbound", &["oicp", "tls"]),
     ("pins", &["oicp"]),
     ("engine", &["oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "pins"]),
-    ("facade", &["oicp", "identity", "engine", "storage", "pins"]),
-    ("backend", &["oicp", "outbound", "engine::Clock"]),
+    ("facade", &["oicp", "identity", "engine", "storage", "pins", "tls"]),
+    ("hub", &["oicp", "identity", "protocol", "roaming", "storage", "outbound", "engine"]),
+    ("backend", &["oicp", "outbound", "tls", "engine::Clock"]),
     (
         "config",
         &[
@@ -38,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "roaming::Policy",
             "roaming::ChargingConfig",
             "outbound::Config",
+            "hub::HubConfig",
             "roaming::VISIBILITY_RULES_MAX",
             "roaming::Visibility",
             "engine::Config",
@@ -47,19 +50,22 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("cli", &[]),
 ];
 
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 16] = [
     "oicp", "identity", "protocol", "roaming", "mesh", "storage", "outbound", "engine", "facade", "backend",
-    "config", "node", "cli", "pins",
+    "config", "node", "cli", "pins", "tls", "hub",
 ];
 
 /// Which library may be named in which modules. A library that is not here may be named anywhere.
-const LIBRARIES: [(&str, &[&str]); 22] = [
+const LIBRARIES: [(&str, &[&str]); 25] = [
     ("bcrypt", &["pins"]),
     ("libp2p", &["mesh"]),
     ("libp2p_stream", &["mesh"]),
     ("rusqlite", &["storage"]),
     ("rusqlite_migration", &["storage"]),
     ("reqwest", &["outbound"]),
+    ("rustls", &["tls"]),
+    ("tokio_rustls", &["facade", "backend"]),
+    ("x509_parser", &["tls"]),
     ("axum", &["facade", "backend"]),
     ("tower", &["facade", "backend"]),
     ("tower_http", &["facade"]),
@@ -72,7 +78,7 @@ const LIBRARIES: [(&str, &[&str]); 22] = [
     ("coset", &["identity"]),
     ("bip39", &["identity"]),
     ("ciborium", &["identity", "protocol"]),
-    ("zstd", &["protocol"]),
+    ("zstd", &["protocol", "facade"]),
     ("serde_json", &["oicp", "facade"]),
     ("toml", &["config"]),
     ("anyhow", &["cli", "main", "node"]),

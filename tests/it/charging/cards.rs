@@ -38,7 +38,7 @@ fn a_card_is_asked_of_both_once_and_then_of_the_one_that_knows_it() {
             party: OTHER.to_owned(),
             url: other_backend.url(),
             notifications: false,
-            reservation_path: Default::default(),
+            ..BackendTarget::default()
         }];
         let other = stage.world.start(&plan).await;
         let met = |view: &serde_json::Value| {

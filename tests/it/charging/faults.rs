@@ -88,8 +88,8 @@ fn a_backend_that_takes_tls_only_answers_nothing_that_can_be_read() {
         assert_eq!(stage.phases().await, ["unconfirmed"]);
         assert_eq!(tls.asked(), 1);
         stage.end().await;
-        let https = BackendClient::new(&url.replace("http:", "https:")).err().map(|error| error.to_string());
-        assert!(https.is_some_and(|why| why.contains("TLS proxy")));
+        let other = BackendClient::new(&url.replace("http:", "ftp:")).err().map(|error| error.to_string());
+        assert!(other.is_some_and(|why| why.contains("neither http:// nor https://")));
     });
 }
 

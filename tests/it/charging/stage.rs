@@ -14,7 +14,7 @@ use chargemesh::roaming::{Policy, Rule, Whom};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::support::{PATIENCE, Plan, World, push_data};
+use crate::support::{PATIENCE, Plan, World, http_client, push_data};
 
 /// Set in a child process: `cpo` or `emp`, its directory, whom it knows, and its backend.
 const CHILD: &str = "CHARGEMESH_TEST_CHARGING";
@@ -214,7 +214,7 @@ fn target(party: &str, url: &str) -> BackendTarget {
         party: party.to_owned(),
         url: url.to_owned(),
         notifications: true,
-        reservation_path: Default::default(),
+        ..BackendTarget::default()
     }
 }
 
@@ -268,7 +268,7 @@ impl Stage {
             Side::new(plan, backend)
         };
         let (cpo, emp) = (side(Kind::Cpo, cpo), side(Kind::Emp, emp));
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let http = http_client();
         Stage { cpo, emp, world: World::new(), http, dir }
     }
 
@@ -291,7 +291,13 @@ impl Stage {
 
     /// Starts a side's node here.
     pub(super) async fn start(&mut self, kind: Kind) {
-        let (side, known) = self.side(kind);
+        let (_, known) = self.side(kind);
+        self.start_knowing(kind, known).await;
+    }
+
+    /// The same, knowing the node at this address; none if it is empty.
+    pub(super) async fn start_knowing(&mut self, kind: Kind, known: String) {
+        let (side, _) = self.side(kind);
         let known: Vec<String> = Some(known).into_iter().filter(|known| !known.is_empty()).collect();
         let plan = side.plan.clone().bootstrap(&known);
         let node = self.world.start(&plan).await;

@@ -333,7 +333,7 @@ impl Said {
 /// A bare HTTP POST to a node's facade.
 pub(crate) async fn post(node: &Node, path: &str, content_type: &str, body: impl Into<Bytes>) -> Said {
     let url = format!("http://{}{path}", node.facade_address().unwrap());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let body = reqwest::Body::from(body.into());
     let answer = client.post(url).header("content-type", content_type).body(body).send().await.unwrap();
     let process_id =
@@ -349,4 +349,11 @@ pub(crate) async fn view(node: &Node) -> NodeView {
 /// The feeds of a view as far as they are content: party, kind, seq, root.
 pub(crate) fn content(view: &NodeView) -> Vec<(String, &'static str, u64, String)> {
     view.feeds.iter().map(|feed| (feed.party.clone(), feed.kind, feed.seq, feed.root.clone())).collect()
+}
+
+/// A client of nobody in particular; each call has a connection of its own.
+pub(crate) fn http_client() -> reqwest::Client {
+    // Only the first of a process is taken.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }

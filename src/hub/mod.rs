@@ -1,0 +1,12 @@
+//! The central hub as one more peer: its settings, and the exchange of data with it. Off by default.
+
+mod config;
+mod data;
+mod pace;
+mod peer;
+mod pull;
+mod push;
+
+pub use config::{HubConfig, HubLimits};
+pub use data::{HubData, HubStartError, start};
+pub use peer::{HubFigure, HubFigures};

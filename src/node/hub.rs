@@ -1,0 +1,137 @@
+//! Messages to the central hub: bounded apart from the calls of backends, and within its limits per minute.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::backends::path;
+use super::error::NodeError;
+use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, NoBackends};
+use crate::hub::{HubConfig, HubLimits};
+use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
+use crate::protocol::SessionOperation;
+
+/// A minute: what the limits are counted in.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The hub of the settings; without one nothing is sent.
+pub(super) fn hub(config: &HubConfig) -> Result<Arc<dyn Backends>, NodeError> {
+    if !config.is_on() {
+        return Ok(Arc::new(NoBackends));
+    }
+    let tls = Tls::read(&config.ca, &config.certificate, &config.key);
+    let tls = tls.map_err(|source| OutboundError::Tls { url: config.url.clone(), source });
+    let client = tls.and_then(|tls| BackendClient::with_tls(&config.url, &tls)).map_err(NodeError::Hub)?;
+    let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);
+    Ok(Arc::new(Hub {
+        client,
+        places: Arc::new(Semaphore::new(places)),
+        limits: config.limits.clone(),
+        counted: Mutex::default(),
+    }))
+}
+
+struct Hub {
+    client: BackendClient,
+    places: Arc<Semaphore>,
+    limits: HubLimits,
+    counted: Mutex<Vec<Minute>>,
+}
+
+/// What was sent of one operation in the minute that began then.
+struct Minute {
+    limit: &'static str,
+    began: Instant,
+    sent: u32,
+}
+
+impl Hub {
+    /// Takes one of this minute's calls; false if there is none left.
+    fn may_send(&self, operation: BackendOperation, now: Instant) -> bool {
+        let (limit, per_minute) = limit_of(operation, &self.limits);
+        if per_minute == 0 {
+            return true;
+        }
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(minute) = counted.iter_mut().find(|minute| minute.limit == limit) else {
+            counted.push(Minute { limit, began: now, sent: 1 });
+            return true;
+        };
+        if now.duration_since(minute.began) >= MINUTE {
+            (minute.began, minute.sent) = (now, 0);
+        }
+        let may = minute.sent < per_minute;
+        minute.sent += u32::from(may);
+        may
+    }
+}
+
+impl Backends for Hub {
+    fn ask(&self, question: BackendQuestion) -> BoxFuture<'static, BackendAnswer> {
+        let not_sent = |why: &str| -> BoxFuture<'static, BackendAnswer> {
+            Box::pin(std::future::ready(BackendAnswer::NotSent(why.to_owned())))
+        };
+        // What finds no place is not sent at all: a hub that hangs must not hold what could go elsewhere.
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            return not_sent("too many messages to the hub are under way (hub.calls_max)");
+        };
+        if !self.may_send(question.operation, Instant::now()) {
+            return not_sent("the hub allows no more messages of this kind in this minute ([hub.limits])");
+        }
+        let client = self.client.clone();
+        Box::pin(async move {
+            let _place = place;
+            let path = path(question.operation, &question.path_id, ReservationPath::Reservation);
+            match client.post(&path, question.body, question.timeout).await {
+                Ok(received) => {
+                    BackendAnswer::Answered { http_status: received.http_status, body: received.body }
+                }
+                Err(CallFailure::NotSent(why)) => BackendAnswer::NotSent(why),
+                Err(CallFailure::Silent(why)) => BackendAnswer::Silent(why),
+            }
+        })
+    }
+}
+
+/// The limit of an operation, with its name in the settings.
+fn limit_of(operation: BackendOperation, limits: &HubLimits) -> (&'static str, u32) {
+    let BackendOperation::Session(operation) = operation else {
+        return ("charge_detail_record", limits.charge_detail_record);
+    };
+    match operation {
+        SessionOperation::AuthorizeStart => ("authorize_start", limits.authorize_start),
+        SessionOperation::AuthorizeStop => ("authorize_stop", limits.authorize_stop),
+        SessionOperation::RemoteStart => ("remote_start", limits.remote_start),
+        SessionOperation::RemoteStop => ("remote_stop", limits.remote_stop),
+        SessionOperation::ReservationStart | SessionOperation::ReservationStop => {
+            ("reservation", limits.reservation)
+        }
+        SessionOperation::Notification => ("notification", limits.notification),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_has_so_many_calls_and_the_next_has_them_again() {
+        let limits = HubLimits { remote_start: 2, remote_stop: 0, ..HubLimits::default() };
+        let url = "http://127.0.0.1:9";
+        let hub = Hub {
+            client: BackendClient::new(url).unwrap(),
+            places: Arc::new(Semaphore::new(1)),
+            limits,
+            counted: Mutex::default(),
+        };
+        let start = BackendOperation::Session(SessionOperation::RemoteStart);
+        let now = Instant::now();
+        let stop = BackendOperation::Session(SessionOperation::RemoteStop);
+        assert_eq!([(); 3].map(|()| hub.may_send(start, now)), [true, true, false]);
+        assert_eq!([(); 3].map(|()| hub.may_send(stop, now)), [true; 3], "no limit");
+        assert!(hub.may_send(start, now + MINUTE));
+    }
+}

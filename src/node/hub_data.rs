@@ -1,0 +1,43 @@
+//! The exchange of data with the central hub: started, and told to metrics.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::deps::Deps;
+use super::error::NodeError;
+use super::identity::Identity;
+use crate::engine::{Engine, Store};
+use crate::facade::{MoreGauge, MoreGauges};
+use crate::hub::{self, HubConfig, HubData, HubFigure, HubFigures};
+
+/// Starts it, if there is a hub.
+pub(super) async fn start(
+    config: HubConfig,
+    (engine, store): (&Engine, &Store),
+    identity: &Identity,
+    deps: &Deps,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<HubFigures>>, NodeError> {
+    let data = HubData {
+        config,
+        parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
+        engine: engine.clone(),
+        reader: store.0.reader.clone(),
+        directory: store.0.directory.clone(),
+        clock: deps.clock.clone(),
+        spawner: deps.spawner.clone(),
+        seed: deps.seed,
+        stop: stop.clone(),
+    };
+    hub::start(data).await.map_err(NodeError::HubData)
+}
+
+/// What is counted of it.
+pub(super) fn gauges(figures: Option<Arc<HubFigures>>) -> MoreGauges {
+    let gauge = |HubFigure { name, help, operation, value }| MoreGauge { name, help, operation, value };
+    Arc::new(move |now_unix_ms| {
+        let figures = figures.iter().flat_map(|figures| figures.all(now_unix_ms));
+        figures.map(gauge).collect()
+    })
+}
