@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::accounts::AccountsCommand;
 use super::agreements::{AgreementReply, AgreementView, PermissionView};
 use super::cdrs::ChargeReply;
+use super::events::{EVENTS_MAX, Event};
 use super::evidence::EvidenceCommand;
 use super::sessions::{CardsView, SessionView};
 use super::standing::Standing;
@@ -144,18 +145,31 @@ const APPLIED_CHANGES_MAX: usize = 2_048;
 #[derive(Clone)]
 pub struct Engine {
     pub(super) commands: mpsc::Sender<Command>,
-    applied: Arc<Watchers>,
+    watchers: Arc<Watchers>,
 }
 
-/// Who watches the records that are taken. The channel is made for the first of them: it is a hundred kilobytes
-/// large, and most nodes have none.
+/// Who watches the records that are taken, and who the events. A channel is made for the first of them: it is a hundred
+/// kilobytes large, and most nodes have none.
 #[derive(Default)]
-pub(crate) struct Watchers(OnceLock<broadcast::Sender<AppliedChange>>);
+pub(crate) struct Watchers {
+    applied: OnceLock<broadcast::Sender<AppliedChange>>,
+    events: OnceLock<broadcast::Sender<Arc<Event>>>,
+}
 
 impl Watchers {
-    /// The channel, if anybody listens to it.
+    /// The channel of records, if anybody listens to it.
     pub(crate) fn listening(&self) -> Option<&broadcast::Sender<AppliedChange>> {
-        self.0.get().filter(|channel| channel.receiver_count() > 0)
+        self.applied.get().filter(|channel| channel.receiver_count() > 0)
+    }
+
+    /// Tells who listens to events. It is made only if somebody does.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Option<Event>) {
+        if let Some(channel) = self.events.get().filter(|channel| channel.receiver_count() > 0)
+            && let Some(event) = event()
+        {
+            // The last listener may have left meanwhile.
+            let _listeners = channel.send(Arc::new(event));
+        }
     }
 }
 
@@ -171,13 +185,23 @@ pub struct AppliedChange {
 }
 
 impl Engine {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, applied: Arc<Watchers>) -> Engine {
-        Engine { commands, applied }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, watchers: Arc<Watchers>) -> Engine {
+        Engine { commands, watchers }
     }
 
     /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
     pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
-        self.applied.0.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
+        self.watchers.applied.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
+    }
+
+    /// Every event from now on. A listener that falls far behind misses some and is told.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.watchers.events.get_or_init(|| broadcast::Sender::new(EVENTS_MAX)).subscribe()
+    }
+
+    /// Tells the listeners of something that the core does not know of.
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Option<Event>) {
+        self.watchers.tell(event);
     }
 
     /// Publishes EVSE data of a party of this node. Returns after the durable commit.

@@ -6,6 +6,7 @@ mod agreements;
 mod backends;
 mod cdrs;
 mod clock;
+mod events;
 mod evidence;
 mod gathered;
 mod handle;
@@ -32,6 +33,7 @@ pub use accounts::{
 pub use agreements::{AgreementOutcome, AgreementView, NewOffer, PermissionView};
 pub use backends::{BackendOperation, BackendQuestion, Backends, NoBackends};
 pub use clock::{Clock, SystemClock};
+pub use events::Event;
 pub use evidence::LOG_LINES_MAX;
 pub use handle::{
     AppliedChange, ConflictView, Engine, EngineError, FeedView, HeldView, IssuerView, NodeView, OwnPartyView,

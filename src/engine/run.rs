@@ -62,7 +62,7 @@ pub(crate) struct Parts {
     pub(crate) answers: mpsc::Receiver<Input>,
     /// ... and where they are put.
     pub(crate) answered: mpsc::Sender<Input>,
-    pub(crate) applied: Arc<Watchers>,
+    pub(crate) watchers: Arc<Watchers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawn>,
     pub(crate) stop: CancellationToken,
@@ -230,7 +230,7 @@ impl Runner {
             self.act(action);
         }
         self.shown_identities.show(&self.parts.core, now);
-        if let Some(watchers) = self.parts.applied.listening() {
+        if let Some(watchers) = self.parts.watchers.listening() {
             for change in applied {
                 // The last watcher may have left meanwhile.
                 let _listeners = watchers.send(change);
@@ -245,7 +245,7 @@ impl Runner {
     }
 
     fn applied(&self, changes: &[DirectoryChange]) -> Vec<AppliedChange> {
-        if self.parts.applied.listening().is_none() {
+        if self.parts.watchers.listening().is_none() {
             return Vec::new();
         }
         let of = |change: &DirectoryChange| match change {

@@ -19,6 +19,7 @@ mod compress;
 mod config;
 mod directory;
 mod error;
+mod events;
 mod evidence;
 mod evse_pull;
 mod evse_push;
@@ -107,6 +108,7 @@ impl Facade {
         if !address.ip().is_loopback() && tls.is_none() {
             tracing::warn!(%address, "the facade speaks plain HTTP beyond this machine: put TLS in front of it");
         }
+        let stop = CancellationToken::new();
         let workers = workers::Workers::start(config.worker_threads, &deps.threads);
         let shared = shared::Shared {
             access,
@@ -130,8 +132,9 @@ impl Facade {
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,
             certificates: deps.certificates,
+            event_listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+            stop: stop.clone(),
         };
-        let stop = CancellationToken::new();
         let shared = Arc::new(shared);
         let router = routes::router(Arc::clone(&shared));
         let task = server::serve(listener, router, tls.clone(), config.clone(), stop.clone()).boxed();

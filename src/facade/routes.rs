@@ -23,7 +23,7 @@ use super::evse_push::{push_data, push_status};
 use super::metrics::Service;
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
-use super::{accounts, admin, agreements, cdr_admin, evidence, sessions};
+use super::{accounts, admin, agreements, cdr_admin, events, evidence, sessions};
 use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
 const SERVICES: [(&str, Service); 18] = [
@@ -85,6 +85,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/admin/v1/statement/sign", get(accounts::signed).post(accounts::sign))
         .route("/admin/v1/reconcile", post(accounts::reconcile))
         .route("/admin/v1/alarms", get(accounts::alarms))
+        .route("/admin/v1/events", get(events::stream))
         .route("/admin/v1/agreements", get(agreements::list).post(agreements::offer))
         .route("/admin/v1/agreements/{id}/accept", post(agreements::accept))
         .route("/admin/v1/agreements/{id}/end", post(agreements::end))

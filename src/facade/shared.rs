@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::auth::Access;
 use super::body::BodyReader;
@@ -40,6 +41,10 @@ pub(super) struct Shared {
     pub(super) pull_corrections: bool,
     /// Certificates in use, the facade's and those of calls to others.
     pub(super) certificates: InUse,
+    /// Places of those who listen to events.
+    pub(super) event_listeners: Arc<Semaphore>,
+    /// When it is cancelled, what would go on for ever ends.
+    pub(super) stop: CancellationToken,
 }
 
 /// What the pages of one pull have in common.

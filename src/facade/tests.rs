@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::engine::{Command, EngineError, NodeView, PushOutcome, TrustSummary};
+use crate::engine::{Alarm, Command, EngineError, Event, NodeView, PushOutcome, TrustSummary};
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::{EvseId, EvseKey};
@@ -142,6 +142,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
 
 struct Running {
     facade: Facade,
+    engine: Engine,
     client: HubClient,
     _tasks: JoinSet<()>,
 }
@@ -160,8 +161,9 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
     };
     change(&mut config);
     let (commands, engine_end) = mpsc::channel(8);
+    let engine = Engine::new(commands, Arc::default());
     let deps = FacadeDeps {
-        engine: Engine::new(commands, Arc::default()),
+        engine: engine.clone(),
         accounts: None,
         directory: Arc::new(Small),
         parties: parties.iter().map(|party| PartyId::parse(party).unwrap()).collect(),
@@ -177,7 +179,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
     tasks.spawn(task);
     tasks.spawn(fake_engine(engine_end));
     let client = HubClient::new(&facade.base_url(), key).unwrap();
-    Running { facade, client, _tasks: tasks }
+    Running { facade, engine, client, _tasks: tasks }
 }
 
 fn text(node: &Node<'_>, path: &[&str]) -> String {
@@ -392,4 +394,41 @@ async fn read_to_end(stream: &TcpStream) -> Vec<u8> {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+/// Reads on until what was said ends so.
+async fn heard(stream: &TcpStream, said: &mut String, until: &str) {
+    let mut buffer = [0; 4096];
+    while !said.contains(until) {
+        stream.readable().await.unwrap();
+        match stream.try_read(&mut buffer) {
+            Ok(0) => panic!("ended after: {said}"),
+            Ok(count) => said.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_reach_who_listens_and_a_listener_does_not_hold_up_the_end() {
+    let mut node = start(None, |_| ()).await;
+    let stream = TcpStream::connect(node.facade.address()).await.unwrap();
+    stream.writable().await.unwrap();
+    stream.try_write(b"GET /admin/v1/events HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    let mut said = String::new();
+    heard(&stream, &mut said, "text/event-stream").await;
+    let alarm = Alarm {
+        kind: "cdr-waits",
+        session: "a-session".into(),
+        party: "CPO:DEABC".into(),
+        partner: None,
+        since_unix_ms: 3,
+    };
+    node.engine.tell(|| Some(Event::of_alarm(&alarm, false, 9)));
+    heard(&stream, &mut said, "\n\n\r\n").await;
+    assert!(said.contains("event: alarm\n") && said.contains("\"session\":\"a-session\""), "{said}");
+    node.facade.stop();
+    // Far less than the time that open requests get.
+    let ended = tokio::time::timeout(Duration::from_secs(3), node._tasks.join_next()).await;
+    assert!(ended.is_ok(), "the facade waits for a listener");
 }

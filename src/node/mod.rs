@@ -121,8 +121,8 @@ impl Node {
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
         let (called, https) = backends(&settings.outbound, &deps)?;
-        let applied = Arc::new(Watchers::default());
-        let engine = Engine::new(commands, applied.clone());
+        let watchers = Arc::new(Watchers::default());
+        let engine = Engine::new(commands, watchers.clone());
         let reader = store.0.reader.clone();
         let parts = Parts {
             core,
@@ -137,7 +137,7 @@ impl Node {
             backends: called,
             answers,
             answered,
-            applied,
+            watchers,
             clock: deps.clock.clone(),
             spawner: deps.spawner.clone(),
             stop: stop.clone(),
@@ -354,7 +354,7 @@ fn accounts(
 ) -> Accounts {
     let parties = identity.parties.iter().map(|party| party.party.clone()).collect();
     let accounts = Accounts::new(engine.clone(), store.clone(), deps.clock.clone(), parties, config);
-    alarms::start(&accounts, deps, stop);
+    alarms::start(&accounts, engine, deps, stop);
     accounts
 }
 

@@ -126,6 +126,7 @@ fn every_question_is_answered_from_an_index() {
          "SELECT session FROM cdrs WHERE is_open = 1 AND state IN (1, 2) AND stored_unix_ms < 5 ORDER BY stored_unix_ms"),
         ("cdrs_denied (stored_unix_ms>?)",
          "SELECT session FROM cdrs WHERE state IN (4, 5) AND stored_unix_ms >= 5 ORDER BY stored_unix_ms DESC"),
+        ("cdrs_by_partner (partner=?)", "SELECT session FROM cdrs WHERE partner = 'a' ORDER BY number DESC LIMIT 9"),
     ];
     for (index, sql) in questions {
         let plan: Vec<String> = connection

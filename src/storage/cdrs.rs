@@ -166,6 +166,9 @@ pub(super) fn listed(
         if !state.is_final() {
             // Few of a million: they have an index of their own.
             clauses.push("is_open = 1");
+        } else if matches!(state, CdrState::Rejected | CdrState::Refused) {
+            // So have these: `cdrs_denied`.
+            clauses.push("state IN (4, 5)");
         }
         values.push(i64::from(state as u8).into());
     }

@@ -230,6 +230,7 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-7.sql")),
             M::up(include_str!("migrations/ledger-8.sql")),
             M::up(include_str!("migrations/ledger-9.sql")),
+            M::up(include_str!("migrations/ledger-10.sql")),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
@@ -241,7 +242,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 9,
+        Database::Ledger => 10,
         Database::Directory => 2,
     }
 }

@@ -5,6 +5,7 @@ mod cards;
 mod cdr;
 mod cdr_crash;
 mod crash;
+mod disk_full;
 mod evidence;
 mod faults;
 mod late;

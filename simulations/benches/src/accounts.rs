@@ -25,6 +25,8 @@ const PARTNERS: usize = 40;
 const SIGNED_BYTES: usize = 1_200;
 /// Records of one commit.
 const BATCH: usize = 5_000;
+/// Has one record, the first.
+const RARE_PARTNER: &str = "EMP:CHRAR";
 /// One record in so many waits, and as many were rejected.
 const ODD_ONE_IN: usize = 2_000;
 
@@ -36,14 +38,7 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
     let dir = options.scratch("accounts")?;
     let (place, config) = (Place::directory(dir.path())?, Config::default());
     let mut ledger = Ledger::open(&place, &config)?;
-    let begun = Instant::now();
-    let numbers: Vec<usize> = (0..records).collect();
-    for batch in numbers.chunks(BATCH) {
-        let changes: Result<Vec<LedgerChange>> =
-            batch.iter().map(|number| change(*number, records)).collect();
-        ledger.commit(&changes?)?;
-    }
-    println!("{records} records were written in {:.0} s", begun.elapsed().as_secs_f64());
+    fill(&mut ledger, records)?;
     let directory = Directory::open(&place, &config)?;
     let threads = Arc::new(|name: &'static str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
@@ -51,6 +46,22 @@ pub(crate) fn run(options: &Options, records: usize) -> Result<()> {
     let reader = Reader::start(&directory, &ledger, &config, &Runner::Threads(threads))?;
     let runtime = crate::runtime()?;
     runtime.block_on(ask(options, &reader, records))
+}
+
+/// Writes so many records.
+///
+/// # Errors
+/// What the ledger says.
+pub(crate) fn fill(ledger: &mut Ledger, records: usize) -> Result<()> {
+    let begun = Instant::now();
+    let numbers: Vec<usize> = (0..records).collect();
+    for batch in numbers.chunks(BATCH) {
+        let changes: Result<Vec<LedgerChange>> =
+            batch.iter().map(|number| change(*number, records)).collect();
+        ledger.commit(&changes?)?;
+    }
+    println!("  {records} records were written in {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
 }
 
 async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
@@ -87,6 +98,16 @@ async fn ask(options: &Options, reader: &Reader, records: usize) -> Result<()> {
         let listed = reader.listed_cdrs(CdrFilter { limit: 100, ..CdrFilter::default() }).await?;
         note("admin list, 100 records", begun);
         ensure!(listed.len() == 100, "{} records were listed", listed.len());
+        let (rare, denied) = (PartyId::parse(RARE_PARTNER)?, Some(CdrState::Rejected));
+        for (name, filter) in [
+            ("admin list of a rare partner", CdrFilter { partner: Some(rare), ..CdrFilter::default() }),
+            ("admin list of a rare state", CdrFilter { state: denied, ..CdrFilter::default() }),
+        ] {
+            let begun = Instant::now();
+            let listed = reader.listed_cdrs(CdrFilter { limit: 100, ..filter }).await?;
+            note(name, begun);
+            ensure!(!listed.is_empty(), "{name}: nothing");
+        }
         let begun = Instant::now();
         let marks = reader.account_marks(account(1), 100_000).await?;
         note("one day of a partner (reconciliation)", begun);
@@ -129,7 +150,7 @@ fn change(number: usize, records: usize) -> Result<LedgerChange> {
         hash,
         incoming: false,
         ours: ours()?,
-        partner: partner(number / 7)?,
+        partner: if number == 0 { PartyId::parse(RARE_PARTNER)? } else { partner(number / 7)? },
         operator: "CHABC".to_owned(),
         is_open: state == CdrState::Waiting,
         state,

@@ -4,17 +4,20 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 
+use chargemesh::engine::Event;
 use chargemesh::identity::PartyId;
 use chargemesh::node::{Node, Settings};
 use chargemesh::oicp::push::read_evse_data;
 use chargemesh::oicp::reading::Reading;
 use chargemesh::outbound::BackendTarget;
 use chargemesh::roaming::{Policy, Rule, Whom};
+use tokio::sync::broadcast::Receiver;
 
 use crate::evses::World;
 use crate::http::Caller;
@@ -82,6 +85,53 @@ impl Pair {
 
     fn facade(&self) -> Result<SocketAddr> {
         self.emp.facade_address().context("the node has no facade")
+    }
+
+    /// A connection of the CPO's backend to its node.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn cpo_backend(&self) -> Result<Caller> {
+        Caller::connect(self.cpo.facade_address().context("the node has no facade")?).await
+    }
+
+    /// What happens at the CPO's node.
+    ///
+    /// # Errors
+    /// If it has no engine.
+    pub(crate) fn cpo_events(&self) -> Result<Receiver<Arc<Event>>> {
+        Ok(self.cpo.engine().context("a node with a party has an engine")?.events())
+    }
+
+    /// Where the EMP's facade listens.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(crate) fn emp_facade(&self) -> Result<SocketAddr> {
+        self.facade()
+    }
+
+    /// Path and body of the charge detail record of a session that a start began.
+    pub(crate) fn cdr(&self, session: &str, number: usize) -> (String, String) {
+        let evse = self.evse_ids.get(number % self.evse_ids.len().max(1)).map_or("", String::as_str);
+        let operator = evse.splitn(3, '*').take(2).collect::<Vec<_>>().join("*");
+        let path = format!("/api/oicp/cdrmgmt/v22/operators/{operator}/charge-detail-record");
+        let body = format!(
+            r#"{{"SessionID":"{session}","EvseID":"{evse}","Identification":{{"RemoteIdentification":{{"EvcoID":"DE-EMP-C{number:08}-X"}}}},"ChargingStart":"2025-11-21T10:00:00Z","ChargingEnd":"2025-11-21T11:00:00Z","SessionStart":"2025-11-21T10:00:00Z","SessionEnd":"2025-11-21T11:00:01Z","MeterValueStart":1.100,"MeterValueEnd":11.200,"ConsumedEnergy":10.100}}"#
+        );
+        (path, body)
+    }
+
+    /// Starts a session; gives its id.
+    ///
+    /// # Errors
+    /// If the node says no.
+    pub(crate) async fn session(&self, caller: &mut Caller, number: usize) -> Result<String> {
+        let (path, body) = self.remote_start(number);
+        let (status, answer) = caller.post(&path, &body).await?;
+        let said: serde_json::Value = serde_json::from_slice(answer)?;
+        ensure!(status == 200 && said["Result"] == true, "HTTP {status}: {said}");
+        Ok(said["SessionID"].as_str().context("no SessionID")?.to_owned())
     }
 
     /// Path and body of a remote start.

@@ -6,6 +6,7 @@ mod bare_exchange;
 mod bare_gossip;
 mod bare_http;
 mod bare_sqlite;
+mod cdr_durable;
 mod charging_pair;
 mod child;
 mod client;
@@ -88,6 +89,12 @@ enum Benchmark {
         #[arg(long, default_value = "Google")]
         notation: String,
     },
+    /// 10: a charge detail record until its receipt is back.
+    CdrDurable {
+        /// Records that the CPO's node holds already.
+        #[arg(long, default_value_t = 0)]
+        stored: usize,
+    },
     /// 11: what the facade takes from one backend.
     FacadeThroughput,
     /// Credentials of all parties: size on disk, and time to verify them at a start. Without a bare peer.
@@ -119,6 +126,7 @@ fn main() -> Result<()> {
         Benchmark::StatusIngest { batches } => status_ingest::run(&options, batches),
         Benchmark::ColdSync => cold_sync::run(&options),
         Benchmark::RadiusQuery { notation } => radius_query::run(&options, &notation),
+        Benchmark::CdrDurable { stored } => cdr_durable::run(&options, stored),
         Benchmark::FacadeThroughput => facade_throughput::run(&options),
         Benchmark::Credentials { parties } => credentials::run(&options, parties),
         Benchmark::Accounts { records } => accounts::run(&options, records),

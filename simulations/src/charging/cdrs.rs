@@ -174,6 +174,13 @@ pub(crate) struct Stored {
     doubled: BTreeSet<String>,
 }
 
+impl Stored {
+    /// The sessions whose record is stored at both nodes.
+    pub(super) fn at_both(&self) -> impl Iterator<Item = &str> {
+        self.sent.keys().filter(|key| self.received.contains_key(*key)).map(|(session, _)| session.as_str())
+    }
+}
+
 /// The records of all nodes that run.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub(crate) struct Held {
     asker: Option<SessionView>,
     /// The sides that were asked, by party.
     asked: BTreeMap<String, SessionView>,
+    /// Its charge detail record is stored at both nodes: a day later, memory has forgotten the session.
+    has_record: bool,
 }
 
 /// All sessions of the world, by SessionID.
@@ -70,8 +72,11 @@ pub(crate) fn phases(all: &All) -> BTreeMap<String, u64> {
 /// # Errors
 /// If a node does not answer.
 pub(crate) async fn settled(world: &World) -> Result<Vec<(&'static str, Result<(), String>)>> {
-    let all = held(world.honest()).await?;
+    let mut all = held(world.honest()).await?;
     let stored = cdrs::stored(world.honest()).await?;
+    for session in stored.at_both() {
+        all.entry(session.to_owned()).or_default().has_record = true;
+    }
     let state = world.charges.state();
     let sessions = SETTLED.iter().map(|(invariant, check)| (*invariant, check(&all, &state)));
     Ok(sessions.chain(cdrs::settled(&stored, &state)).collect())
@@ -95,6 +100,9 @@ fn sessions_settled(all: &All, _: &State) -> Result<(), String> {
 /// Both sides hold the same of every session, and who was asked in vain holds nothing open.
 fn sessions_agree(all: &All, state: &State) -> Result<(), String> {
     for (session, held) in all {
+        if held.has_record && (held.asker.is_none() || held.asked.is_empty()) {
+            continue;
+        }
         let Some(asker) = &held.asker else {
             let parties: Vec<&String> = held.asked.keys().collect();
             return Err(format!("{session} is known to {parties:?} and not to the side that asked"));
@@ -124,16 +132,18 @@ fn sessions_agree(all: &All, state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// What a backend heard and may have begun is held by both nodes; so is what a backend heard a yes of.
+/// What a backend heard and may have begun is held by both nodes, as a session or as its record; so is what a backend
+/// heard a yes of.
 fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
     let lives = |view: Option<&SessionView>| {
         view.is_some_and(|view| matches!(view.phase, "active" | "unconfirmed" | "closed" | "expired"))
     };
+    let has_record = |session: &String| all.get(session).is_some_and(|held| held.has_record);
     for story in state.stories.values() {
         for session in &story.began {
             let held = all.get(session);
             let at_cpo = held.and_then(|held| held.asked.values().next());
-            ensure(lives(at_cpo), || {
+            ensure(lives(at_cpo) || has_record(session), || {
                 format!(
                     "{session} was heard by its CPO's backend, whose node has {at_cpo:?}; {:?}",
                     story.start
@@ -142,7 +152,7 @@ fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
         }
         for session in &story.heard_yes {
             let asker = all.get(session).and_then(|held| held.asker.as_ref());
-            ensure(lives(asker), || {
+            ensure(lives(asker) || has_record(session), || {
                 format!("a backend heard that {session} runs, and its node has {asker:?}; {:?}", story.start)
             })?;
             let known = [&story.shown_alive, &story.stopped].iter().any(|set| set.contains(session));

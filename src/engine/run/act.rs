@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::backends::{BackendOperation, BackendQuestion};
+use super::super::events::Event;
 use super::super::handle::{EngineError, PushOutcome};
 use super::super::tell::tell;
 use super::super::{partners, pins, serve};
@@ -89,7 +90,11 @@ impl Runner {
             Action::FindCard { key } => partners::find_card(mesh, key),
             Action::KnowAddress { node, address } => partners::know_address(mesh, node, address),
             Action::KeepPartners(nodes) => self.partner_nodes.keep(mesh, nodes),
-            Action::Report(report) => tell(&report),
+            Action::Report(report) => {
+                tell(&report);
+                let now = self.parts.clock.now();
+                self.parts.watchers.tell(|| Event::of_report(&report, now.unix_ms));
+            }
             reply => self.reply(reply),
         }
     }

@@ -75,7 +75,7 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         if self.cdr_backend_answered(call, &answer, now, fx) {
-            return;
+            return self.cdrs_next(now, fx);
         }
         if self.charging.calls.get(&call).is_some_and(|asked| self.falls_back(asked, &answer)) {
             return self.answer_offline(call, Some(answer), now, fx);

@@ -29,8 +29,11 @@ const WAIT_MS_MAX: u64 = 300_000;
 /// Records that are looked at in one tick: so many that a full outbox is through in seconds, and a tick stays short.
 const DUE_MAX: usize = 256;
 
-/// A record that found all places taken is looked at again after this time, in milliseconds.
+/// A record that found all places taken is looked at when one becomes free, or after this time, in milliseconds.
 const CROWDED_MS: u64 = 200;
+
+/// Records without a place that are looked at when one becomes free: it may be of another partner.
+const CROWDED_MAX: usize = 8;
 
 /// Records that wait for storage to say what it knows of their session; more are refused.
 const LOOKUPS_MAX: usize = 1_024;
@@ -85,6 +88,8 @@ pub(super) struct OpenCdr {
     wait_ms: u64,
     /// Whether it was told that it waits too long.
     overdue: bool,
+    /// Its turn among those that found all places taken.
+    turn: Option<u64>,
 }
 
 /// Who waits for what storage knows of a session.
@@ -118,6 +123,9 @@ pub(super) struct ReadReceipt {
 pub(super) struct Cdrs {
     pub(super) open: BTreeMap<CdrKey, OpenCdr>,
     due: BTreeSet<(u64, CdrKey)>,
+    /// Records that found all places taken, in their order.
+    crowded: BTreeSet<(u64, CdrKey)>,
+    turns: u64,
     /// Calls of our backend.
     pub(super) calls: BTreeMap<BackendCallId, CdrKey>,
     lookups: BTreeMap<SessionId, Vec<CdrWaiter>>,
@@ -133,13 +141,35 @@ impl Cdrs {
     pub(super) fn put(&mut self, key: CdrKey, stored: StoredCdr, due_ms: u64) {
         let overdue = self.remove(&key).is_some_and(|open| open.overdue);
         self.due.insert((due_ms, key));
-        self.open.insert(key, OpenCdr { stored, due_ms, wait_ms: WAIT_MS_MIN, overdue });
+        self.open.insert(key, OpenCdr { stored, due_ms, wait_ms: WAIT_MS_MIN, overdue, turn: None });
     }
 
     pub(super) fn remove(&mut self, key: &CdrKey) -> Option<OpenCdr> {
         let open = self.open.remove(key)?;
         self.due.remove(&(open.due_ms, *key));
+        if let Some(turn) = open.turn {
+            self.crowded.remove(&(turn, *key));
+        }
         Some(open)
+    }
+
+    /// It found all places taken; it keeps its turn.
+    fn crowded_out(&mut self, key: &CdrKey, now_ms: u64) {
+        if let Some(open) = self.open.get_mut(key) {
+            let turn = *open.turn.get_or_insert_with(|| {
+                self.turns += 1;
+                self.turns
+            });
+            self.crowded.insert((turn, *key));
+        }
+        self.due_at(key, now_ms + CROWDED_MS);
+    }
+
+    /// It found a place, or needs none any more.
+    fn has_place(&mut self, key: &CdrKey) {
+        if let Some(turn) = self.open.get_mut(key).and_then(|open| open.turn.take()) {
+            self.crowded.remove(&(turn, *key));
+        }
     }
 
     pub(super) fn due_at(&mut self, key: &CdrKey, at_ms: u64) {
@@ -318,16 +348,27 @@ impl Roaming {
         }
     }
 
-    fn cdr_due(&mut self, key: CdrKey, now: Now, fx: &mut Effects) {
+    /// Does what is to be done next about a record, or lets it wait for a place.
+    pub(super) fn cdr_due(&mut self, key: CdrKey, now: Now, fx: &mut Effects) {
         let Some(open) = self.charging.cdrs.open.get(&key) else { return };
         let stored = &open.stored;
-        let sent = match (key.incoming, stored.record.to_tell) {
+        let done = match (key.incoming, stored.record.to_tell) {
             (false, _) => self.send_cdr(key, now, fx),
             (true, true) => self.tell_receipts(key, now, fx),
             (true, false) => self.forward_cdr(key, now, fx),
         };
-        if !sent {
-            self.charging.cdrs.due_at(&key, now.mono_ms + CROWDED_MS);
+        match done {
+            true => self.charging.cdrs.has_place(&key),
+            false => self.charging.cdrs.crowded_out(&key, now.mono_ms),
+        }
+    }
+
+    /// A place became free: records that found none have their turn.
+    pub(super) fn cdrs_next(&mut self, now: Now, fx: &mut Effects) {
+        let next: Vec<CdrKey> =
+            self.charging.cdrs.crowded.iter().take(CROWDED_MAX).map(|(_, key)| *key).collect();
+        for key in next {
+            self.cdr_due(key, now, fx);
         }
     }
 

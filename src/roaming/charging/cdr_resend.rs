@@ -20,8 +20,7 @@ impl Roaming {
             stored.is_open = true;
             self.charging.cdrs.put(key, stored, now.mono_ms);
             self.remember_cdr(key, fx);
-            // Whatever finds no room is sent with the next tick.
-            let _sent = self.send_cdr(key, now, fx);
+            self.cdr_due(key, now, fx);
         }
     }
 }

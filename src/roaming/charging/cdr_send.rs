@@ -70,8 +70,7 @@ impl Roaming {
                 self.charging.cdrs.put(key, stored, now.mono_ms);
                 self.remember_cdr(key, fx);
                 reply(call, yes(record.as_ref()), fx);
-                // Whatever finds no room is sent with the next tick.
-                let _sent = self.send_cdr(key, now, fx);
+                self.cdr_due(key, now, fx);
             }
             Err(Refused(code, info)) => {
                 reply(call, refusal(SessionOperation::Notification, code, &info, record.as_ref()), fx);

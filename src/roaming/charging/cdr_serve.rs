@@ -255,8 +255,7 @@ impl Roaming {
         self.charging.cdrs.put(key, stored, now.mono_ms);
         self.remember_cdr(key, fx);
         self.answer_message(asker, answer, now, fx);
-        // Whatever finds no room is given to it with the next tick.
-        let _forwarded = self.forward_cdr(key, now, fx);
+        self.cdr_due(key, now, fx);
     }
 
     /// Our node's own no, signed.
@@ -394,8 +393,7 @@ impl Roaming {
                 stored.record.to_tell = true;
                 self.charging.cdrs.put(key, stored, now.mono_ms);
                 self.remember_cdr(key, fx);
-                // Whatever finds no room is told with the next tick.
-                let _told = self.tell_receipts(key, now, fx);
+                self.cdr_due(key, now, fx);
             }
             Err(why) => {
                 let (session, partner) = (stored.session, stored.partner);

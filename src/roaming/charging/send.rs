@@ -285,8 +285,14 @@ impl Roaming {
             (About::LateStop, SessionMessage::Outcome { outcome, .. }) => {
                 self.late_stop_answered(ours.session, &outcome, fx);
             }
-            (About::Cdr(_), answer) => self.cdr_answered(&ours, answer, now, fx),
-            (About::Receipts(_), answer) => self.receipts_answered(&ours, &answer, fx),
+            (About::Cdr(_), answer) => {
+                self.cdr_answered(&ours, answer, now, fx);
+                self.cdrs_next(now, fx);
+            }
+            (About::Receipts(_), answer) => {
+                self.receipts_answered(&ours, &answer, fx);
+                self.cdrs_next(now, fx);
+            }
             _ => self.unanswered(ours, true, now, fx),
         }
     }

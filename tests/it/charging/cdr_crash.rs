@@ -87,7 +87,7 @@ async fn session(stage: &Stage, round: u64) -> String {
 }
 
 /// The backend sends its record until it hears `000`, as backends do.
-async fn acknowledged(stage: &Stage, body: &str) {
+pub(super) async fn acknowledged(stage: &Stage, body: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
         let answer = stage.calls(Kind::Cpo, CDR, body.to_owned()).await;
@@ -100,7 +100,7 @@ async fn acknowledged(stage: &Stage, body: &str) {
 }
 
 /// Waits until a side has a session's record with its last receipt.
-async fn settled(stage: &Stage, kind: Kind, session: &str) -> Value {
+pub(super) async fn settled(stage: &Stage, kind: Kind, session: &str) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let cdrs = cdrs_of(stage, kind, session).await;

@@ -149,6 +149,19 @@ impl Side {
         assert!(Command::new("kill").args([&signal, &child.id().to_string()]).status().unwrap().success());
     }
 
+    /// From now on the node's process can write to no file beyond its first byte, or can again.
+    pub(super) fn set_disk_full(&self, full: bool) {
+        let Some(Running::Child(child)) = &self.running else { panic!("no process") };
+        let limit = if full { "--fsize=1:" } else { "--fsize=unlimited:" };
+        assert!(
+            Command::new("prlimit")
+                .args(["--pid", &child.id().to_string(), limit])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// SIGKILL.
     pub(super) async fn kill(&mut self) {
         assert!(matches!(self.running, Some(Running::Child(_))), "only a process can be killed");
@@ -289,7 +302,9 @@ impl Stage {
         let (side, known) = self.side(kind);
         let file = dir.join(format!("{kind}.address"));
         let _none_yet = std::fs::remove_file(&file);
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // What it may write is limited by some tests; the signal that comes with it would end the process.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(std::env::current_exe().unwrap());
         command.args(["--exact", "charging::stage::child_process", "--nocapture"]);
         let about = [&kind.to_string(), &*dir.to_string_lossy(), &side.backend().url(), &known].join("\n");
         let mut child = command.env(CHILD, about).stdout(Stdio::null()).spawn().unwrap();

@@ -60,6 +60,7 @@ pub(crate) fn all(cast: &Cast) -> Vec<Sample> {
         cdrs::delegation(cast),
         cdrs::signed_cdr(cast),
         cdrs::receipt(cast),
+        cdrs::evidence_seal(cast),
     ]
 }
 

@@ -329,6 +329,23 @@ fn a_full_outbox_refuses_before_it_promises() {
 }
 
 #[test]
+fn a_place_that_becomes_free_is_taken_at_once() {
+    let (mut world, a, b) = agreed();
+    let ids: Vec<String> = (0..100).map(|_| world.running(a, b)).collect();
+    for id in &ids {
+        world.bring(a, &cdr(id, "1.0"), None);
+    }
+    let begun = world.now().mono_ms;
+    while world.stored(b).len() < ids.len() {
+        world.run(10);
+        assert!(world.now().mono_ms < begun + 10_000, "{} of 100 came", world.stored(b).len());
+    }
+    // 32 are under way at once: four ways there and three back, each up to 50 ms, and no waiting between.
+    let took = world.now().mono_ms - begun;
+    assert!(took <= 400, "{took} ms");
+}
+
+#[test]
 fn no_message_names_a_session_that_cannot_be() {
     let (mut world, a, b) = agreed();
     let now = world.now().unix_ms;

@@ -1,8 +1,11 @@
-//! A charge detail record and the receipt for it; and the delegation under which an operator's node sends records.
+//! A charge detail record, the receipt for it, and the seal of a file of evidence about its session; and the delegation
+//! under which an operator's node sends records.
 
-use chargemesh::identity::{Chain, Delegation, Operation, PartyId, Receipt, ReceiptVerdict, SignedCdr};
+use chargemesh::identity::{
+    Chain, Delegation, EvidenceSeal, Operation, PartyId, Receipt, ReceiptVerdict, SignedCdr,
+};
 
-use super::meanings::{CLAIMS, DELEGATION, RECEIPT, SIGNED_CDR};
+use super::meanings::{CLAIMS, DELEGATION, EVIDENCE_SEAL, RECEIPT, SIGNED_CDR};
 use super::{Cast, Kid, MADE_UNIX_S, NETWORK, Sample, same, secret, text};
 
 /// The message; its bytes travel as they are, spelling and all.
@@ -101,6 +104,37 @@ pub(super) fn receipt(cast: &Cast) -> Sample {
         further: Vec::new(),
         accept: |cast, bytes| {
             same(&*Receipt::open(bytes, NETWORK, &cast.provider()).map_err(text)?, &said(cast))
+        },
+    }
+}
+
+fn sealed(cast: &Cast) -> EvidenceSeal {
+    EvidenceSeal {
+        party: provider(),
+        session: sent(cast).session,
+        made_unix_ms: SENT_UNIX_MS + 60_000,
+        head_number: 260,
+        head_hash: [9; 32],
+        entries: vec![3, 4, 257],
+        sections: [[1; 32], [2; 32], [3; 32], [4; 32]],
+    }
+}
+
+pub(super) fn evidence_seal(cast: &Cast) -> Sample {
+    Sample {
+        name: "evidence-seal",
+        what: "The provider's node says that a file is what its log holds about the session.",
+        signed: Some((
+            "provider message",
+            Kid::HashOf("provider-delegation", cast.provider.delegation_hash()),
+        )),
+        keys: &["provider message"],
+        bytes: sealed(cast).issue(NETWORK, &cast.provider(), &secret("provider message")).unwrap(),
+        meanings: &[EVIDENCE_SEAL],
+        records: Vec::new(),
+        further: Vec::new(),
+        accept: |cast, bytes| {
+            same(&*EvidenceSeal::open(bytes, NETWORK, &cast.provider()).map_err(text)?, &sealed(cast))
         },
     }
 }

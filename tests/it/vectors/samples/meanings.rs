@@ -174,3 +174,13 @@ pub(crate) const RECEIPT: Meanings = &[
     ("6", "received, kept, accepted, rejected or refused"),
     ("7", "OICP status code of a no: there if rejected or refused"),
 ];
+
+pub(crate) const EVIDENCE_SEAL: Meanings = &[
+    ("1", "whose log it is, role and canonical id"),
+    ("2", "SessionID, lower case"),
+    ("3", "when the file was made, Unix time in milliseconds"),
+    ("4", "number of the log's last entry then"),
+    ("5", "hash of that entry"),
+    ("6", "numbers of the session's entries, 8 bytes each, ascending"),
+    ("7", "SHA-256 of each of the file's four sections, one after the other"),
+];
