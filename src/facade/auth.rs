@@ -90,7 +90,13 @@ impl Access {
         if backends.is_empty() {
             let parties = own.iter().cloned().collect();
             let pricing_names = PricingNames::default();
-            backends.push(Backend { number: 0, reading: Reading::Strict, pricing_names, is_hub: false, parties });
+            backends.push(Backend {
+                number: 0,
+                reading: Reading::Strict,
+                pricing_names,
+                is_hub: false,
+                parties,
+            });
             keyless = Some(0);
         }
         if let (Some(index), false, false) = (keyless, on_loopback, config.allow_plain_http) {

@@ -1,13 +1,16 @@
 //! One connection, HTTP/1.1 or HTTP/2: no limit of the libraries is left open, so that a slow or greedy caller holds
 //! little, and not for ever.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -105,8 +108,7 @@ pub(super) async fn serve<S>(
         let answering = router.clone().call(request);
         async move {
             let answer: Result<Response, _> = answering.await;
-            drop(call);
-            answer
+            answer.map(|answer| answer.map(|body| Counted { body, _call: call }))
         }
     });
     let ended = match version {
@@ -172,6 +174,32 @@ impl Calls {
             }
             begun = now;
         }
+    }
+}
+
+/// The body of an answer, whose call is open until all of it is gone: lists of events go on for long.
+struct Counted {
+    body: Body,
+    _call: Call,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

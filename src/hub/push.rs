@@ -186,7 +186,8 @@ async fn round(data: &Data, party: &PartyId, kind: Pushed, full_s: u64) -> Resul
                             };
                         }
                         let party = party.clone();
-                        data.acknowledge(Acknowledged { party, kind: kind.kind(), records, is_all: false }).await?;
+                        data.acknowledge(Acknowledged { party, kind: kind.kind(), records, is_all: false })
+                            .await?;
                     }
                     Taken::No(said) => {
                         tracing::warn!(%party, %said, "the hub refused differences; it gets everything");
@@ -280,7 +281,13 @@ async fn differences(
         found.deletes = there;
         if !gone.is_empty() {
             let records = gone.into_iter().map(|key| (key, None)).collect();
-            data.acknowledge(Acknowledged { party: party.clone(), kind: kind.kind(), records, is_all: false }).await?;
+            data.acknowledge(Acknowledged {
+                party: party.clone(),
+                kind: kind.kind(),
+                records,
+                is_all: false,
+            })
+            .await?;
         }
     }
     Ok((operator, found))
