@@ -163,7 +163,7 @@ fn a_database_of_a_later_version_is_left_alone() {
         .unwrap();
     let place = Place::directory(dir.path()).unwrap();
     let error = Directory::open(&place, &config()).unwrap_err();
-    assert!(matches!(error, StorageError::Newer { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, StorageError::Newer { found: 99, known: 4, .. }), "{error}");
     assert!(error.to_string().contains("directory.sqlite"), "{error}");
 }
 
