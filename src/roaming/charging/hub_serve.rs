@@ -8,8 +8,8 @@ use super::ask::{reply, with_session};
 use super::request::{ChargeRequest, asker_role, service};
 use super::{Asker, Back, Demand, HttpAnswer};
 use crate::identity::{MessageId, PartyId, Role, hash_of};
-use crate::oicp::charging::{FieldValue, Identification, SessionId, with_fields};
-use crate::oicp::id::{EvseId, EvseKey};
+use crate::oicp::charging::{AuthorizationStart, FieldValue, Identification, SessionId, with_fields};
+use crate::oicp::id::{EvseId, EvseKey, provider_for_display};
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
@@ -251,8 +251,15 @@ impl Roaming {
             |code, info: &str| refusal_in_full(operation, StatusCode::with_info(code, info), record.as_ref());
         let answer = match outcome {
             AskOutcome::Answered(oicp) => {
-                let fields = [("SessionID", FieldValue::Text(&spoken))];
                 let yes = what_it_says(operation, &oicp).is_some_and(|(yes, _)| yes);
+                // An EMP's backend may leave out who it is.
+                let nameless = operation == SessionOperation::AuthorizeStart
+                    && AuthorizationStart::read(&oicp).is_ok_and(|answer| answer.provider_id.is_none());
+                let provider = record.as_ref().map(|record| provider_for_display(record.ours.id.as_str()));
+                let mut fields = vec![("SessionID", FieldValue::Text(&spoken))];
+                if let (true, Some(provider)) = (nameless, &provider) {
+                    fields.push(("ProviderID", FieldValue::Text(provider)));
+                }
                 let named = with_fields(&oicp, &fields).ok().filter(|_| yes);
                 HttpAnswer::verbatim(named.map_or(oicp, Bytes::from))
             }
