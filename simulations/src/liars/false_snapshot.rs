@@ -49,7 +49,9 @@ fn altered(kind: Kind, value: &Bytes) -> Bytes {
     match kind {
         Kind::Status if value.as_ref() == b"Available" => Bytes::from_static(b"OutOfService"),
         Kind::Status => Bytes::from_static(b"Available"),
-        Kind::Data | Kind::Pricing => Bytes::from(String::from_utf8_lossy(value).replacen('{', r#"{"x-price":"0","#, 1)),
+        Kind::Data | Kind::Pricing => {
+            Bytes::from(String::from_utf8_lossy(value).replacen('{', r#"{"x-price":"0","#, 1))
+        }
     }
 }
 

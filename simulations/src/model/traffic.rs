@@ -151,7 +151,7 @@ impl World {
             Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
             Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
             Action::BooksAnswered { .. } | Action::ServeBooks { .. } => {}
-            Action::AgreementDone { .. } | Action::Report(_) => {}
+            Action::CallHub { .. } | Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }
 

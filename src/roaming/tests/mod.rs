@@ -4,6 +4,7 @@
 
 mod agreements;
 mod audience;
+mod bodies;
 mod charging;
 mod claims;
 mod envelopes;
@@ -36,6 +37,7 @@ use crate::oicp::push::{ActionType, read_evse_data, read_evse_status};
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::StatusCode;
 use crate::protocol::{Digest, SyncRequest, Topic, Verdict};
+use bodies::body;
 use people::{NETWORK, Person, START_UNIX_S, node_id, number, swiss};
 use store::{Reply, Store};
 
@@ -482,20 +484,4 @@ impl World {
         let of = |kind| first.keys().filter(|(k, _)| *k == kind).count();
         assert_eq!((of(Kind::Data), of(Kind::Status)), (evses, statuses));
     }
-}
-
-fn body(kind: Kind, action: ActionType, party: &PartyId, records: &[(&str, &str)]) -> Bytes {
-    let (block, list, field) = match kind {
-        Kind::Data => ("OperatorEvseData", "EvseDataRecord", "AdditionalInfo"),
-        Kind::Status => ("OperatorEvseStatus", "EvseStatusRecord", "EvseStatus"),
-        Kind::Pricing => return prices::body(action, records),
-    };
-    let record = |(id, text): &(&str, &str)| format!(r#"{{"EvseID":"{id}","{field}":"{text}"}}"#);
-    let records: Vec<String> = records.iter().map(record).collect();
-    let operator = crate::oicp::id::operator_for_display(&party.id.to_string());
-    let (action, records) = (action.as_str(), records.join(","));
-    let text = format!(
-        r#"{{"ActionType":"{action}","{block}":{{"OperatorID":"{operator}","{list}":[{records}]}}}}"#
-    );
-    Bytes::from(text)
 }
