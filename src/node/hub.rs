@@ -13,18 +13,22 @@ use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, 
 use crate::hub::{HubConfig, HubLimits};
 use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
 use crate::protocol::SessionOperation;
+use crate::tls::{InUse, Use, Used};
 
 /// A minute: what the limits are counted in.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The hub of the settings; without one nothing is sent.
-pub(super) fn hub(config: &HubConfig) -> Result<Arc<dyn Backends>, NodeError> {
+/// The hub of the settings; without one nothing is sent. What of its certificates ends when, is told.
+pub(super) fn hub(config: &HubConfig, certificates: &InUse) -> Result<Arc<dyn Backends>, NodeError> {
     if !config.is_on() {
         return Ok(Arc::new(NoBackends));
     }
-    let tls = Tls::read(&config.ca, &config.certificate, &config.key);
-    let tls = tls.map_err(|source| OutboundError::Tls { url: config.url.clone(), source });
-    let client = tls.and_then(|tls| BackendClient::with_tls(&config.url, &tls)).map_err(NodeError::Hub)?;
+    let unusable = |source| NodeError::Hub(OutboundError::Tls { url: config.url.clone(), source });
+    let tls = Tls::read(&config.ca, &config.certificate, &config.key).map_err(unusable)?;
+    let client = BackendClient::with_tls(&config.url, &tls).map_err(NodeError::Hub)?;
+    let mut used = Used::list(Use::Hub, "", tls.own().map_err(unusable)?.into_iter().collect());
+    used.extend(Used::list(Use::HubCa, "", tls.roots().map_err(unusable)?));
+    certificates.put(&[Use::Hub, Use::HubCa], used);
     let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);
     Ok(Arc::new(Hub {
         client,

@@ -140,7 +140,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
-            hub: hub::hub(&settings.hub)?,
+            hub: hub::hub(&settings.hub, &https.certificates)?,
             answers,
             answered,
             watchers,

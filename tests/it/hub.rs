@@ -309,6 +309,12 @@ fn over_tls_the_hub_knows_us_by_our_certificate() {
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
         hub_has(&hub, &["CH*ABC*E1"]).await;
         total_is(&node, 11).await;
+        let ends = client(&node).get("metrics").await.unwrap();
+        let ends = String::from_utf8(ends.body.to_vec()).unwrap();
+        for what_for in ["hub", "hub_ca"] {
+            let line = format!("chargemesh_certificate_expires_in_seconds{{use=\"{what_for}\"");
+            assert!(ends.contains(&line), "{line} in {ends}");
+        }
 
         let path = "api/oicp/evsepush/v23/operators/CH*ABC/data-records";
         let body = push_data("fullLoad", "CH*ABC", &[]);
