@@ -14,7 +14,7 @@ const STALE_CHECK_MS: u64 = 60_000;
 const OWN_CHECK_MS_MAX: u64 = 10_000;
 
 impl Roaming {
-    /// When to call [`Roaming::handle`] with [`Input::Tick`] at the latest.
+    /// When to call [`Roaming::handle`] with [`Input::Tick`](super::Input::Tick) at the latest.
     pub fn next_deadline(&self) -> Deadline {
         if !self.slices.is_empty() {
             return Deadline { at_ms: 0, why: "a verified repair is being written" };
