@@ -90,7 +90,7 @@ enum Command {
     Evidence(ask::evidence::Args),
     /// See how far charge detail records have come, and correct one.
     Cdr(ask::cdr::Args),
-    /// Play the backend of a CPO or an EMP, to try a node before there is a backend.
+    /// Play the backend of a CPO or an EMP, or the central hub, to try a node before there is one.
     #[command(subcommand)]
     Backend(backend::Command),
     Statement(ask::accounts::StatementArgs),

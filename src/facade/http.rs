@@ -1,9 +1,10 @@
 //! One connection, HTTP/1.1 or HTTP/2: no limit of the libraries is left open, so that a slow or greedy caller holds
 //! little, and not for ever.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,6 +38,12 @@ const SEND_BYTES_MAX: usize = 256 * 1024;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// Pause before the beginning of a connection is looked at again, while it is one byte of a few.
 const PEEK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Bytes of a body that nobody wants which are taken before the answer goes out over HTTP/2: a caller whose body is cut
+/// off may never look at the answer ...
+const UNWANTED_BYTES_MAX: usize = 256 * 1024;
+/// ... and for how long.
+const UNWANTED_TIME: Duration = Duration::from_secs(1);
 
 /// Which HTTP a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +112,13 @@ pub(super) async fn serve<S>(
             request.extensions_mut().insert(shown);
         }
         let call = Call::begin(&counted);
-        let answering = router.clone().call(request);
+        let unwanted = Unwanted::default();
+        let answering = router.clone().call(request.map(|body| Wanted::new(body, &unwanted)));
         async move {
             let answer: Result<Response, _> = answering.await;
+            if version == Http::Two {
+                unwanted.take_in().await;
+            }
             answer.map(|answer| answer.map(|body| Counted { body, _call: call }))
         }
     });
@@ -173,6 +184,69 @@ impl Calls {
                 return;
             }
             begun = now;
+        }
+    }
+}
+
+/// Where the body of a request ends up that nobody read to its end.
+#[derive(Clone, Default)]
+struct Unwanted(Arc<Mutex<Option<Incoming>>>);
+
+impl Unwanted {
+    async fn take_in(&self) {
+        let Some(mut body) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let taking = async {
+            let mut left = UNWANTED_BYTES_MAX;
+            while left > 0
+                && let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+            {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            }
+        };
+        // Whoever is slower is cut off.
+        let _taken = timeout(UNWANTED_TIME, taking).await;
+    }
+}
+
+/// The body of a request.
+struct Wanted {
+    body: Option<Incoming>,
+    unwanted: Unwanted,
+}
+
+impl Wanted {
+    fn new(body: Incoming, unwanted: &Unwanted) -> Wanted {
+        Wanted { body: Some(body), unwanted: unwanted.clone() }
+    }
+}
+
+impl HttpBody for Wanted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            *self.unwanted.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
     }
 }

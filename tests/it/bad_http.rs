@@ -305,3 +305,81 @@ fn strict_reading_refuses_what_tolerant_reading_takes() {
         tolerant.shutdown().await;
     });
 }
+
+/// One frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The next frame's kind, flags, stream and payload.
+fn read_frame(stream: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).unwrap();
+    let [a, b, c, kind, flags, stream_id @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(&mut payload).unwrap();
+    (kind, flags, u32::from_be_bytes(stream_id), payload)
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the body comes late")]
+fn over_http_2_an_early_refusal_cuts_no_body_off() {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const END_STREAM: u8 = 1;
+    const ACK: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let node = node(dir.path()).await;
+        let address = node.facade_address().unwrap();
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let path = PUSH.replace("CH*ABC", "DE*XYZ");
+            // POST and http are in the static table, the names of path, authority and content type, too (RFC 7541, A).
+            let mut fields = vec![0x83, 0x86];
+            for (name, value) in [(&[4][..], path.as_str()), (&[1], "test"), (&[15, 16], JSON)] {
+                fields.extend([name, &[u8::try_from(value.len()).unwrap()], value.as_bytes()].concat());
+            }
+            let begin = [
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+                frame(SETTINGS, 0, 0, &[]),
+                frame(HEADERS, END_HEADERS, 1, &fields),
+            ];
+            stream.write_all(&begin.concat()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            stream.write_all(&frame(DATA, END_STREAM, 1, b"{}")).unwrap();
+            stream.write_all(&frame(PING, 0, 0, &[7; 8])).unwrap();
+            let (mut answer, mut ended, mut pinged) = (Vec::new(), false, false);
+            while !ended || !pinged {
+                match read_frame(&mut stream) {
+                    (RST_STREAM, _, 1, why) => panic!("the stream was cut off: {why:?}"),
+                    (DATA, flags, 1, payload) => {
+                        answer.extend(payload);
+                        ended |= flags & END_STREAM != 0;
+                    }
+                    (PING, flags, ..) => pinged |= flags & ACK != 0,
+                    _ => {}
+                }
+            }
+            // Whatever follows the answer comes before the answer to this.
+            stream.write_all(&frame(PING, 0, 0, &[8; 8])).unwrap();
+            loop {
+                match read_frame(&mut stream) {
+                    (RST_STREAM, _, 1, why) => panic!("the stream was cut off: {why:?}"),
+                    (PING, flags, _, payload) if flags & ACK != 0 && payload == [8; 8] => break,
+                    _ => {}
+                }
+            }
+            answer
+        });
+        let answer = String::from_utf8(refused.await.unwrap()).unwrap();
+        assert!(answer.contains("\"017\""), "{answer}");
+        node.shutdown().await;
+    });
+}

@@ -344,6 +344,9 @@ impl Roaming {
                 None => self.note_unsettled(id),
             }
         }
+        // What goes on under the hub's SessionID stands in the ledger under both.
+        let aliases = &self.charging.hub.aliases;
+        self.charging.sessions.retain(|id, _| !aliases.contains_key(id));
         self.pending_ledger.append(&mut fx.ledger);
     }
 

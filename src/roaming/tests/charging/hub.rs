@@ -120,6 +120,7 @@ fn what_the_routes_send_to_the_hub_stays_on_that_way() {
     world.run(5_000);
     let running: Vec<_> = world.core(b).sessions().filter(|s| s.phase == SessionPhase::Active).collect();
     assert!(running.len() == 1 && running[0].session == GIVEN && running[0].via == Via::Hub);
+    assert_eq!(world.core(b).sessions().count(), 1, "it is listed once, not under its first id, too");
     let stop = world.charge(b, SessionOperation::RemoteStop, &remote_stop(GIVEN));
     let (operation, _, body) =
         world.hub_says(b, BackendAnswer::Answered { http_status: 200, body: YES.into() });
