@@ -4,10 +4,10 @@ use super::ask::said_yes;
 use super::request::ChargeRequest;
 use super::serve::{not_sent, refused};
 use super::table::Event;
-use super::{Asker, BackendAnswer, BackendCall, Demand};
+use super::{Asker, BackendAnswer, BackendCall, Demand, Session};
 use crate::oicp::status_code::Code;
 use crate::planted::{Bug, planted};
-use crate::protocol::{AskOutcome, SessionOperation};
+use crate::protocol::{AskOutcome, SessionOperation, SessionPhase};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{BackendCallId, Now};
@@ -90,7 +90,7 @@ impl Roaming {
         if planted(Bug::LateAnswerDropped) && call.back.is_none() {
             return;
         }
-        let (outcome, event) = judged(call.operation, answer);
+        let (mut outcome, event) = judged(call.operation, answer);
         if call.operation.begins() {
             if let (AskOutcome::Answered(oicp), Some(session)) =
                 (&outcome, self.charging.sessions.get_mut(&call.session))
@@ -100,7 +100,15 @@ impl Roaming {
                 let late = session.record.asked_by_us && call.back.is_none();
                 session.record.to_tell_backend |= late && event == Event::Confirmed;
             }
-            self.step(call.session, event, now, fx);
+            let lives = |session: &Session| {
+                matches!(session.record.phase, SessionPhase::Active | SessionPhase::Closed)
+            };
+            if !self.step(call.session, event, now, fx)
+                && self.charging.sessions.get(&call.session).is_some_and(lives)
+            {
+                // A notification or record has shown that it runs, whatever its backend says of the start now.
+                outcome = self.outcome_of(call.session, &call.partner);
+            }
         } else {
             if event == Event::Confirmed {
                 self.step(call.session, Event::ShownAlive, now, fx);

@@ -62,3 +62,28 @@ fn a_stop_outlives_its_connection_and_is_carried_out_once() {
     world.run(1_500);
     assert!(world.heard(b, stop).unwrap().1.contains("\"310\""));
 }
+
+#[test]
+fn a_session_that_was_shown_to_run_is_not_refused_by_its_backends_later_answer() {
+    for answer in [
+        BackendAnswer::Answered { http_status: 200, body: NO.into() },
+        BackendAnswer::Silent("no answer".into()),
+        BackendAnswer::NotSent("refused".into()),
+    ] {
+        let (mut world, a, b) = agreed();
+        let call = world.start_charging(b);
+        world.run(1_000);
+        let id = world.session(b).session;
+        let notification = format!(
+            r#"{{"Type":"Start","SessionID":"{id}","EvseID":"CH*ABC*E1","OperatorID":"CH*ABC","ChargingStart":"2027-01-15T08:00:00Z"}}"#
+        );
+        // The backend tells of the start it was asked for before it answers.
+        world.charge(a, SessionOperation::Notification, &notification);
+        world.backend(a, answer.clone());
+        world.run(2_000);
+        let (_, said) = world.heard(b, call).unwrap();
+        assert!(said.contains("true"), "{answer:?}: {said}");
+        let active = vec![SessionPhase::Active];
+        assert_eq!((world.phases(a), world.phases(b)), (active.clone(), active), "{answer:?}");
+    }
+}
