@@ -49,6 +49,7 @@ impl Roaming {
             soon_until_ms,
             ask_back_from_ms: 0,
             silent_until_ms: 0,
+            introduce_at_ms: None,
         };
         self.peers.insert(node.clone(), peer);
         self.compare_registry(&node, now, fx);
@@ -281,7 +282,8 @@ impl Roaming {
             (Pending::CardFilter(party), answer) => {
                 self.card_filter_answered(from, &party, Some(&answer), now)
             }
-            (Pending::Notice | Pending::Heads | Pending::Introduction | Pending::Announcement, _) => {}
+            (Pending::Introduction, _) => self.introduce_again_to(from, now),
+            (Pending::Notice | Pending::Heads | Pending::Announcement, _) => {}
         }
     }
 
@@ -312,11 +314,8 @@ impl Roaming {
             Pending::Books(id) => self.books_failed(id, fx),
             Pending::Message(id) => self.message_failed(id, sent, now, fx),
             Pending::CardFilter(party) => self.card_filter_answered(&asking.to, &party, None, now),
-            Pending::Heads
-            | Pending::Notice
-            | Pending::Introduction
-            | Pending::Time(_)
-            | Pending::Announcement => {}
+            Pending::Introduction => self.introduce_again_to(&asking.to, now),
+            Pending::Heads | Pending::Notice | Pending::Time(_) | Pending::Announcement => {}
         }
     }
 

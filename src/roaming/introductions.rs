@@ -8,9 +8,13 @@ use super::effect::{Action, Effects, Misdeed};
 use super::input::Now;
 use super::pace::Pace;
 use super::speakers::Knowledge;
-use super::{Pending, Roaming};
+use super::{Peer, Pending, Roaming};
 use crate::identity::{Chain, PartyId, Speaker};
 use crate::protocol::{Answer, Digest, INTRODUCED_CHAINS_MAX, NodeId, Question};
+
+/// How long after an introduction that was not heard the next one is tried, in milliseconds. Until it is, nothing can
+/// be sent to the party behind that node, however well the link has recovered.
+const AGAIN_MS: u64 = 5_000;
 
 /// What connected nodes said of themselves.
 #[derive(Debug, Default)]
@@ -41,13 +45,26 @@ impl Roaming {
         }
     }
 
+    /// A peer did not hear us, or did not say who it is: the link may hang, or it may have been asked too much.
+    pub(super) fn introduce_again_to(&mut self, node: &NodeId, now: Now) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.introduce_at_ms = Some(now.mono_ms + AGAIN_MS);
+        }
+    }
+
     fn own_chains(&self) -> Vec<Chain> {
         self.parties.values().take(INTRODUCED_CHAINS_MAX).map(|ours| ours.chain.clone()).collect()
     }
 
-    /// Parties may have new chains since peers heard of them.
+    /// Parties may have new chains since peers heard of them, and peers may not have heard of us.
     pub(super) fn tick_introductions(&mut self, now: Now, fx: &mut Effects) {
         self.judge_introductions_anew(now);
+        let is_due = |peer: &mut Peer| peer.introduce_at_ms.take_if(|at_ms| *at_ms <= now.mono_ms).is_some();
+        let due: Vec<NodeId> =
+            self.peers.iter_mut().filter_map(|(node, peer)| is_due(peer).then(|| node.clone())).collect();
+        for node in due {
+            self.introduce_to(&node, now, fx);
+        }
         let ours = self.parties.values().take(INTRODUCED_CHAINS_MAX);
         let current: Vec<Digest> = ours.map(|ours| *ours.speaker.delegation_hash()).collect();
         if current == self.introductions.said {

@@ -169,6 +169,8 @@ struct Peer {
     ask_back_from_ms: u64,
     /// Until when others are asked for repairs first: it let one hang.
     silent_until_ms: u64,
+    /// When we introduce ourselves to it again: it did not hear us, or did not say who it is.
+    introduce_at_ms: Option<u64>,
 }
 
 /// The core.

@@ -29,7 +29,7 @@ impl World {
     }
 
     /// What is under way between two nodes is lost, though they may be connected again at once.
-    fn sever(&mut self, a: usize, b: usize) {
+    pub(super) fn sever(&mut self, a: usize, b: usize) {
         let under_way = |delivery: &Delivery| {
             delivery.from.is_some_and(|from| [(a, b), (b, a)].contains(&(from, delivery.to)))
         };

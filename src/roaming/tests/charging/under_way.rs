@@ -87,3 +87,16 @@ fn a_session_that_was_shown_to_run_is_not_refused_by_its_backends_later_answer()
         assert_eq!((world.phases(a), world.phases(b)), (active.clone(), active), "{answer:?}");
     }
 }
+
+#[test]
+fn nodes_whose_introductions_were_lost_on_a_link_that_hung_introduce_themselves_again() {
+    let (mut world, a, b) = agreed();
+    world.disconnect(a, b);
+    world.connect(a, b);
+    world.run(1);
+    world.sever(a, b);
+    world.run(10_000);
+    world.start_charging(b);
+    world.run(1_000);
+    assert_eq!(world.nodes[a].charging.called, 1);
+}
