@@ -100,13 +100,15 @@ impl Roaming {
                 let late = session.record.asked_by_us && call.back.is_none();
                 session.record.to_tell_backend |= late && event == Event::Confirmed;
             }
+            // Whether a station runs is its CPO's to say; whether a card may charge is the EMP's alone.
             let lives = |session: &Session| {
                 matches!(session.record.phase, SessionPhase::Active | SessionPhase::Closed)
+                    && session.record.operation != SessionOperation::AuthorizeStart
             };
             if !self.step(call.session, event, now, fx)
                 && self.charging.sessions.get(&call.session).is_some_and(lives)
             {
-                // A notification or record has shown that it runs, whatever its backend says of the start now.
+                // A notification or record has shown that it runs, whatever the backend says of the start now.
                 outcome = self.outcome_of(call.session, &call.partner);
             }
         } else {
