@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::answer::{HttpAnswer, refusal, with_ids};
 use super::request::ChargeRequest;
+use super::serve::own_yes;
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
@@ -92,12 +93,9 @@ impl Roaming {
         let waiting = Waiting { call: asked.call, until_ms };
         let medium = medium.medium_key().expose().to_owned();
         if let Some(id) = self.same_start(asked.party, operation, evse.as_str(), &medium) {
-            if let Some(session) = self.charging.sessions.get_mut(&id) {
-                session.waiting.push(waiting);
-                session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
-            }
-            self.note_unsettled(id);
-            return Ok(());
+            return self
+                .join_start(id, waiting, now, fx)
+                .map_err(|info| refuse(Code::ServiceNotAvailable, info));
         }
         let id = self
             .begin(asked, Some(cpo.clone()), now)
@@ -114,7 +112,36 @@ impl Roaming {
         Ok(())
     }
 
-    /// A start of the same EVSE for the same driver that is still open: a retry joins it (`decisions.md` 27).
+    /// A retry waits for what becomes of the first start, or hears that it succeeded late.
+    fn join_start(
+        &mut self,
+        id: SessionId,
+        waiting: Waiting,
+        now: Now,
+        fx: &mut Effects,
+    ) -> Result<(), &'static str> {
+        let Some(session) = self.charging.sessions.get(&id) else { return Ok(()) };
+        let succeeded = session.record.phase == SessionPhase::Active;
+        if succeeded && self.stops_late_starts(&session.record.ours) {
+            return Err(
+                "an earlier start of it succeeded too late and is being stopped; start again after that",
+            );
+        }
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            session.waiting.push(waiting);
+            session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
+        }
+        if succeeded && let Some(session) = self.charging.sessions.get(&id) {
+            let answer = HttpAnswer::verbatim(own_yes(&session.record));
+            self.answer_all(id, &answer, fx);
+            self.late_start_done(id, fx);
+        }
+        self.note_unsettled(id);
+        Ok(())
+    }
+
+    /// A start of the same EVSE for the same driver that is still open, or of whose late success our backend has not
+    /// heard: a retry joins it (`decisions.md` 27).
     fn same_start(
         &self,
         ours: &PartyId,
@@ -126,7 +153,8 @@ impl Roaming {
             !planted(Bug::RetryNotJoined)
                 && record.asked_by_us
                 && record.operation == operation
-                && matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
+                && (matches!(record.phase, SessionPhase::Requested | SessionPhase::InDoubt)
+                    || record.phase == SessionPhase::Active && record.to_tell_backend)
                 && record.ours == *ours
                 && record.evse.as_deref() == Some(evse)
                 && record.medium.as_deref() == Some(medium)

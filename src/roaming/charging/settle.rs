@@ -136,11 +136,25 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let notifications = self.charging.backends.get(ours).is_some_and(|backend| backend.notifications);
-        match (self.charging.config.late_start, notifications) {
-            (LateStart::Adopt, false) => self.late_start_done(id, fx),
-            (LateStart::Adopt | LateStart::Auto, true) => self.notify_of_late_start(id, cpo, now, fx),
-            (LateStart::Auto, false) | (LateStart::Stop, _) => self.stop_late_start(id, ours, cpo, now, fx),
+        if self.stops_late_starts(ours) {
+            self.stop_late_start(id, ours, cpo, now, fx);
+        } else if self.takes_notifications(ours) {
+            self.notify_of_late_start(id, cpo, now, fx);
+        } else {
+            self.late_start_done(id, fx);
+        }
+    }
+
+    fn takes_notifications(&self, ours: &PartyId) -> bool {
+        self.charging.backends.get(ours).is_some_and(|backend| backend.notifications)
+    }
+
+    /// Whether a start that succeeded after its backend had heard otherwise is stopped, rather than told to it.
+    pub(super) fn stops_late_starts(&self, ours: &PartyId) -> bool {
+        match self.charging.config.late_start {
+            LateStart::Adopt => false,
+            LateStart::Auto => !self.takes_notifications(ours),
+            LateStart::Stop => true,
         }
     }
 

@@ -100,3 +100,31 @@ fn nodes_whose_introductions_were_lost_on_a_link_that_hung_introduce_themselves_
     world.run(1_000);
     assert_eq!(world.nodes[a].charging.called, 1);
 }
+
+#[test]
+fn a_retry_that_comes_before_its_backend_heard_of_the_late_start_gets_that_session() {
+    let (mut world, a, b, _) = late(LateStart::Auto, YES);
+    world.run(5_000);
+    // The late notice is under way, and not answered.
+    assert_eq!(world.nodes[b].charging.calls.len(), 1);
+    let retry = world.start_charging(b);
+    let (_, answer) = world.heard(b, retry).unwrap();
+    assert!(answer.contains("true") && answer.contains(&world.session(b).session), "{answer}");
+    world.run(60_000);
+    assert_eq!((world.phases(b).len(), world.nodes[a].charging.called), (1, 1));
+}
+
+#[test]
+fn a_late_start_that_is_being_stopped_is_not_started_again_meanwhile() {
+    let (mut world, a, b, _) = late(LateStart::Stop, YES);
+    world.run(5_000);
+    assert_eq!(world.nodes[a].charging.called, 2, "the stop");
+    let retry = world.start_charging(b);
+    let (_, answer) = world.heard(b, retry).unwrap();
+    assert!(answer.contains("\"320\"") && answer.contains("is being stopped"), "{answer}");
+    world.backend_says(a, YES);
+    world.run(1_000);
+    world.start_charging(b);
+    world.run(1_000);
+    assert_eq!((world.phases(b).len(), world.nodes[a].charging.called), (2, 3));
+}
