@@ -11,6 +11,9 @@ use crate::parties::PROVIDER;
 /// Largest page of PullEvseData.
 pub(crate) const PAGE_SIZE: usize = 2_000;
 
+/// A node takes LastCall for so much earlier, since its clock is not the backend's.
+const LAST_CALL_MARGIN_MS: u64 = 60_000;
+
 /// A provider's backend.
 pub(crate) struct Backend {
     http: Client,
@@ -54,7 +57,7 @@ impl Backend {
     /// If the facade refuses.
     pub(crate) fn changed_since(&mut self, unix_ms: u64) -> Result<usize> {
         let path = data_path(1);
-        let since = format_ms(i64::try_from(unix_ms)?);
+        let since = format_ms(i64::try_from(unix_ms + LAST_CALL_MARGIN_MS)?);
         let body = format!(
             r#"{{"ProviderID":"{}","GeoCoordinatesResponseFormat":"Google","LastCall":"{since}"}}"#,
             PROVIDER.1

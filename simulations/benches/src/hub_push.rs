@@ -126,7 +126,7 @@ impl Through {
             post(&mut self.backend, &self.path, body)?;
         }
         let answered_s = begun.elapsed().as_secs_f64();
-        let (mut all_s, mut calls) = (0.0, 0);
+        let (mut all_s, mut calls, mut seen_before) = (0.0, 0, false);
         loop {
             match runtime.block_on(async { timeout(QUIET, self.hub.next()).await }) {
                 Ok(call) if call.operation == HubOperation::PushData => {
@@ -136,7 +136,9 @@ impl Through {
                 Ok(_) => {}
                 Err(_quiet) => {
                     let held = self.hub.data_of(&self.operator);
-                    if held.len() == evses && held.iter().all(|record| record.contains(mark)) {
+                    let has_all = held.len() == evses && held.iter().all(|record| record.contains(mark));
+                    // The hub has a record before it tells of the call: that is waited for once more.
+                    if std::mem::replace(&mut seen_before, has_all) && has_all && calls > 0 {
                         return Ok(Pushed { answered_s, all_s, calls, held: held.len() });
                     }
                     if begun.elapsed() > PATIENCE {
