@@ -125,7 +125,7 @@ enum Benchmark {
     /// What a backend pushes to its node, until the central hub has all of it.
     HubPush {
         /// Records of one call of the backend; 0: all in one.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long = "per-call", default_value_t = 0)]
         per_call: usize,
         #[command(flatten)]
         pace: hub_node::Pace,
