@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use chargemesh::oicp::time::format_ms;
 
 use crate::http::Client;
 use crate::parties::PROVIDER;
 
 /// Largest page of PullEvseData.
 pub(crate) const PAGE_SIZE: usize = 2_000;
+
+/// A node takes LastCall for so much earlier, since its clock is not the backend's.
+const LAST_CALL_MARGIN_MS: u64 = 60_000;
 
 /// A provider's backend.
 pub(crate) struct Backend {
@@ -36,16 +40,26 @@ impl Backend {
     ///
     /// # Errors
     /// If the facade refuses.
-    pub(crate) fn around(
-        &mut self,
-        (lat, lon): (f64, f64),
-        radius_km: f64,
-        notation: &str,
-    ) -> Result<Around> {
-        let path =
-            format!("/api/oicp/evsepull/v23/providers/{}/data-records?page=0&size={PAGE_SIZE}", PROVIDER.1);
+    pub(crate) fn around(&mut self, place: (f64, f64), radius_km: f64, notation: &str) -> Result<Around> {
+        let (path, body) = around(place, radius_km, notation);
+        let (status, answer) = self.http.post(&path, &body)?;
+        ensure!(
+            status == 200,
+            "HTTP {status}: {}",
+            String::from_utf8_lossy(&answer[..answer.len().min(300)])
+        );
+        Ok(Around { total: total(answer)?, bytes: answer.len() })
+    }
+
+    /// PullEvseData of what changed since a time in unix milliseconds: how many charging points.
+    ///
+    /// # Errors
+    /// If the facade refuses.
+    pub(crate) fn changed_since(&mut self, unix_ms: u64) -> Result<usize> {
+        let path = data_path(1);
+        let since = format_ms(i64::try_from(unix_ms + LAST_CALL_MARGIN_MS)?);
         let body = format!(
-            r#"{{"ProviderID":"{}","SearchCenter":{{"GeoCoordinates":{{"Google":{{"Coordinates":"{lat:.5} {lon:.5}"}}}},"Radius":{radius_km}}},"GeoCoordinatesResponseFormat":"{notation}"}}"#,
+            r#"{{"ProviderID":"{}","GeoCoordinatesResponseFormat":"Google","LastCall":"{since}"}}"#,
             PROVIDER.1
         );
         let (status, answer) = self.http.post(&path, &body)?;
@@ -54,7 +68,7 @@ impl Backend {
             "HTTP {status}: {}",
             String::from_utf8_lossy(&answer[..answer.len().min(300)])
         );
-        Ok(Around { total: number(answer, b"\"totalElements\":")?, bytes: answer.len() })
+        total(answer)
     }
 
     /// PullEvseStatusByID: whether each of these charging points has this status, in this order.
@@ -74,6 +88,27 @@ impl Backend {
         };
         Ok(wanted.iter().all(|pair| shown(pair).is_some()))
     }
+}
+
+/// Path and body of PullEvseData around a point, its first page, in a notation such as `Google`.
+pub(crate) fn around((lat, lon): (f64, f64), radius_km: f64, notation: &str) -> (String, String) {
+    let body = format!(
+        r#"{{"ProviderID":"{}","SearchCenter":{{"GeoCoordinates":{{"Google":{{"Coordinates":"{lat:.5} {lon:.5}"}}}},"Radius":{radius_km}}},"GeoCoordinatesResponseFormat":"{notation}"}}"#,
+        PROVIDER.1
+    );
+    (data_path(PAGE_SIZE), body)
+}
+
+/// How many charging points a page of PullEvseData is of.
+///
+/// # Errors
+/// If it is no page.
+pub(crate) fn total(page: &[u8]) -> Result<usize> {
+    number(page, b"\"totalElements\":")
+}
+
+fn data_path(size: usize) -> String {
+    format!("/api/oicp/evsepull/v23/providers/{}/data-records?page=0&size={size}", PROVIDER.1)
 }
 
 /// The number that follows a word in the last kilobyte of a text.

@@ -15,14 +15,19 @@ mod credentials;
 mod evses;
 mod facade_throughput;
 mod http;
+mod hub_million;
+mod hub_node;
+mod hub_push;
 mod measure;
 mod parties;
 mod prefill;
 mod radius_query;
+mod radius_rows;
 mod remote_start;
 mod slow_link;
 mod status_fanout;
 mod status_ingest;
+mod wire;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -31,6 +36,9 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use evses::World;
+
+/// Charging points of the world, unless a flag says otherwise.
+const EVSES: usize = 1_000_000;
 
 /// Benchmarks of chargemesh.
 #[derive(Parser)]
@@ -45,9 +53,9 @@ struct Arguments {
 /// What every benchmark can be told.
 #[derive(Clone, Debug, clap::Args)]
 struct Options {
-    /// Charging points of the world; 20000 make a quick run.
-    #[arg(long, global = true, default_value_t = 1_000_000)]
-    evses: usize,
+    /// Charging points of the world; 20000 make a quick run. Without it 1,000,000, for hub_push 18,427.
+    #[arg(long, global = true)]
+    evses: Option<usize>,
     /// Operators of the world.
     #[arg(long, global = true, default_value_t = evses::OPERATORS)]
     operators: usize,
@@ -109,6 +117,25 @@ enum Benchmark {
         #[arg(long, default_value_t = 1_000_000)]
         records: usize,
     },
+    /// What others publish at the central hub, at a node that keeps it: time and memory. Without a bare peer.
+    HubMillion {
+        #[command(flatten)]
+        pace: hub_node::Pace,
+    },
+    /// What a backend pushes to its node, until the central hub has all of it.
+    HubPush {
+        /// Records of one call of the backend; 0: all in one.
+        #[arg(long = "per-call", default_value_t = 0)]
+        per_call: usize,
+        #[command(flatten)]
+        pace: hub_node::Pace,
+    },
+    /// The node of hub_million and hub_push, started by them.
+    #[command(hide = true, name = "hub-node")]
+    HubNode {
+        #[command(flatten)]
+        told: hub_node::Told,
+    },
     /// The peers of cold_sync, started by it.
     #[command(hide = true, name = "cold-sync-sources")]
     ColdSyncSources { dir: PathBuf },
@@ -130,14 +157,22 @@ fn main() -> Result<()> {
         Benchmark::FacadeThroughput => facade_throughput::run(&options),
         Benchmark::Credentials { parties } => credentials::run(&options, parties),
         Benchmark::Accounts { records } => accounts::run(&options, records),
+        Benchmark::HubMillion { pace } => hub_million::run(&options, pace),
+        Benchmark::HubPush { per_call, pace } => hub_push::run(&options, per_call, pace),
+        Benchmark::HubNode { told } => hub_node::serve(&told),
         Benchmark::ColdSyncSources { dir } => cold_sync::sources(&options, &dir),
         Benchmark::StatusIngestSender { now_ms, batches } => status_ingest::sender(&options, now_ms, batches),
     }
 }
 
 impl Options {
+    /// Charging points of the world.
+    fn evses(&self) -> usize {
+        self.evses.unwrap_or(EVSES)
+    }
+
     fn world(&self) -> World {
-        World::new(self.seed, self.operators, self.evses)
+        World::new(self.seed, self.operators, self.evses())
     }
 
     /// An empty directory that goes with the returned value.
@@ -149,7 +184,8 @@ impl Options {
 
     /// Arguments for a child process in the same world.
     fn child(&self, command: &str, arguments: &[String]) -> Vec<String> {
-        let numbers = [self.evses as u64, self.operators as u64, self.seed].map(|number| number.to_string());
+        let numbers =
+            [self.evses() as u64, self.operators as u64, self.seed].map(|number| number.to_string());
         let [evses, operators, seed] = numbers;
         let flags =
             ["--evses".to_owned(), evses, "--operators".to_owned(), operators, "--seed".to_owned(), seed];

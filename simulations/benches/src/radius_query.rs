@@ -1,16 +1,22 @@
 //! Benchmark 9: PullEvseData around a point, 10 km, as JSON over HTTP, against the same circle read from a
-//! bare R*Tree and a table of records.
+//! bare R*Tree and a table of records. First over the smallest client, plain HTTP/1.1, which the ratio in the end is
+//! of; then as rows over HTTP/1.1 and HTTP/2, with and without TLS, in each encoding.
 
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use chargemesh::node::Node;
 use chargemesh::protocol::Kind;
+use tokio::runtime::Runtime;
 
 use crate::bare_sqlite::Bare;
 use crate::client::{Backend, PAGE_SIZE};
 use crate::evses::Dice;
 use crate::measure::{self, Better, Pairs};
 use crate::parties::{self, PROVIDER};
+use crate::radius_rows::{self, Questions};
+use crate::wire::{OwnCertificate, Spoken};
 use crate::{Options, prefill};
 
 /// Radius of every question in kilometres.
@@ -57,8 +63,32 @@ pub(crate) fn run(options: &Options, notation: &str) -> Result<()> {
     }
     measure::print_pairs("p99", &p99, "<= 2");
     let memory = measure::memory()?;
-    runtime.block_on(node.shutdown());
+    drop(backend);
+    let places = (0..QUESTIONS).map(|_| as_it_travels(world.place(&mut dice))).collect();
+    let questions = Questions { places, radius_km: RADIUS_KM, notation, pairs: options.pairs };
+    rows(&runtime, dir.path(), node, (&bare, &questions))?;
+    println!("  with all rows: rss {:.0} MB", measure::memory()?.peak_mb - before_mb);
     measure::conclude("radius_query", &p50, "<= 1.5", memory.peak_mb - before_mb, dir.path())
+}
+
+/// The rows over plain HTTP, and those over TLS, for which the node starts again.
+fn rows(runtime: &Runtime, dir: &Path, node: Node, asked: (&Bare, &Questions<'_>)) -> Result<()> {
+    let facade = node.facade_address().context("the node has no facade")?;
+    radius_rows::run(runtime, facade, &[Spoken::Plain], None, asked)?;
+    runtime.block_on(node.shutdown());
+    let shown = OwnCertificate::write(dir)?;
+    let mut settings = parties::settings(&dir.join("node"), Some(PROVIDER.0), &[]);
+    settings.facade.iter_mut().for_each(|facade| facade.tls = shown.settings());
+    let node = runtime.block_on(parties::start("emp", PROVIDER.0, settings))?;
+    let facade = node.facade_address().context("the node has no facade")?;
+    radius_rows::run(runtime, facade, &[Spoken::One, Spoken::Two], Some(&shown), asked)?;
+    runtime.block_on(node.shutdown());
+    Ok(())
+}
+
+/// A place as a question names it, so that product and bare peer mean the same circle.
+fn as_it_travels(place: (f64, f64)) -> (f64, f64) {
+    ((place.0 * 1e5).round() / 1e5, (place.1 * 1e5).round() / 1e5)
 }
 
 /// Times of one pair in microseconds.
@@ -72,8 +102,7 @@ struct Times {
 
 impl Times {
     fn ask(&mut self, backend: &mut Backend, bare: &Bare, place: (f64, f64), notation: &str) -> Result<()> {
-        // The centre as it travels, so that both mean the same circle.
-        let place = ((place.0 * 1e5).round() / 1e5, (place.1 * 1e5).round() / 1e5);
+        let place = as_it_travels(place);
         let start = Instant::now();
         let around = backend.around(place, RADIUS_KM, notation)?;
         self.product_us.push(start.elapsed().as_secs_f64() * 1e6);

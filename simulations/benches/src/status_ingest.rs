@@ -88,7 +88,10 @@ pub(crate) fn run(options: &Options, batches: usize) -> Result<()> {
     let (mut rates, mut reads) = (Pairs::new(Better::Higher), Pairs::new(Better::Lower));
     for pair in 0..=options.pairs {
         let first = feeder.next;
-        let idle = read_while(&node, &world, || Ok(std::thread::sleep(Duration::from_secs(3))))?;
+        let idle = read_while(&node, &world, || {
+            std::thread::sleep(Duration::from_secs(3));
+            Ok(())
+        })?;
         let cpu = measure::cpu_s()?;
         let mut spent = Duration::ZERO;
         let busy = read_while(&node, &world, || {
