@@ -13,6 +13,8 @@ use crate::identity::{
     CDR_OICP_BYTES_MAX, Chain, MessageId, Operation, PartyId, Receipt, ReceiptVerdict, Role, SignedCdr,
 };
 use crate::oicp::charging::SessionId;
+use crate::oicp::json;
+use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
 use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, RECEIPTS_MAX, SessionMessage, SessionOperation, SessionPhase,
@@ -95,7 +97,12 @@ impl Roaming {
         let hash = cdr_hash(&wish.body);
         let ours: Vec<&StoredCdr> =
             known.iter().filter(|cdr| !cdr.incoming && cdr.ours == record.ours).collect();
-        if ours.iter().any(|cdr| cdr.hash == hash) {
+        if let Some(same) = ours.iter().find(|cdr| cdr.hash == hash) {
+            if wish.replaces.is_some() && wish.replaces != same.replaces {
+                return Err(invalid(
+                    "nothing is corrected: a record of this session with these very bytes was taken",
+                ));
+            }
             return match self.charging.config.refuse_identical_cdr {
                 true => Err(invalid("the session is closed: this charge detail record was taken before")),
                 false => Ok(None),
@@ -115,6 +122,13 @@ impl Roaming {
                 let why = "no charge detail record of this session has the hash that is to be replaced, or \
                            another correction replaced it";
                 return Err(invalid(why));
+            }
+            Some(replaced)
+                if ours.iter().any(|cdr| cdr.hash == replaced && says_the_same(cdr, &wish.body)) =>
+            {
+                return Err(invalid(
+                    "nothing is corrected: it says the same as the record that it is to replace",
+                ));
             }
             Some(_) => {}
         }
@@ -421,6 +435,13 @@ pub(super) fn may_have_cdr(record: &SessionRecord) -> bool {
     let unanswered = record.operation == SessionOperation::AuthorizeStart
         && matches!(record.phase, SessionPhase::Requested | SessionPhase::Calling);
     !unanswered && table::next(record.phase, Event::CdrTaken).is_some()
+}
+
+/// Whether a message has the content of a record, however it is written: its white space and escapes do not count.
+fn says_the_same(cdr: &StoredCdr, body: &[u8]) -> bool {
+    let content = |body: &[u8]| json::parse(body, Reading::Tolerant).map(|root| root.to_json()).ok();
+    let stored = cdr.oicp();
+    stored.and_then(|stored| content(&stored)).is_some_and(|stored| content(body) == Some(stored))
 }
 
 /// Whether a correction may take the place of a record: that is there, and nothing else replaced it.

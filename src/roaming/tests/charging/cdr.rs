@@ -291,6 +291,12 @@ fn a_correction_takes_the_place_of_a_record_and_both_are_kept() {
         world.backend_takes(b, yes());
         world.run(1_000);
         let first = world.stored(a)[0].hash;
+        // What says the same corrects nothing.
+        let spaced = cdr(&id, "10.1").replace(',', " ,\n") + "\n";
+        for same in [cdr(&id, "10.1"), spaced] {
+            let call = world.bring(a, &same, Some(first));
+            assert_eq!(world.said(a, call), "400");
+        }
         for (replaces, code) in [([7; 32], "400"), (first, "000"), (first, "000")] {
             let call = world.bring(a, &cdr(&id, "9.9"), Some(replaces));
             assert_eq!(world.said(a, call), code);
