@@ -1,5 +1,6 @@
 //! How two parties' nodes compare their books: what they hold of each other's charge detail records, first one hash
-//! for each day, then the records of days that differ, then what is missing (`decisions.md` 30).
+//! for each day, then the records of days that differ, then what is missing (`decisions.md` 30); and how far the
+//! sessions between them have come, in the same way.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Digest;
 use super::codec::{ProtocolError, decode, encode};
 use super::session::SESSION_ID_BYTES_MAX;
+use super::session_record::SessionPhase;
 use super::wire::{Hash, Limited};
 use crate::identity::envelope::ENVELOPE_BODY_BYTES_MAX;
 
@@ -17,10 +19,10 @@ pub const BOOKS_DAYS_MAX: usize = 400;
 /// Most records in one answer, at some 80 bytes each: half of what fits an envelope.
 pub const BOOKS_MARKS_MAX: usize = 1_500;
 
-/// Most records of two parties that are compared of one day.
+/// Most records or sessions of two parties that are compared of one day.
 pub const BOOKS_OF_DAY_MAX: usize = 100_000;
 
-/// Most records that are asked for again at once.
+/// Most records that are asked for again at once, and most sessions that are asked for by name.
 pub const BOOKS_MISSING_MAX: usize = 1_000;
 
 /// Longest text of a refusal in bytes.
@@ -64,12 +66,45 @@ pub struct CdrMark {
     pub state: MarkState,
 }
 
-/// All records of one day in one hash.
+/// One session in short form.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionMark {
+    /// SessionID, as both nodes know it.
+    pub session: String,
+    /// How far it has come; `None` if it goes through the hub, and so is not compared.
+    pub phase: Option<SessionPhase>,
+}
+
+/// What a phase says of money: two sides at different steps of the same kind agree. The numbers go into hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SessionKind {
+    /// It runs, or ran.
+    Ran = 1,
+    /// It began, and nobody here knows yet whether it runs.
+    Unclear = 2,
+}
+
+impl SessionKind {
+    /// That of a phase; `None` if such a session is in nobody's books.
+    pub fn of(phase: SessionPhase) -> Option<SessionKind> {
+        match phase {
+            SessionPhase::Active | SessionPhase::Closed | SessionPhase::Expired => Some(SessionKind::Ran),
+            SessionPhase::Requested
+            | SessionPhase::Calling
+            | SessionPhase::InDoubt
+            | SessionPhase::Unconfirmed => Some(SessionKind::Unclear),
+            SessionPhase::Refused => None,
+        }
+    }
+}
+
+/// All records, or all sessions, of one day in one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DayMark {
-    /// Days since 1970-01-01, UTC, of SessionEnd.
+    /// Days since 1970-01-01, UTC, of SessionEnd; of a session when it began here.
     pub day: u32,
-    /// How many records.
+    /// How many.
     pub records: u32,
     /// SHA-256 over them, in order.
     pub hash: Digest,
@@ -86,8 +121,25 @@ impl DayMark {
             hash.update([0, mark.state as u8]);
             hash.update(mark.hash);
         }
-        let records = u32::try_from(marks.len()).unwrap_or(u32::MAX);
-        DayMark { day, records, hash: hash.finalize().into() }
+        DayMark::with(day, marks.len(), hash)
+    }
+
+    /// The mark of a day with these sessions; they are put in order. It knows what runs or ran from what is unclear,
+    /// and no other steps: those differ while a message is on its way.
+    pub fn of_sessions(day: u32, marks: &mut [SessionMark]) -> DayMark {
+        marks.sort_unstable();
+        let mut hash = Sha256::new();
+        hash.update(b"chargemesh day of sessions 1\n");
+        let kinds = marks.iter().map(|mark| (mark, mark.phase.and_then(SessionKind::of)));
+        for (mark, kind) in kinds.filter_map(|(mark, kind)| kind.map(|kind| (mark, kind))) {
+            hash.update(mark.session.as_bytes());
+            hash.update([0, kind as u8]);
+        }
+        DayMark::with(day, marks.len(), hash)
+    }
+
+    fn with(day: u32, marks: usize, hash: Sha256) -> DayMark {
+        DayMark { day, records: u32::try_from(marks).unwrap_or(u32::MAX), hash: hash.finalize().into() }
     }
 }
 
@@ -114,7 +166,7 @@ pub enum BooksMessage {
         /// How many, at most [`BOOKS_DAYS_MAX`].
         days: u32,
     },
-    /// The days that have records, in order.
+    /// The days that have records, or sessions, in order.
     Days(Vec<DayMark>),
     /// Your records of this day, from this one on? Answered by `Day`.
     AskDay {
@@ -132,9 +184,31 @@ pub enum BooksMessage {
     /// My statement of a month: sign it as well if it is yours. Answered by `Statement`, which is the signature of an
     /// equal one, and else says what the other one is.
     Statement(StatementMark),
+    /// Your hashes of the sessions between us that began on these days? Answered by `Days`; a node that compares no
+    /// sessions cannot read it.
+    AskSessionDays {
+        /// The first day since 1970-01-01, UTC.
+        from: u32,
+        /// How many, at most [`BOOKS_DAYS_MAX`].
+        days: u32,
+    },
+    /// Your sessions that began on this day, from this one on? Answered by `Sessions`.
+    AskSessionDay {
+        /// Days since 1970-01-01, UTC.
+        day: u32,
+        /// How many of them are known already.
+        after: u32,
+    },
+    /// What do you know of these sessions, at most [`BOOKS_MISSING_MAX`]? Answered by `Sessions` without unknown ones.
+    AskSessions(Vec<String>),
+    /// Sessions, in order; fewer than [`BOOKS_MARKS_MAX`]: these were the last of the day.
+    Sessions(Vec<SessionMark>),
     /// It cannot be answered.
     Refused(String),
 }
+
+#[derive(Serialize, Deserialize)]
+struct SessionWire(String, u8);
 
 #[derive(Serialize, Deserialize)]
 struct MarkWire(String, Hash, u8);
@@ -158,6 +232,14 @@ enum BooksWire {
     Resending(u32),
     #[serde(rename = "s")]
     Statement(String, Hash, u64, String),
+    #[serde(rename = "E")]
+    AskSessionDays(u32, u32),
+    #[serde(rename = "O")]
+    AskSessionDay(u32, u32),
+    #[serde(rename = "N")]
+    AskSessions(Limited<String, BOOKS_MISSING_MAX>),
+    #[serde(rename = "o")]
+    Sessions(Limited<SessionWire, BOOKS_MARKS_MAX>),
     #[serde(rename = "r")]
     Refused(String),
 }
@@ -182,6 +264,16 @@ impl BooksMessage {
             BooksMessage::Statement(StatementMark { month, digest, records, energy }) => {
                 BooksWire::Statement(month.clone(), Hash(*digest), *records, energy.clone())
             }
+            BooksMessage::AskSessionDays { from, days } => BooksWire::AskSessionDays(*from, *days),
+            BooksMessage::AskSessionDay { day, after } => BooksWire::AskSessionDay(*day, *after),
+            BooksMessage::AskSessions(names) => {
+                BooksWire::AskSessions(Limited(names.iter().take(BOOKS_MISSING_MAX).cloned().collect()))
+            }
+            BooksMessage::Sessions(sessions) => {
+                let code = |mark: &SessionMark| mark.phase.map_or(BY_HUB, |phase| phase as u8);
+                let wire = |mark: &SessionMark| SessionWire(mark.session.clone(), code(mark));
+                BooksWire::Sessions(Limited(sessions.iter().take(BOOKS_MARKS_MAX).map(wire).collect()))
+            }
             BooksMessage::Refused(why) => BooksWire::Refused(why.chars().take(WHY_BYTES_MAX / 4).collect()),
         })
         .into()
@@ -194,10 +286,13 @@ impl BooksMessage {
     pub fn decode(bytes: &[u8]) -> Result<BooksMessage, ProtocolError> {
         let invalid = |rule| ProtocolError::Invalid { what: WHAT, rule };
         Ok(match decode(WHAT, bytes, ENVELOPE_BODY_BYTES_MAX)? {
-            BooksWire::AskDays(from, days) => match days as usize {
-                1..=BOOKS_DAYS_MAX => BooksMessage::AskDays { from, days },
-                _ => return Err(invalid("no days, or too many")),
-            },
+            BooksWire::AskDays(_, days) | BooksWire::AskSessionDays(_, days)
+                if !(1..=BOOKS_DAYS_MAX).contains(&(days as usize)) =>
+            {
+                return Err(invalid("no days, or too many"));
+            }
+            BooksWire::AskDays(from, days) => BooksMessage::AskDays { from, days },
+            BooksWire::AskSessionDays(from, days) => BooksMessage::AskSessionDays { from, days },
             BooksWire::Days(days) => {
                 let day = |DayWire(day, records, hash): DayWire| DayMark { day, records, hash: hash.0 };
                 let days: Vec<DayMark> = days.0.into_iter().map(day).collect();
@@ -216,6 +311,14 @@ impl BooksMessage {
                 }
                 BooksMessage::Statement(StatementMark { month, digest: digest.0, records, energy })
             }
+            BooksWire::AskSessionDay(day, after) => BooksMessage::AskSessionDay { day, after },
+            BooksWire::AskSessions(names) => {
+                if names.0.iter().any(|name| name.len() > SESSION_ID_BYTES_MAX) {
+                    return Err(invalid("a SessionID is too long"));
+                }
+                BooksMessage::AskSessions(names.0)
+            }
+            BooksWire::Sessions(sessions) => BooksMessage::Sessions(sessions_of(sessions.0)?),
             BooksWire::Refused(why) if why.len() > WHY_BYTES_MAX => {
                 return Err(invalid("the reason is too long"));
             }
@@ -225,6 +328,9 @@ impl BooksMessage {
 }
 
 const WHAT: &str = "message about books";
+
+/// In the place of a phase: the session goes through the hub.
+const BY_HUB: u8 = 0;
 
 fn marks_of(wire: Vec<MarkWire>) -> Result<Vec<CdrMark>, ProtocolError> {
     let mark = |MarkWire(session, hash, state): MarkWire| {
@@ -236,12 +342,28 @@ fn marks_of(wire: Vec<MarkWire>) -> Result<Vec<CdrMark>, ProtocolError> {
     wire.into_iter().map(mark).collect()
 }
 
+fn sessions_of(wire: Vec<SessionWire>) -> Result<Vec<SessionMark>, ProtocolError> {
+    let mark = |SessionWire(session, code): SessionWire| {
+        let phase = SessionPhase::of_code(code);
+        if session.len() > SESSION_ID_BYTES_MAX || phase.is_none() && code != BY_HUB {
+            let rule = "the SessionID is too long, or a phase is unknown";
+            return Err(ProtocolError::Invalid { what: WHAT, rule });
+        }
+        Ok(SessionMark { session, phase })
+    };
+    wire.into_iter().map(mark).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn mark(number: u8, state: MarkState) -> CdrMark {
         CdrMark { session: format!("{number:036}"), hash: [number; 32], state }
+    }
+
+    fn session(number: usize, phase: SessionPhase) -> SessionMark {
+        SessionMark { session: format!("{number:036}"), phase: Some(phase) }
     }
 
     #[test]
@@ -257,6 +379,13 @@ mod tests {
             BooksMessage::Missing(vec![mark(1, MarkState::Rejected)]),
             BooksMessage::Resending(1),
             BooksMessage::Statement(statement),
+            BooksMessage::AskSessionDays { from: 20_000, days: BOOKS_DAYS_MAX as u32 },
+            BooksMessage::AskSessionDay { day: 20_000, after: 7 },
+            BooksMessage::AskSessions(vec![format!("{:036}", 1), "2".into()]),
+            BooksMessage::Sessions(
+                SessionPhase::ALL.iter().enumerate().map(|(at, phase)| session(at, *phase)).collect(),
+            ),
+            BooksMessage::Sessions(vec![SessionMark { session: "3".into(), phase: None }]),
             BooksMessage::Refused("why".into()),
         ] {
             assert_eq!(BooksMessage::decode(&message.encode()).unwrap(), message);
@@ -264,6 +393,11 @@ mod tests {
         let many = (0..BOOKS_MARKS_MAX).map(|number| mark((number % 250) as u8, MarkState::Good)).collect();
         let full = BooksMessage::Day(many).encode();
         assert!(full.len() < ENVELOPE_BODY_BYTES_MAX / 2, "{}", full.len());
+        let many = (0..BOOKS_MARKS_MAX + 1).map(|number| session(number, SessionPhase::Active)).collect();
+        let full = BooksMessage::Sessions(many).encode();
+        assert!(full.len() < ENVELOPE_BODY_BYTES_MAX / 2, "{}", full.len());
+        let BooksMessage::Sessions(read) = BooksMessage::decode(&full).unwrap() else { panic!() };
+        assert_eq!(read.len(), BOOKS_MARKS_MAX);
     }
 
     #[test]
@@ -275,9 +409,18 @@ mod tests {
             BooksMessage::AskDays { from: 1, days: BOOKS_DAYS_MAX as u32 + 1 },
             BooksMessage::Days(vec![day(2), day(2)]),
             BooksMessage::Day(vec![long]),
+            BooksMessage::AskSessionDays { from: 1, days: 0 },
+            BooksMessage::AskSessionDays { from: 1, days: BOOKS_DAYS_MAX as u32 + 1 },
+            BooksMessage::AskSessions(vec!["s".repeat(37)]),
+            BooksMessage::Sessions(vec![SessionMark { session: "s".repeat(37), phase: None }]),
         ] {
             assert!(BooksMessage::decode(&message.encode()).is_err(), "{message:?}");
         }
+        let unknown = SessionWire("s".into(), SessionPhase::ALL.len() as u8 + 1);
+        assert!(BooksMessage::decode(&encode(&BooksWire::Sessions(Limited(vec![unknown])))).is_err());
+        let names = vec!["s".to_owned(); BOOKS_MISSING_MAX + 1];
+        let too_many = encode(&[("N", names)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+        assert!(BooksMessage::decode(&too_many).is_err());
         bolero::check!().for_each(|bytes: &[u8]| drop(BooksMessage::decode(bytes)));
     }
 
@@ -290,5 +433,24 @@ mod tests {
         let mut rejected = [mark(1, MarkState::Good), mark(2, MarkState::Rejected)];
         assert_ne!(DayMark::of(5, &mut rejected).hash, one.hash);
         assert_ne!(DayMark::of(5, &mut rejected[..1]).hash, one.hash);
+    }
+
+    #[test]
+    fn the_hash_of_a_day_knows_what_ran_and_what_is_unclear() {
+        let of = |phases: &[SessionPhase]| {
+            let mut marks: Vec<SessionMark> =
+                phases.iter().enumerate().map(|(at, phase)| session(at, *phase)).rev().collect();
+            DayMark::of_sessions(5, &mut marks)
+        };
+        let (active, unclear) = (SessionPhase::Active, SessionPhase::InDoubt);
+        let one = of(&[active, unclear]);
+        assert_eq!((one.day, one.records), (5, 2));
+        for same in [SessionPhase::Closed, SessionPhase::Expired] {
+            assert_eq!(of(&[same, SessionPhase::Unconfirmed]), one);
+        }
+        for other in [&[active, active][..], &[unclear, active], &[active], &[active, SessionPhase::Refused]]
+        {
+            assert_ne!(of(other).hash, one.hash, "{other:?}");
+        }
     }
 }

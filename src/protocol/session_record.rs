@@ -69,7 +69,8 @@ impl SessionPhase {
         matches!(self, SessionPhase::Refused | SessionPhase::Closed | SessionPhase::Expired)
     }
 
-    fn of_code(code: u8) -> Option<SessionPhase> {
+    /// The phase with this number.
+    pub fn of_code(code: u8) -> Option<SessionPhase> {
         SessionPhase::ALL.into_iter().find(|phase| *phase as u8 == code)
     }
 }
@@ -241,6 +242,16 @@ impl SessionRecord {
         .into()
     }
 
+    /// The SessionID under which the partner's node knows it without the hub; `None` if it does not, or only may.
+    pub fn direct_id(&self) -> Option<&str> {
+        match (self.via, self.asked_by_us) {
+            (Via::Direct, _) => Some(&self.session),
+            // The same start came directly as well, and joined it.
+            (Via::Hub, false) => self.alias.as_deref(),
+            (Via::Hub, true) => None,
+        }
+    }
+
     /// Deletes what names the driver, of a session that is over.
     pub fn forget_driver(&mut self) {
         (self.medium, self.answer) = (None, None);
@@ -326,6 +337,19 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(SessionRecord::decode("s", &bytes[..cut]).is_err(), "{cut}");
         }
+    }
+
+    #[test]
+    fn a_session_has_the_name_that_both_nodes_know() {
+        let name = |via, asked_by_us, alias: Option<&str>| {
+            let alias = alias.map(str::to_owned);
+            let record = SessionRecord { session: "own".to_owned(), via, asked_by_us, alias, ..record() };
+            record.direct_id().map(str::to_owned)
+        };
+        assert_eq!(name(Via::Direct, true, None).as_deref(), Some("own"));
+        assert_eq!(name(Via::Direct, false, Some("hub's")).as_deref(), Some("own"));
+        assert_eq!(name(Via::Hub, false, Some("direct")).as_deref(), Some("direct"));
+        assert_eq!((name(Via::Hub, false, None), name(Via::Hub, true, Some("before"))), (None, None));
     }
 
     #[test]

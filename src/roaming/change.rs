@@ -7,7 +7,9 @@ use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::Summary;
 use crate::protocol::evidence::EvidenceEntry;
-use crate::protocol::{CdrRecord, CdrState, Digest, FeedId, Head, Kind, SessionRecord, SignedHead};
+use crate::protocol::{
+    CdrRecord, CdrState, Digest, FeedId, Head, Kind, SessionPhase, SessionRecord, SignedHead,
+};
 
 /// A new version of one record, or its end.
 #[derive(Clone, Debug)]
@@ -145,6 +147,8 @@ pub enum LedgerChange {
         changed_unix_ms: u64,
         /// A [`crate::protocol::SessionRecord`], encoded.
         record: Bytes,
+        /// In which account it is; `None` while several are asked.
+        account: Option<Box<SessionAccount>>,
     },
     /// A charge detail record as it is now. What identifies it and its content never change.
     Cdr {
@@ -321,6 +325,34 @@ pub struct HeldPush {
     pub removes: u64,
     /// How many records the feed has.
     pub of: u64,
+}
+
+/// In which two parties' account a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionAccount {
+    /// Our party.
+    pub ours: PartyId,
+    /// The other side.
+    pub partner: PartyId,
+    /// When it began here, unix milliseconds.
+    pub opened_unix_ms: u64,
+    /// How far it has come.
+    pub phase: SessionPhase,
+    /// Under which SessionID the partner's node knows it; `None`: it goes through the hub.
+    pub known_as: Option<String>,
+}
+
+impl SessionAccount {
+    /// That of a session, if there is another side already.
+    pub fn of(record: &SessionRecord) -> Option<Box<SessionAccount>> {
+        Some(Box::new(SessionAccount {
+            ours: record.ours.clone(),
+            partner: record.partner.clone()?,
+            opened_unix_ms: record.opened_unix_ms,
+            phase: record.phase,
+            known_as: record.direct_id().map(str::to_owned),
+        }))
+    }
 }
 
 /// A month-end statement that both sides signed.

@@ -16,14 +16,14 @@ pub const ACCOUNT_PAGE_MAX: u64 = 2_000;
 /// Most records that need attention of which one is told: beyond, their number says enough.
 pub const ATTENTION_MAX: u64 = 1_000;
 
-/// The records of two parties whose sessions ended in a time.
+/// The records of two parties whose sessions ended in a time, or their sessions that began in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Our party.
     pub ours: PartyId,
     /// The other side.
     pub partner: PartyId,
-    /// First millisecond of SessionEnd, unix time.
+    /// First millisecond of SessionEnd, or of the begin, unix time.
     pub from_unix_ms: u64,
     /// First millisecond after it.
     pub until_unix_ms: u64,

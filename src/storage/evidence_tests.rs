@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::testing::{memory, open, wait};
+use super::testing::{memory, open, session_record, wait};
 use super::*;
-use crate::identity::{Chain, MessageId, PartyId};
+use crate::identity::{Chain, PartyId};
 use crate::protocol::evidence::{
     Direction, EvidenceEntry, LogTail, SaltedMessage, content_hash, leaf_hash, skips_to,
 };
-use crate::protocol::{SessionOperation, SessionPhase, SessionRecord, Via};
+use crate::protocol::{SessionPhase, SessionRecord};
 use crate::roaming::change::{LedgerChange, NewEvidence, PersonalData};
 
 fn party(text: &str) -> PartyId {
@@ -51,30 +51,16 @@ fn logged(sessions: &[u32]) -> Vec<LedgerChange> {
 
 fn session(name: &str, is_over: bool, changed_unix_ms: u64) -> LedgerChange {
     let record = SessionRecord {
-        session: name.to_owned(),
-        operation: SessionOperation::RemoteStart,
-        asked_by_us: false,
-        ours: party("CPO:CHABC"),
-        partner: Some(party("EMP:DEEMP")),
         phase: if is_over { SessionPhase::Closed } else { SessionPhase::Active },
-        ask: MessageId([3; 16]),
-        ask_expires_unix_ms: 12,
-        evse: None,
-        medium: Some("evco:SECRETCONTRACT".to_owned()),
-        stop_media: Vec::new(),
-        answer: None,
-        cpo_partner_session: None,
-        emp_partner_session: None,
-        to_release: Vec::new(),
-        seen: Vec::new(),
-        offline: false,
-        to_tell_backend: false,
-        via: Via::Direct,
-        alias: None,
-        opened_unix_ms: 1,
-        changed_unix_ms,
+        ..session_record(name, changed_unix_ms)
     };
-    LedgerChange::Session { session: name.to_owned(), is_over, changed_unix_ms, record: record.encode() }
+    LedgerChange::Session {
+        session: name.to_owned(),
+        is_over,
+        changed_unix_ms,
+        record: record.encode(),
+        account: None,
+    }
 }
 
 fn media(reader: &Reader) -> Vec<bool> {

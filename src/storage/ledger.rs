@@ -11,6 +11,7 @@ use super::error::{Database, StorageError};
 use super::evidence;
 use super::media;
 use super::place::{self, Place, SharedConnection, lock};
+use super::sessions;
 use super::value::{self, HEAD_COLUMNS, Number, bytes, digest, key, number};
 use crate::oicp::id::EvseKey;
 use crate::protocol::{Digest, FeedId, Head, SignedHead};
@@ -136,12 +137,9 @@ fn apply(tx: &Transaction<'_>, change: &LedgerChange) -> Result<()> {
             .prepare_cached("INSERT OR REPLACE INTO agreements(id, papers) VALUES (?, ?)")?
             .execute(params![id, papers.as_ref()])
             .map(drop),
-        LedgerChange::Session { session, is_over, changed_unix_ms, record } => tx
-            .prepare_cached(
-                "INSERT OR REPLACE INTO sessions(session, is_over, changed_unix_ms, record) VALUES (?, ?, ?, ?)",
-            )?
-            .execute(params![session, is_over, Number(*changed_unix_ms), record.as_ref()])
-            .map(drop),
+        LedgerChange::Session { session, is_over, changed_unix_ms, record, account } => {
+            sessions::write(tx, session, (*is_over, *changed_unix_ms), record, account.as_deref())
+        }
         LedgerChange::Evidence(new) => evidence::append(tx, new),
         LedgerChange::EvidenceChain { delegation, chain } => evidence::keep_chain(tx, delegation, chain),
         LedgerChange::PersonalDataErased(what) => evidence::erase(tx, what),

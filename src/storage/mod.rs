@@ -22,6 +22,7 @@ mod ledger;
 mod media;
 mod place;
 mod reader;
+mod sessions;
 mod value;
 mod writer;
 

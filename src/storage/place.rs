@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-use rusqlite_migration::{M, Migrations, SchemaVersion};
+use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite_migration::{HookError, M, Migrations, SchemaVersion};
 
 use super::error::{Database, StorageError};
+use super::sessions;
 use crate::planted::{Bug, planted};
 
 /// Where the two databases are.
@@ -231,6 +232,9 @@ fn migrations(database: Database) -> Migrations<'static> {
             M::up(include_str!("migrations/ledger-8.sql")),
             M::up(include_str!("migrations/ledger-9.sql")),
             M::up(include_str!("migrations/ledger-10.sql")),
+            M::up_with_hook(include_str!("migrations/ledger-11.sql"), |tx: &Transaction<'_>| {
+                sessions::fill_accounts(tx).map_err(HookError::from)
+            }),
         ],
         Database::Directory => vec![
             M::up(include_str!("migrations/directory-1.sql")),
@@ -244,7 +248,7 @@ fn migrations(database: Database) -> Migrations<'static> {
 /// The newest schema version that this program knows.
 fn schema_version(database: Database) -> i64 {
     match database {
-        Database::Ledger => 10,
+        Database::Ledger => 11,
         Database::Directory => 4,
     }
 }
@@ -272,7 +276,12 @@ fn migrate(connection: &mut Connection, database: Database) -> Result<(), Storag
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::params;
+
     use super::*;
+    use crate::identity::PartyId;
+    use crate::storage::Account;
+    use crate::storage::testing::session_record;
 
     #[test]
     fn what_this_program_makes_it_also_opens() {
@@ -284,5 +293,29 @@ mod tests {
             assert_eq!(version, schema_version(database), "{database:?}");
             open_writer(&place, database, 1_024).unwrap();
         }
+    }
+
+    #[test]
+    fn sessions_that_were_stored_without_their_account_get_it() {
+        let disk = MemoryDisk::default();
+        let old = disk.open(Database::Ledger).unwrap();
+        migrations(Database::Ledger).to_version(&mut lock(&old), 10).unwrap();
+        let put = |session: &str, record: &[u8]| {
+            let sql = "INSERT INTO sessions(session, is_over, changed_unix_ms, record) VALUES (?, 0, 5, ?)";
+            lock(&old).execute(sql, params![session, record]).unwrap();
+        };
+        // More than are read at once.
+        let names: Vec<String> = (0..2_001).map(|number| format!("session-{number:04}")).collect();
+        for name in &names {
+            put(name, &session_record(name, 5).encode());
+        }
+        put("session-damaged", b"no record");
+        let opened = open_writer(&Place::Memory(disk), Database::Ledger, 1_024).unwrap();
+        let (ours, partner) = (PartyId::parse("EMP:DEDCB").unwrap(), PartyId::parse("CPO:DEGEF").unwrap());
+        let account = Account { ours, partner, from_unix_ms: 0, until_unix_ms: 1_000 };
+        let mut marks = sessions::marks(&lock(&opened), &account, 5_000).unwrap();
+        marks.sort();
+        let found: Vec<String> = marks.into_iter().map(|mark| mark.session).collect();
+        assert_eq!(found, names);
     }
 }

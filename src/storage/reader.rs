@@ -21,12 +21,13 @@ use super::evidence::{self, LogLine};
 use super::ledger::{self, Ledger, LedgerState};
 use super::media;
 use super::place::{SharedConnection, lock, open_reader};
+use super::sessions;
 use super::writer::{Runner, start};
 use crate::identity::{Chain, PartyId};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::evidence::{LogTail, LoggedSession};
-use crate::protocol::{CdrMark, Digest, FeedId, Kind, SignedHead, SyncRequest};
+use crate::protocol::{CdrMark, Digest, FeedId, Kind, SessionMark, SignedHead, SyncRequest};
 use crate::roaming::change::{CdrsOfSession, KnownMedium, SignedStatement, StoredCdr};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
@@ -187,6 +188,24 @@ impl Reader {
         records_max: u64,
     ) -> Result<Vec<CdrMark>, StorageError> {
         self.of_ledger(move |connection| accounts::marks(connection, &account, records_max)).await
+    }
+
+    /// The marks of the sessions of an account, by their begin, in any order; at most so many and one more.
+    pub async fn session_marks(
+        &self,
+        account: Account,
+        sessions_max: u64,
+    ) -> Result<Vec<SessionMark>, StorageError> {
+        self.of_ledger(move |connection| sessions::marks(connection, &account, sessions_max)).await
+    }
+
+    /// The marks of those of these sessions that are between two parties.
+    pub async fn sessions_named(
+        &self,
+        (ours, partner): (PartyId, PartyId),
+        names: Vec<String>,
+    ) -> Result<Vec<SessionMark>, StorageError> {
+        self.of_ledger(move |connection| sessions::named(connection, (&ours, &partner), &names)).await
     }
 
     /// Charge detail records that wait for the other side or for our backend since before a time, the oldest first.

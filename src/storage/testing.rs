@@ -7,13 +7,13 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{Config, Directory, Ledger, MemoryDisk, Place, Reader, Runner, ThreadSpawner};
-use crate::identity::{PartyId, Role};
+use crate::identity::{MessageId, PartyId, Role};
 use crate::oicp::geo::Position;
 use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::record::Summary;
 use crate::protocol::{
-    BUCKETS, Digest, EMPTY_BUCKET, FeedId, Head, Kind, Leaf, SignedHead, bucket_hash, bucket_of, leaf_hash,
-    root_hash,
+    BUCKETS, Digest, EMPTY_BUCKET, FeedId, Head, Kind, Leaf, SessionOperation, SessionPhase, SessionRecord,
+    SignedHead, Via, bucket_hash, bucket_of, leaf_hash, root_hash,
 };
 use crate::roaming::change::{DirectoryChange, RecordChange};
 
@@ -107,6 +107,34 @@ pub(super) fn head(feed: &FeedId, incarnation: u64, seq: u64, root: Digest) -> (
 pub(super) fn head_change(feed: &FeedId, incarnation: u64, seq: u64, root: Digest) -> DirectoryChange {
     let (head, signed) = head(feed, incarnation, seq, root);
     DirectoryChange::Head { head, signed, received_unix_ms: 5 }
+}
+
+/// A session that runs, of EMP:DEDCB with CPO:DEGEF.
+pub(super) fn session_record(name: &str, changed_unix_ms: u64) -> SessionRecord {
+    SessionRecord {
+        session: name.to_owned(),
+        operation: SessionOperation::RemoteStart,
+        asked_by_us: true,
+        ours: PartyId::parse("EMP:DEDCB").unwrap(),
+        partner: Some(PartyId::parse("CPO:DEGEF").unwrap()),
+        phase: SessionPhase::Active,
+        ask: MessageId([3; 16]),
+        ask_expires_unix_ms: 12,
+        evse: None,
+        medium: Some("evco:SECRETCONTRACT".to_owned()),
+        stop_media: Vec::new(),
+        answer: None,
+        cpo_partner_session: None,
+        emp_partner_session: None,
+        to_release: Vec::new(),
+        seen: Vec::new(),
+        offline: false,
+        to_tell_backend: false,
+        via: Via::Direct,
+        alias: None,
+        opened_unix_ms: 1,
+        changed_unix_ms,
+    }
 }
 
 pub(super) struct Opened {

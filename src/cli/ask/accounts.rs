@@ -59,14 +59,18 @@ pub(crate) struct StatementArgs {
     target: Target,
 }
 
-/// Compare with the partner's node who holds which charge detail records; what the EMP lacks is sent again.
+/// Compare with the partner's node who holds which charge detail records, and how far sessions have come; records that
+/// the EMP lacks are sent again.
+///
+/// A session differs if it runs or ran at one side and not at the other, or if one side does not know yet: that side
+/// asks by itself. Refused and unknown are the same.
 ///
 /// Exit codes: 0 both sides hold the same; 1 they differ; 2 not done.
 #[derive(clap::Args)]
 pub(crate) struct ReconcileArgs {
     #[command(flatten)]
     sides: Sides,
-    /// The first day (UTC) of the ends of sessions, as in 2026-11-01.
+    /// The first day (UTC), as in 2026-11-01: of the ends of sessions for records, of their begins for sessions.
     #[arg(long, value_name = "DAY")]
     from: String,
     /// The last day, as in 2026-11-30.
@@ -171,7 +175,8 @@ pub(crate) async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
         return refused(&target, &answer);
     }
     let root = parsed(&answer)?;
-    let found = number(&root, "difference_count");
+    let of_sessions = root.field("sessions").map_or(0, |sessions| number(sessions, "difference_count"));
+    let found = number(&root, "difference_count") + of_sessions;
     if target.json {
         print_json(&answer)?;
     } else {
@@ -184,38 +189,22 @@ fn told(root: &Node<'_>) -> String {
     let mut out = Lines::default();
     let shown_text = |name| shown(&text(root, name));
     out.line(&format!(
-        "{} and {}, sessions that ended from {} to {} (UTC)",
+        "{} and {}, {} to {} (UTC)",
         shown_text("ours"),
         shown_text("partner"),
         shown_text("from"),
         shown_text("to")
     ));
     out.line(&format!(
-        "  records: {} here, {} there",
+        "Records of sessions that ended: {} here, {} there",
         grouped(number(root, "records_here")),
         grouped(number(root, "records_there"))
     ));
-    let (found, days) = (number(root, "difference_count"), number(root, "differing_days"));
-    if found == 0 {
-        out.line("  Both sides hold the same.");
-        return out.0;
-    }
-    out.line(&format!("  DIFFERENCES: {} on {} of the days", grouped(found), grouped(days)));
-    let mut table = Table::new("  ").header(["day", "session", "here", "there", "record"]);
-    let differences = items(root, "differences");
-    for difference in differences.iter().take(DIFFERENCES_SHOWN_MAX) {
-        table.row([
-            shown(&text(difference, "day")),
-            shown(&text(difference, "session")),
-            shown(&text(difference, "here")),
-            shown(&text(difference, "there")),
-            text(difference, "hash").chars().take(12).collect(),
-        ]);
-    }
-    out.0.push_str(&table.to_text());
-    if found > DIFFERENCES_SHOWN_MAX as u64 {
-        out.line("  ... `--json` has more of them.");
-    }
+    differences_told(
+        root,
+        Some(("record", |record| text(record, "hash").chars().take(12).collect())),
+        &mut out,
+    );
     match number(root, "sent_again") {
         0 => {}
         again => out.line(&format!(
@@ -223,5 +212,51 @@ fn told(root: &Node<'_>) -> String {
             grouped(again)
         )),
     }
+    // A node of an older version says nothing of them.
+    if let Some(sessions) = root.field("sessions") {
+        sessions_told(sessions, &mut out);
+    }
     out.0
+}
+
+fn sessions_told(sessions: &Node<'_>, out: &mut Lines) {
+    let why = text(sessions, "not_compared");
+    if !why.is_empty() {
+        out.line(&format!("Sessions: NOT COMPARED, {}", words::shown(&why, REASON_CHARACTERS_MAX)));
+        return;
+    }
+    out.line(&format!(
+        "Sessions that began: {} here, {} there",
+        grouped(number(sessions, "here")),
+        grouped(number(sessions, "there"))
+    ));
+    differences_told(sessions, None, out);
+}
+
+/// A further column: its name, and what stands in it.
+type Column = (&'static str, fn(&Node<'_>) -> String);
+
+/// What differs, as a table.
+fn differences_told(part: &Node<'_>, more: Option<Column>, out: &mut Lines) {
+    let (found, days) = (number(part, "difference_count"), number(part, "differing_days"));
+    if found == 0 {
+        return out.line("  Both sides hold the same.");
+    }
+    out.line(&format!("  DIFFERENCES: {} on {} of the days", grouped(found), grouped(days)));
+    let name = more.map_or("", |(name, _)| name);
+    let mut table = Table::new("  ").header(["day", "session", "here", "there", name]);
+    for difference in items(part, "differences").iter().take(DIFFERENCES_SHOWN_MAX) {
+        let shown_text = |name| shown(&text(difference, name));
+        table.row([
+            shown_text("day"),
+            shown_text("session"),
+            shown_text("here"),
+            shown_text("there"),
+            more.map(|(_, cell)| cell(difference)).unwrap_or_default(),
+        ]);
+    }
+    out.0.push_str(&table.to_text());
+    if found > DIFFERENCES_SHOWN_MAX as u64 {
+        out.line("  ... `--json` has more of them.");
+    }
 }

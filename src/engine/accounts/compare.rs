@@ -3,6 +3,7 @@
 
 use super::super::handle::Command;
 use super::serve::{DAY_MS, day_marks, marks_of, stored};
+use super::sessions::SessionsCompared;
 use super::{AccountError, Accounts, AccountsCommand};
 use crate::identity::{PartyId, Role};
 use crate::oicp::time::format_ms;
@@ -49,17 +50,20 @@ pub struct Reconciled {
     pub difference_count: u64,
     /// Records that are on their way to the side that lacks them.
     pub sent_again: u64,
+    /// The sessions between the two that began on these days.
+    pub sessions: SessionsCompared,
 }
 
 /// A day as people write it.
-fn day_text(day: u32) -> String {
+pub(super) fn day_text(day: u32) -> String {
     let unix_ms = i64::try_from(u64::from(day) * DAY_MS).unwrap_or(i64::MAX);
     format_ms(unix_ms).chars().take_while(|letter| *letter != 'T').collect()
 }
 
 impl Accounts {
     /// Compares what this node and the partner's hold of each other's records, for days since 1970 (UTC) of
-    /// SessionEnd, the last one included. What is missing at the EMP's side is sent again.
+    /// SessionEnd, the last one included. What is missing at the EMP's side is sent again. Then their sessions that
+    /// began on these days are compared.
     ///
     /// # Errors
     /// [`AccountError`].
@@ -89,36 +93,40 @@ impl Accounts {
             differences: Vec::new(),
             difference_count: 0,
             sent_again: 0,
+            sessions: SessionsCompared::default(),
         };
         for day in differing.into_iter().filter(in_period) {
             let here = marks_of(&self.store, &ours, &partner, day).await?;
-            let there = self.marks_there(&ours, &partner, day).await?;
+            let question = |after| BooksMessage::AskDay { day, after };
+            let there = self.listed_there(&ours, &partner, question, records_in).await?;
             let found = differences(&here, &there);
             done.sent_again += self.bring(&ours, &partner, &found).await?;
             done.difference_count += found.len() as u64;
             let room = DIFFERENCES_MAX.saturating_sub(done.differences.len());
             done.differences.extend(found.iter().take(room).map(|difference| view(day, difference)));
         }
+        done.sessions = self.compare_sessions(&ours, &partner, from, days).await?;
         Ok(done)
     }
 
-    /// All records of a day at the partner's node.
-    async fn marks_there(
+    /// All that the partner's node lists of a day, page by page.
+    pub(super) async fn listed_there<Mark>(
         &self,
         ours: &PartyId,
         partner: &PartyId,
-        day: u32,
-    ) -> Result<Vec<CdrMark>, AccountError> {
-        let mut marks: Vec<CdrMark> = Vec::new();
+        question: impl Fn(u32) -> BooksMessage,
+        read: fn(BooksMessage) -> Option<Vec<Mark>>,
+    ) -> Result<Vec<Mark>, AccountError> {
+        let mut marks: Vec<Mark> = Vec::new();
         loop {
             let after = u32::try_from(marks.len()).unwrap_or(u32::MAX);
-            let answer = self.ask(ours, partner, BooksMessage::AskDay { day, after }).await?;
-            let BooksMessage::Day(page) = answer.message else { return Err(Self::unexpected(partner)) };
+            let answer = self.ask(ours, partner, question(after)).await?;
+            let page = read(answer.message).ok_or_else(|| Self::unexpected(partner))?;
             let is_last = page.len() < BOOKS_MARKS_MAX;
             marks.extend(page);
             if marks.len() > BOOKS_OF_DAY_MAX {
                 return Err(AccountError::TooMany(format!(
-                    "{partner} lists more records of one day than there can be"
+                    "{partner} lists more of one day than there can be"
                 )));
             }
             if is_last {
@@ -169,6 +177,13 @@ impl Accounts {
             BooksMessage::Resending(count) => Ok(u64::from(count)),
             _ => Err(Self::unexpected(partner)),
         }
+    }
+}
+
+fn records_in(message: BooksMessage) -> Option<Vec<CdrMark>> {
+    match message {
+        BooksMessage::Day(records) => Some(records),
+        _ => None,
     }
 }
 

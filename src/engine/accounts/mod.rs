@@ -4,6 +4,7 @@
 mod alarms;
 mod compare;
 mod serve;
+mod sessions;
 mod sign;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 pub use alarms::{Alarm, AlarmKind, Alarms};
 pub use compare::{DifferenceView, Reconciled};
 pub(super) use serve::answer;
+pub use sessions::{SessionDifferenceView, SessionsCompared};
 pub use sign::{CoSigned, SignedView};
 
 use super::clock::Clock;

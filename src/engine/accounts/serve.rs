@@ -1,12 +1,14 @@
 //! What this node answers when a partner's node asks about their common books: from storage, within bounds.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::super::store::Store;
 use super::{AccountError, statement};
 use crate::identity::PartyId;
 use crate::protocol::{
-    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, CdrState, DayMark,
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, CdrState, DayMark, SessionMark,
     StatementMark,
 };
 use crate::roaming::change::{LedgerChange, SignedStatement, StoredCdr};
@@ -33,14 +35,22 @@ pub(in crate::engine) async fn answer(
         return (BooksMessage::Resending(count), again);
     }
     let answered = match message {
-        BooksMessage::AskDays { from, days } => days_of(store, ours, partner, from, days).await,
-        BooksMessage::AskDay { day, after } => match marks_of(store, ours, partner, day).await {
-            Ok(marks) => {
-                let after = usize::try_from(after).unwrap_or(usize::MAX);
-                Ok(BooksMessage::Day(marks.into_iter().skip(after).take(BOOKS_MARKS_MAX).collect()))
-            }
-            Err(error) => Err(error),
-        },
+        BooksMessage::AskDays { from, days } => {
+            day_marks(store, ours, partner, from, days).await.map(BooksMessage::Days)
+        }
+        BooksMessage::AskDay { day, after } => {
+            marks_of(store, ours, partner, day).await.map(|marks| BooksMessage::Day(page(marks, after)))
+        }
+        BooksMessage::AskSessionDays { from, days } => {
+            session_day_marks(store, ours, partner, from, days).await.map(BooksMessage::Days)
+        }
+        BooksMessage::AskSessionDay { day, after } => {
+            let marks = session_marks_of(store, ours, partner, day).await;
+            marks.map(|marks| BooksMessage::Sessions(page(marks, after)))
+        }
+        BooksMessage::AskSessions(names) => {
+            named(store, ours, partner, names).await.map(BooksMessage::Sessions)
+        }
         BooksMessage::Statement(theirs) => {
             let known = theirs.clone();
             match of_month(store, ours, partner, &theirs.month).await {
@@ -97,14 +107,10 @@ fn told(error: &AccountError) -> String {
     }
 }
 
-async fn days_of(
-    store: &Store,
-    ours: &PartyId,
-    partner: &PartyId,
-    from: u32,
-    days: u32,
-) -> Result<BooksMessage, AccountError> {
-    day_marks(store, ours, partner, from, days).await.map(BooksMessage::Days)
+/// The marks of an answer: behind those that are known.
+fn page<Mark>(marks: Vec<Mark>, after: u32) -> Vec<Mark> {
+    let after = usize::try_from(after).unwrap_or(usize::MAX);
+    marks.into_iter().skip(after).take(BOOKS_MARKS_MAX).collect()
 }
 
 /// One mark for each day that has records.
@@ -115,11 +121,8 @@ pub(super) async fn day_marks(
     from: u32,
     days: u32,
 ) -> Result<Vec<DayMark>, AccountError> {
-    if days as usize > BOOKS_DAYS_MAX {
-        return Err(AccountError::Period("too many days for one comparison"));
-    }
     let mut marks = Vec::new();
-    for day in from..from.saturating_add(days) {
+    for day in days_from(from, days)? {
         let mut of_day = marks_of(store, ours, partner, day).await?;
         if !of_day.is_empty() {
             marks.push(DayMark::of(day, &mut of_day));
@@ -135,23 +138,77 @@ pub(super) async fn marks_of(
     partner: &PartyId,
     day: u32,
 ) -> Result<Vec<CdrMark>, AccountError> {
+    let account = of_day(ours, partner, day)?;
+    let mut marks = store.0.reader.account_marks(account, BOOKS_OF_DAY_MAX as u64).await?;
+    marks.sort_unstable();
+    within_bound(marks, day)
+}
+
+/// One mark for each day on which sessions began.
+pub(super) async fn session_day_marks(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    from: u32,
+    days: u32,
+) -> Result<Vec<DayMark>, AccountError> {
+    let mut marks = Vec::new();
+    for day in days_from(from, days)? {
+        let mut of_day = session_marks_of(store, ours, partner, day).await?;
+        if !of_day.is_empty() {
+            marks.push(DayMark::of_sessions(day, &mut of_day));
+        }
+    }
+    Ok(marks)
+}
+
+/// The sessions that began on one day, in order.
+pub(super) async fn session_marks_of(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    day: u32,
+) -> Result<Vec<SessionMark>, AccountError> {
+    let account = of_day(ours, partner, day)?;
+    let mut marks = store.0.reader.session_marks(account, BOOKS_OF_DAY_MAX as u64).await?;
+    marks.sort_unstable();
+    within_bound(marks, day)
+}
+
+/// Sessions by name, as far as they are between the two.
+pub(super) async fn named(
+    store: &Store,
+    ours: &PartyId,
+    partner: &PartyId,
+    names: Vec<String>,
+) -> Result<Vec<SessionMark>, AccountError> {
+    Ok(store.0.reader.sessions_named((ours.clone(), partner.clone()), names).await?)
+}
+
+fn days_from(from: u32, days: u32) -> Result<Range<u32>, AccountError> {
+    match days as usize <= BOOKS_DAYS_MAX {
+        true => Ok(from..from.saturating_add(days)),
+        false => Err(AccountError::Period("too many days for one comparison")),
+    }
+}
+
+fn of_day(ours: &PartyId, partner: &PartyId, day: u32) -> Result<Account, AccountError> {
     if day > DAYS_MAX {
         return Err(AccountError::Period("there is no such day"));
     }
     let from_unix_ms = u64::from(day) * DAY_MS;
-    let account = Account {
-        ours: ours.clone(),
-        partner: partner.clone(),
-        from_unix_ms,
-        until_unix_ms: from_unix_ms + DAY_MS,
-    };
-    let mut marks = store.0.reader.account_marks(account, BOOKS_OF_DAY_MAX as u64).await?;
-    if marks.len() > BOOKS_OF_DAY_MAX {
-        let why = format!("more than {BOOKS_OF_DAY_MAX} records on day {day} since 1970");
-        return Err(AccountError::TooMany(why));
+    let until_unix_ms = from_unix_ms + DAY_MS;
+    Ok(Account { ours: ours.clone(), partner: partner.clone(), from_unix_ms, until_unix_ms })
+}
+
+fn within_bound<Mark>(marks: Vec<Mark>, day: u32) -> Result<Vec<Mark>, AccountError> {
+    match marks.len() <= BOOKS_OF_DAY_MAX {
+        true => Ok(marks),
+        false => {
+            let why = format!("more than {BOOKS_OF_DAY_MAX} records or sessions on day {day} since 1970");
+            Err(AccountError::TooMany(why))
+        }
     }
-    marks.sort_unstable();
-    Ok(marks)
 }
 
 async fn of_month(

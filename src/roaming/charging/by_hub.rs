@@ -18,7 +18,7 @@ use crate::oicp::id::{EvseKey, operator_for_display, provider_for_display};
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord, Via};
 use crate::roaming::Roaming;
-use crate::roaming::change::LedgerChange;
+use crate::roaming::change::{LedgerChange, SessionAccount};
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{BackendCallId, Now};
 use crate::roaming::policy::Decision;
@@ -345,6 +345,7 @@ impl Roaming {
             is_over: true,
             changed_unix_ms: now.unix_ms,
             record: gone.encode(),
+            account: SessionAccount::of(&gone),
         });
         session.record.alias = Some(old.as_str().to_owned());
         session.record.session = new.as_str().to_owned();

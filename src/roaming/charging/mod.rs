@@ -41,7 +41,7 @@ pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};
 pub use request::ChargeRequest;
 
-use super::change::{KnownMedium, LedgerChange};
+use super::change::{KnownMedium, LedgerChange, SessionAccount};
 use super::effect::{Action, Effects, Report};
 use super::input::{AskId, BackendCallId, CallId, Now};
 use super::judge::FUTURE_MS_MAX;
@@ -370,6 +370,7 @@ impl Roaming {
             is_over: record.phase.is_over() && record.to_release.is_empty(),
             changed_unix_ms: record.changed_unix_ms,
             record: record.encode(),
+            account: SessionAccount::of(record),
         });
         fx.actions.push(Action::Report(Report::Session {
             session: record.session.clone(),

@@ -1,11 +1,14 @@
-//! Reconciliation: what two sides that should hold the same charge detail records do not agree on.
+//! Reconciliation: what two sides that should hold the same charge detail records, and know the same sessions, do not
+//! agree on.
 
 mod books;
+mod sessions;
 
 use std::collections::BTreeMap;
 
 pub(super) use books::Books;
 pub use books::{BooksAnswer, BooksFailure, BooksServeId};
+pub use sessions::{SessionDifference, looked_up, session_differences};
 
 use crate::protocol::{CdrMark, DayMark, MarkState};
 
@@ -38,7 +41,7 @@ impl Difference {
     }
 }
 
-/// The days on which two sides differ, in order. A day without records is not in the lists.
+/// The days on which two sides differ, in order. A day without records, or sessions, is not in the lists.
 #[must_use]
 pub fn differing_days(here: &[DayMark], there: &[DayMark]) -> Vec<u32> {
     let by_day =

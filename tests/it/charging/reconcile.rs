@@ -1,11 +1,13 @@
-//! Month's end between two nodes: the same statement to the byte, signed by both; what one side lost comes back; a
-//! doctor that says what is wrong.
+//! Month's end between two nodes: the same statement to the byte, signed by both; what one side lost comes back, or is
+//! told of; a doctor that says what is wrong.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use chargemesh::backend::Kind;
+use chargemesh::engine::SystemClock;
+use chargemesh::oicp::time::format_ms;
 use serde_json::Value;
 
 use super::stage::{CPO, EMP, REMOTE_START, Stage, remote_start};
@@ -16,6 +18,9 @@ const CDR: &str = "/api/oicp/cdrmgmt/v22/operators/CH*ABC/charge-detail-record";
 /// When all sessions ended, whenever the test runs.
 const DAY: &str = "2024-05-14";
 const MONTH: &str = "2024-05";
+
+/// A day in milliseconds.
+const DAY_MS: i64 = 86_400_000;
 
 fn cdr(session: &str, energy: &str) -> String {
     format!(
@@ -155,6 +160,71 @@ fn what_a_restored_node_lost_is_found_and_comes_back() {
         let (code, told) =
             command(stage.url(Kind::Cpo), &["reconcile", "--partner", EMP, "--from", DAY, "--to", DAY]);
         assert!(code == 0 && told.contains("Both sides hold the same"), "{code}: {told}");
+        stage.end().await;
+    });
+}
+
+/// The sessions that began yesterday, today or tomorrow, as both nodes hold them.
+async fn sessions_compared(stage: &Stage, kind: Kind) -> Value {
+    let partner = if kind == Kind::Cpo { EMP } else { CPO };
+    let (from, to) = around_today();
+    let body = format!(r#"{{"partner":"{partner}","from":"{from}","to":"{to}"}}"#);
+    let answer = stage.calls(kind, "/admin/v1/reconcile", body).await.unwrap();
+    assert_eq!(answer.http, 200, "{answer:?}");
+    answer.json()["sessions"].clone()
+}
+
+/// Yesterday and tomorrow: midnight may pass while a test runs.
+fn around_today() -> (String, String) {
+    let now_ms = SystemClock::start().now().unix_ms.cast_signed();
+    let day = |ms: i64| format_ms(ms).chars().take(10).collect::<String>();
+    (day(now_ms - DAY_MS), day(now_ms + DAY_MS))
+}
+
+#[test]
+fn a_session_that_one_side_lost_is_a_difference_at_both() {
+    runtime().block_on(async {
+        let mut stage = Stage::new().await;
+        stage.emp.stop().await;
+        stage.spawn(Kind::Emp).await;
+        stage.connected().await;
+        let kept = charged(&stage, "1").await;
+        stage.cpo.behave("refuse=501");
+        let refused = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await;
+        assert_eq!(refused.code(), (200, "501".to_owned()), "{refused:?}");
+        stage.cpo.behave("answer");
+        // A backup of the EMP's node, from before the session.
+        stage.emp.kill().await;
+        let (data, backup) = (stage.dir().join("emp"), stage.dir().join("backup"));
+        copy(&data, &backup);
+        stage.spawn(Kind::Emp).await;
+        stage.connected().await;
+        let session = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
+        stage.agreed().await;
+        for kind in [Kind::Cpo, Kind::Emp] {
+            let equal = sessions_compared(&stage, kind).await;
+            let expected = serde_json::json!({"here": 2, "there": 2, "differing_days": 0, "differences": [],
+                "difference_count": 0, "not_compared": null});
+            assert_eq!(equal, expected, "{kind}");
+        }
+        stage.emp.kill().await;
+        copy(&backup, &data);
+        stage.spawn(Kind::Emp).await;
+        stage.connected().await;
+
+        for (kind, here, there) in [(Kind::Cpo, "active", "absent"), (Kind::Emp, "absent", "active")] {
+            let found = sessions_compared(&stage, kind).await;
+            let difference = &found["differences"][0];
+            assert_eq!(found["difference_count"], 1, "{found:#}");
+            assert_eq!((&difference["here"], &difference["there"]), (&here.into(), &there.into()), "{kind}");
+            assert_eq!(difference["session"], session.as_str());
+        }
+        let (from, to) = around_today();
+        let asked = ["reconcile", "--partner", CPO, "--from", &from, "--to", &to];
+        let (code, told) = command(stage.url(Kind::Emp), &asked);
+        let line = told.lines().find(|line| line.contains(&session)).unwrap_or_default();
+        assert!(code == 1 && line.contains("absent") && line.contains("active"), "{code}: {told}");
+        assert!(told.contains("Both sides hold the same") && !told.contains(&kept), "{told}");
         stage.end().await;
     });
 }
