@@ -81,12 +81,16 @@ impl Runner {
                 let asked = BackendQuestion { party, operation, path_id, body, timeout };
                 self.call_backend(&self.parts.hub, call, asked);
             }
-            Action::FindCdrs { session } => {
-                let (reading, told) = (self.parts.store.cdrs_of(session), self.parts.answered.clone());
+            Action::FindCdrs { session, subject } => {
+                let (places, told) = (self.cdr_lookups.clone(), self.parts.answered.clone());
+                let reading = self.parts.store.cdrs_of(session, subject);
                 self.parts.spawner.task(Box::pin(async move {
-                    let found = reading.await.map(Box::new);
+                    let Ok(place) = places.acquire_owned().await else { return };
+                    let (found, facts) = reading.await;
+                    drop(place);
+                    let found = found.map(Box::new);
                     // The engine may have stopped.
-                    let _stopped = told.send(Input::CdrsFound { session, found }).await;
+                    let _stopped = told.send(Input::CdrsFound { session, found, facts }).await;
                 }));
             }
             Action::CheckPin { call, pin, hash } => {
