@@ -1,6 +1,7 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
 mod cdr;
+mod cdr_facts;
 mod cdr_faults;
 mod evidence;
 mod hub;
