@@ -68,7 +68,7 @@ fn bridged(
     let partners: Vec<PartyId> = partners
         .filter_map(|text| text.map(|text| PartyId::parse(&text).ok()).transpose())
         .collect::<Result<_, _>>()?;
-    let who = Members::new(partners).ok().map(Audience::Named).filter(|who| admits(who, subject));
+    let who = Members::new(partners).ok().map(Audience::Named);
     Ok(who.map(|who| (who, availability)))
 }
 
@@ -120,6 +120,7 @@ fn lists_with(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BridgedChanges, BridgedRecord};
     use super::*;
     use crate::protocol::FeedId;
     use crate::roaming::change::{DirectoryChange, RecordChange};
@@ -201,6 +202,28 @@ mod tests {
         assert_eq!(wait(opened.reader.cdr_facts(named)).unwrap().product, Some(Vec::new()), "another's");
         put(&mut opened, &all, vec![product("CHABC/*", TAG)]);
         assert_eq!(known(&opened), [true; 3]);
+    }
+
+    #[test]
+    fn what_came_through_the_hub_counts_for_its_partners_where_nobody_signed() {
+        let mut opened = open(&memory());
+        opened.directory.set_hub_partners(&[emp("DEMEM")]).unwrap();
+        put(&mut opened, &feed("CH*ABC", Kind::Data), vec![evse(1, "Local")]);
+        let bridged = |number| BridgedRecord {
+            summary: *evse(number, "External").summary.unwrap(),
+            body: "{}".into(),
+            operator_id: "CH*ABC".to_owned(),
+            operator: "CHABC".to_owned(),
+            operator_name: String::new(),
+            at_unix_ms: 1,
+        };
+        let records = vec![bridged(1), bridged(2)];
+        let changes = BridgedChanges { records, ..BridgedChanges::default() };
+        opened.directory.bridge(&changes, 1_000).unwrap();
+        assert_eq!(seen(&opened, 1, "DEMEM"), says("Local", false));
+        // Its prices are not known here.
+        assert_eq!(seen(&opened, 2, "DEMEM"), (Some("External".to_owned()), None));
+        assert_eq!(seen(&opened, 2, "DEOTH"), (None, None));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl World {
 #[test]
 fn both_sides_find_what_the_evse_promised_and_what_no_price_list_has() {
     let (mut world, a, b) = agreed();
-    let mut bring = |world: &mut World, named: Option<&str>| {
+    let bring = |world: &mut World, named: Option<&str>| {
         let id = world.running(a, b);
         let body = signed_values(&cdr(&id, "10.1"));
         let body = named.map_or(body.clone(), |named| product(&body, named));
