@@ -36,7 +36,7 @@ pub(crate) fn cdr_facts(connection: &Connection, subject: &CdrSubject) -> Result
     }
     let mut has_prices = true;
     if facts.calibration_law.is_empty() {
-        facts.calibration_law.extend(bridged(connection, subject)?);
+        bridged(connection, &subject.evse, &mut facts)?;
         // The hub's prices do not come here.
         has_prices = facts.calibration_law.is_empty();
     }
@@ -55,21 +55,20 @@ fn admits(who: &Audience, subject: &CdrSubject) -> bool {
 }
 
 /// The same of what came through the central hub: its partners among the parties of this node see it.
-fn bridged(
-    connection: &Connection,
-    subject: &CdrSubject,
-) -> Result<Option<(Audience, Option<Box<str>>)>, StorageError> {
+fn bridged(connection: &Connection, evse: &EvseKey, facts: &mut CdrFacts) -> Result<(), StorageError> {
     let sql = "SELECT calibration FROM bridged INDEXED BY bridged_live WHERE key = ? AND died IS NULL";
     let found: Option<Option<Box<str>>> =
-        connection.prepare_cached(sql)?.query_row([subject.evse.as_str()], |row| row.get(0)).optional()?;
-    let Some(availability) = found else { return Ok(None) };
+        connection.prepare_cached(sql)?.query_row([evse.as_str()], |row| row.get(0)).optional()?;
+    let Some(availability) = found else { return Ok(()) };
     let mut statement = connection.prepare_cached("SELECT party FROM hub_partners")?;
     let partners = statement.query_map([], |row| row.get::<_, String>(0))?;
     let partners: Vec<PartyId> = partners
         .filter_map(|text| text.map(|text| PartyId::parse(&text).ok()).transpose())
         .collect::<Result<_, _>>()?;
-    let who = Members::new(partners).ok().map(Audience::Named);
-    Ok(who.map(|who| (who, availability)))
+    if let Ok(partners) = Members::new(partners) {
+        facts.calibration_law.push((Audience::Named(partners), availability));
+    }
+    Ok(())
 }
 
 /// Who may see a price list of a party that has the product.
