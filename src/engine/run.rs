@@ -34,6 +34,10 @@ use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Now, Reque
 /// Inputs of one round: under load the cost of a commit is shared by this many.
 const ROUND_INPUTS_MAX: usize = 256;
 
+/// Sessions that are looked up at once for charge detail records; more wait for their turn, for storage refuses what
+/// finds no place in its queue of 64.
+const CDR_LOOKUPS_AT_ONCE: usize = 16;
+
 /// Directory commits under way: beyond it the engine waits for storage, and the mesh for the engine.
 const DIRECTORY_COMMITS_MAX: usize = 8;
 
@@ -95,6 +99,7 @@ pub(crate) struct Runner {
     returned: Vec<Input>,
     partner_nodes: PartnerNodes,
     pin_checks: Arc<Semaphore>,
+    cdr_lookups: Arc<Semaphore>,
     shown_identities: ShownIdentities,
     next_id: u64,
 }
@@ -127,6 +132,7 @@ impl Runner {
             returned: Vec::new(),
             partner_nodes: PartnerNodes::default(),
             pin_checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+            cdr_lookups: Arc::new(Semaphore::new(CDR_LOOKUPS_AT_ONCE)),
             next_id: 0,
         }
     }

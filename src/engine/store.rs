@@ -6,7 +6,7 @@ use super::handle::EngineError;
 use super::serve::Reading;
 use crate::oicp::charging::SessionId;
 use crate::protocol::SyncRequest;
-use crate::roaming::change::{CdrsOfSession, DirectoryChange, LedgerChange};
+use crate::roaming::change::{CdrFacts, CdrSubject, CdrsOfSession, DirectoryChange, LedgerChange};
 use crate::storage::{Storage, StorageError};
 
 /// A commit of the directory that is under way.
@@ -55,17 +55,35 @@ impl Store {
         Box::pin(async move { reader.feed_answer(request).await.map_err(refused) })
     }
 
-    /// Reads a session and its charge detail records; `None` if that failed, which is logged.
+    /// Reads a session and its charge detail records; `None` if that failed, which is logged. And what the directory
+    /// says of the subject.
     pub(crate) fn cdrs_of(
         &self,
         session: SessionId,
-    ) -> impl Future<Output = Option<CdrsOfSession>> + Send + 'static {
+        subject: Option<CdrSubject>,
+    ) -> impl Future<Output = (Option<CdrsOfSession>, Option<CdrFacts>)> + Send + 'static {
         let reader = self.0.reader.clone();
         async move {
+            let failed =
+                |error: &StorageError| tracing::warn!(%session, %error, "a session could not be looked up");
+            let facts = match subject {
+                None => None,
+                Some(subject) => match reader.cdr_facts(subject).await {
+                    Ok(facts) => Some(facts),
+                    // There is too much to do just now: whoever asks comes again.
+                    Err(error @ (StorageError::Busy | StorageError::Closed)) => {
+                        failed(&error);
+                        return (None, None);
+                    }
+                    // The directory is damaged, say: no reason not to take what is owed.
+                    Err(error) => {
+                        tracing::warn!(%session, %error, "a charge detail record is not held against its EVSE");
+                        None
+                    }
+                },
+            };
             let found = reader.cdrs_of(session.as_str().to_owned()).await;
-            found
-                .inspect_err(|error| tracing::warn!(%session, %error, "a session could not be looked up"))
-                .ok()
+            (found.inspect_err(failed).ok(), facts)
         }
     }
 

@@ -5,18 +5,17 @@ use bytes::Bytes;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::directory::DirectoryError;
 use super::evse_pull::{page_request, same_provider};
 use super::hub;
 use super::shared::Shared;
 use crate::engine::{CdrArrival, HttpAnswer};
 use crate::identity::{Hash, PartyId};
 use crate::oicp::charging::{ChargeDetailRecord, GetChargeDetailRecords};
-use crate::oicp::id::EvseKey;
 use crate::oicp::page;
 use crate::oicp::reading::Reading;
-use crate::oicp::record::summarise;
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::storage::{CdrPull, StoredCdr};
+use crate::storage::{CdrFacts, CdrPull, CdrSubject, StoredCdr};
 
 /// Takes a charge detail record.
 pub(super) async fn take_cdr(shared: &Shared, call: Call) -> Result<Answer, Answer> {
@@ -37,19 +36,17 @@ pub(super) async fn bring(
 ) -> Result<Answer, Answer> {
     let cdr =
         ChargeDetailRecord::parse(&body, reading).map_err(|fault| Answer::malformed(fault.to_json()))?;
-    let availability = availability(shared, cdr.evse_id.key().clone()).await?;
-    let arrival = CdrArrival::new(&cdr, availability.as_deref(), (shared.now_unix_ms)());
+    let facts = facts(shared, &cdr).await?;
+    let arrival = CdrArrival::new(&cdr, Some(facts), (shared.now_unix_ms)());
     let answer = shared.engine.charge_detail_record(party, arrival, body, replaces).await?;
     let HttpAnswer { http_status, body } = answer;
     Ok(Answer::oicp(http_status, &body))
 }
 
-/// What the EVSE's record says of its calibration law data.
-async fn availability(shared: &Shared, key: EvseKey) -> Result<Option<String>, Answer> {
+/// What the directory shows of a record's EVSE and of its price product. Of which EMP the session is, the engine knows.
+pub(super) async fn facts(shared: &Shared, cdr: &ChargeDetailRecord) -> Result<CdrFacts, DirectoryError> {
     let _turn = shared.evse_lookups.acquire().await;
-    let row = shared.directory.data_of(key).await?;
-    let summary = row.and_then(|row| summarise(std::str::from_utf8(&row.payload).ok()?).ok());
-    Ok(summary.and_then(|summary| summary.calibration_law).map(String::from))
+    shared.directory.cdr_facts(CdrSubject::of(cdr, None)).await
 }
 
 /// One page of the records that an EMP's node received.

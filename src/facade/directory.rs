@@ -12,7 +12,7 @@ use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::id::EvseKey;
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
-use crate::storage::{CdrFilter, CdrPull, PriceQuery, PriceRow, StoredCdr};
+use crate::storage::{CdrFacts, CdrFilter, CdrPull, CdrSubject, PriceQuery, PriceRow, StoredCdr};
 
 /// A commit of this node's directory; pages are read as of one (`decisions.md` 13).
 pub type Version = u64;
@@ -126,6 +126,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// The record of one EVSE that everybody may see.
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;
+
+    /// What a charge detail record is held against.
+    fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>>;
 
     /// One page of the charge detail records that an EMP of this node received, the oldest first, and how many there
     /// are on all pages.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::answer::Answer;
 use super::call::Call;
+use super::cdr::facts;
 use super::shared::Shared;
 use crate::engine::{CdrArrival, ChargeRequest, HttpAnswer, SessionOperation};
 use crate::identity::{PartyId, Role};
@@ -45,7 +46,11 @@ pub(super) async fn brings_cdr(shared: &Shared, call: Call) -> Result<Answer, An
     let Ok(cdr) = ChargeDetailRecord::parse(&call.body, call.reading) else {
         return Ok(refused("the charge detail record cannot be read"));
     };
-    let arrival = CdrArrival::new(&cdr, None, (shared.now_unix_ms)());
+    let facts = facts(shared, &cdr).await;
+    let facts = facts.inspect_err(|error| {
+        tracing::warn!(%error, "a charge detail record of the hub is not held against its EVSE");
+    });
+    let arrival = CdrArrival::new(&cdr, facts.ok(), (shared.now_unix_ms)());
     let body: Bytes = call.body.clone();
     let HttpAnswer { http_status, body } = shared.engine.hub_cdr(call.party.clone(), arrival, body).await?;
     Ok(Answer::oicp(http_status, &body))

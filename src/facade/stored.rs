@@ -11,8 +11,8 @@ use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::PageRequest;
 use crate::oicp::pull::{PullEvseData, SearchCenter};
 use crate::storage::{
-    self, Area, CdrFilter, CdrPull, CommitVersion, DataFilter, DataQuery, Delta, PriceQuery, PriceRow,
-    Reader, StatusQuery, StorageError, StoredCdr,
+    self, Area, CdrFacts, CdrFilter, CdrPull, CdrSubject, CommitVersion, DataFilter, DataQuery, Delta,
+    PriceQuery, PriceRow, Reader, StatusQuery, StorageError, StoredCdr,
 };
 
 impl Directory for Reader {
@@ -86,6 +86,10 @@ impl Directory for Reader {
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
         async move { Ok(self.data_record(key).await?.map(of_row)) }.boxed()
+    }
+
+    fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>> {
+        async move { Ok(Reader::cdr_facts(self, subject).await?) }.boxed()
     }
 
     fn pulled_cdrs(&self, pull: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {

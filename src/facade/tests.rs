@@ -21,7 +21,7 @@ use crate::oicp::pull::PullEvseData;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
 use crate::outbound::HubClient;
-use crate::storage::{CdrFilter, CdrPull, PriceQuery, PriceRow, StoredCdr};
+use crate::storage::{CdrFacts, CdrFilter, CdrPull, CdrSubject, PriceQuery, PriceRow, StoredCdr};
 use crate::tls::InUse;
 
 const KEY: &str = "0123456789abcdef0123";
@@ -102,6 +102,10 @@ impl Directory for Small {
         let known = key == *EvseId::parse("DE*ABC*E1").unwrap().key();
         let row = Small::page(PageRequest::new(Some(1), Some(1)), None, None).rows.pop();
         async move { Ok(row.filter(|_| known)) }.boxed()
+    }
+
+    fn cdr_facts(&self, _: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>> {
+        async { Ok(CdrFacts::default()) }.boxed()
     }
 
     fn prices(&self, _: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>> {

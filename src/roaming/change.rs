@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+pub use super::charging::{CdrFacts, CdrSubject};
 use crate::identity::{Chain, PartyId, SignedCdr};
 use crate::oicp::charging::{HashedPin, MediumKey};
 use crate::oicp::id::EvseKey;

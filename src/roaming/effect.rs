@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::agreements::AgreementRefusal;
 use super::change::{DirectoryChange, LedgerChange};
-use super::charging::HttpAnswer;
+use super::charging::{CdrSubject, HttpAnswer};
 use super::clock_check::ClockState;
 use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
@@ -159,6 +159,8 @@ pub enum Action {
     FindCdrs {
         /// Which.
         session: SessionId,
+        /// What the directory is asked with it.
+        subject: Option<CdrSubject>,
     },
     /// Compare a PIN with its hash, on a thread that may take its time; `PinChecked` follows.
     CheckPin {

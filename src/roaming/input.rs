@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::OurParty;
 use super::agreements::AgreementAct;
 use super::change::{CdrsOfSession, PersonalData, StoredCdr};
-use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, ChargeRequest, EvseSeen};
+use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, CdrFacts, ChargeRequest, EvseSeen};
 use super::policy::Policy;
 use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
@@ -164,6 +164,8 @@ pub enum Input {
         session: SessionId,
         /// What was found.
         found: Option<Box<CdrsOfSession>>,
+        /// What the directory says, if it was asked and could be read.
+        facts: Option<CdrFacts>,
     },
     /// A backend of ours answered a call, or did not.
     BackendAnswered {

@@ -56,8 +56,8 @@ pub use agreements::{AgreementAct, AgreementRefusal, AgreementSummary};
 pub use audience::Misplaced;
 pub use change::PersonalData;
 pub use charging::{
-    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, ChargeRequest,
-    ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
+    AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, CdrFacts, CdrSubject,
+    ChargeRequest, ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
     SESSION_OVER_FOR_MS,
 };
 pub use claims::{Conflict, decide};
@@ -353,7 +353,9 @@ impl Roaming {
             Input::HubCdr { call, partner, arrival, body } => {
                 self.hub_cdr((call, partner), arrival, body, now, &mut fx);
             }
-            Input::CdrsFound { session, found } => self.cdrs_found(session, found, now, &mut fx),
+            Input::CdrsFound { session, found, facts } => {
+                self.cdrs_found(session, found, facts, now, &mut fx);
+            }
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)

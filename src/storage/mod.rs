@@ -34,7 +34,7 @@ mod testing;
 mod tests;
 
 pub use crate::protocol::CdrState;
-pub use crate::roaming::change::StoredCdr;
+pub use crate::roaming::change::{CdrFacts, CdrSubject, StoredCdr};
 pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
 pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
 pub use config::Config;

@@ -28,7 +28,7 @@ use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
 use crate::protocol::evidence::{LogTail, LoggedSession};
 use crate::protocol::{CdrMark, Digest, FeedId, Kind, SessionMark, SignedHead, SyncRequest};
-use crate::roaming::change::{CdrsOfSession, KnownMedium, SignedStatement, StoredCdr};
+use crate::roaming::change::{CdrFacts, CdrSubject, CdrsOfSession, KnownMedium, SignedStatement, StoredCdr};
 
 /// Steps of SQLite's virtual machine between two looks at the limit.
 const STEPS_PER_LOOK: i32 = 10_000;
@@ -291,6 +291,11 @@ impl Reader {
     /// The record of an EVSE that is in the view.
     pub async fn data_record(&self, key: EvseKey) -> Result<Option<DataRow>, StorageError> {
         self.ask(move |connection| directory::data_record(connection, &key)).await
+    }
+
+    /// What a charge detail record is held against.
+    pub async fn cdr_facts(&self, subject: CdrSubject) -> Result<CdrFacts, StorageError> {
+        self.ask(move |connection| directory::cdr_facts(connection, &subject)).await
     }
 
     /// The statuses of the view that match, by operator and then EVSE. Also fails with

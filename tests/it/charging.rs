@@ -5,6 +5,7 @@ mod bad_answers;
 mod cards;
 mod cdr;
 mod cdr_crash;
+mod cdr_facts;
 mod crash;
 mod disk_full;
 mod evidence;

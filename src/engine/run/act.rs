@@ -10,8 +10,9 @@ use super::super::tell::tell;
 use super::super::{partners, pins, serve};
 use super::Runner;
 use crate::mesh;
+use crate::oicp::charging::SessionId;
 use crate::protocol::{NodeId, SyncRequest};
-use crate::roaming::{Action, BackendCallId, Input, Misdeed, Report, RequestId};
+use crate::roaming::{Action, BackendCallId, CdrSubject, Input, Misdeed, Report, RequestId};
 
 impl Runner {
     /// Large reads never pass the engine: storage answers from one snapshot, a task sends.
@@ -81,14 +82,7 @@ impl Runner {
                 let asked = BackendQuestion { party, operation, path_id, body, timeout };
                 self.call_backend(&self.parts.hub, call, asked);
             }
-            Action::FindCdrs { session } => {
-                let (reading, told) = (self.parts.store.cdrs_of(session), self.parts.answered.clone());
-                self.parts.spawner.task(Box::pin(async move {
-                    let found = reading.await.map(Box::new);
-                    // The engine may have stopped.
-                    let _stopped = told.send(Input::CdrsFound { session, found }).await;
-                }));
-            }
+            Action::FindCdrs { session, subject } => self.find_cdrs(session, subject),
             Action::CheckPin { call, pin, hash } => {
                 let (places, told) = (self.pin_checks.clone(), self.parts.answered.clone());
                 pins::check(&self.parts.spawner, places, told, call, (pin, hash));
@@ -102,6 +96,20 @@ impl Runner {
             Action::Report(report) => self.report(&report),
             reply => self.reply(reply),
         }
+    }
+
+    /// A task reads, when it has its place; what it found comes back as an input.
+    fn find_cdrs(&self, session: SessionId, subject: Option<CdrSubject>) {
+        let (places, told) = (self.cdr_lookups.clone(), self.parts.answered.clone());
+        let reading = self.parts.store.cdrs_of(session, subject);
+        self.parts.spawner.task(Box::pin(async move {
+            let Ok(place) = places.acquire_owned().await else { return };
+            let (found, facts) = reading.await;
+            drop(place);
+            let found = found.map(Box::new);
+            // The engine may have stopped.
+            let _stopped = told.send(Input::CdrsFound { session, found, facts }).await;
+        }));
     }
 
     fn report(&self, report: &Report) {

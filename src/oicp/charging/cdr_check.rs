@@ -69,7 +69,7 @@ pub enum CdrRule {
     MeteringCheckFailed,
     /// MeteringCheck is none of `Passed`, `Failed`, `Not Apply`.
     MeteringCheckUnknown,
-    /// PartnerProductID is neither a recommended nor an agreed one.
+    /// PartnerProductID is neither a recommended product nor one of the operator's price products.
     ProductUnknown,
 }
 

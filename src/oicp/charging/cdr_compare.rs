@@ -33,13 +33,14 @@ pub struct SessionFacts<'a> {
     pub opened_unix_ms: i64,
 }
 
-/// What the record of an EVSE says.
+/// What the directory says of an EVSE and of its operator's prices.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EvseFacts<'a> {
     /// CalibrationLawDataAvailability; `None` if it says nothing, or there is no record.
     pub calibration_law: Option<&'a str>,
-    /// Products that the two parties agreed on, besides [`RECOMMENDED_PRODUCTS`].
-    pub products: &'a [String],
+    /// Whether the operator has a price list for the EMP with the record's product; `None` if nothing is known of its
+    /// prices. Those of [`RECOMMENDED_PRODUCTS`] need none.
+    pub product_known: Option<bool>,
 }
 
 /// Where a record and its session differ. Names no person.
@@ -88,7 +89,7 @@ fn references(cdr: &ChargeDetailRecord, session: &SessionFacts<'_>, found: &mut 
     }
 }
 
-/// What breaks the calibration law's rules, and what price the record asks for that nobody agreed on.
+/// What breaks the calibration law's rules, and a price product that nobody knows.
 #[must_use]
 pub fn evse_findings(cdr: &ChargeDetailRecord, evse: &EvseFacts<'_>) -> Vec<CdrFinding> {
     let mut found = calibration_findings(cdr, evse.calibration_law);
@@ -109,9 +110,10 @@ pub fn evse_findings(cdr: &ChargeDetailRecord, evse: &EvseFacts<'_>) -> Vec<CdrF
     }
     if let Some(product) = cdr.product_id.as_deref()
         && !RECOMMENDED_PRODUCTS.contains(&product)
-        && !evse.products.iter().any(|agreed| agreed == product)
+        && evse.product_known == Some(false)
     {
-        let message = "PartnerProductID is neither a recommended product nor an agreed one";
+        let message =
+            "PartnerProductID is neither a recommended product nor one of the operator's price products";
         found.push(CdrFinding::new(CdrRule::ProductUnknown, message));
     }
     found
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn external_promises_what_a_driver_can_verify() {
-        let external = EvseFacts { calibration_law: Some("External"), products: &["AC 11 kW".to_owned()] };
+        let external = EvseFacts { calibration_law: Some("External"), product_known: Some(true) };
         let check = |body: &str| names(&evse_findings(&read(body), &external)).join(" ");
         let product = read(FULL).product_id.unwrap_or_default();
         let full = FULL.replace(&format!("\"{product}\""), "\"AC 11 kW\"");
@@ -217,9 +219,10 @@ mod tests {
         assert_eq!(check(&blind), "signed-key-missing");
         assert_eq!(check(&full.replace("\"Passed\"", "\"Failed\"")), "metering-check-failed");
         assert_eq!(check(&full.replace("\"Passed\"", "\"Maybe\"")), "metering-check-unknown");
-        assert_eq!(check(&full.replace("AC 11 kW", "Gold")), "product-unknown");
-        assert_eq!(check(&full.replace("AC 11 kW", "DC")), "");
-        let silent = names(&evse_findings(&read(&blind.replace("AC 11 kW", "DC")), &EvseFacts::default()));
-        assert_eq!(silent, [""; 0]);
+        let unknown = EvseFacts { product_known: Some(false), ..external };
+        assert_eq!(names(&evse_findings(&read(&full), &unknown)), ["product-unknown"]);
+        assert_eq!(names(&evse_findings(&read(&full.replace("AC 11 kW", "DC")), &unknown)), [""; 0]);
+        let silent = names(&evse_findings(&read(&blind), &EvseFacts::default()));
+        assert_eq!(silent, [""; 0], "what is not known is no finding");
     }
 }

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::cdr_findings::{CdrArrival, CdrFacts, CdrSubject};
+use super::cdr_serve::Brought;
 use super::{Asker, Session};
-use crate::identity::{Chain, Hash, PartyId, Receipt, SignedCdr, hash_of};
-use crate::oicp::charging::{
-    CdrFinding, ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings,
-};
-use crate::oicp::id::EvseId;
+use crate::identity::{Chain, Hash, PartyId, Receipt, hash_of};
+use crate::oicp::charging::{CdrFinding, SessionId};
 use crate::planted::{Bug, planted};
 use crate::protocol::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrState, Digest};
 use crate::roaming::change::{CdrsOfSession, LedgerChange, StoredCdr};
@@ -40,35 +39,6 @@ const LOOKUPS_MAX: usize = 1_024;
 
 /// How often it is looked for records that wait too long, in milliseconds.
 const ALARM_CHECK_MS: u64 = 10_000;
-
-/// A charge detail record of a backend of ours, read, with what was found in it.
-#[derive(Clone, Debug)]
-pub struct CdrArrival {
-    /// SessionID.
-    pub session: SessionId,
-    /// EvseID.
-    pub evse: EvseId,
-    /// SessionEnd, unix milliseconds; 0 if it is before 1970.
-    pub ended_unix_ms: u64,
-    /// What is implausible, refusals first.
-    pub findings: Vec<CdrFinding>,
-}
-
-impl CdrArrival {
-    /// Looks at a record. `availability` is the CalibrationLawDataAvailability of its EVSE, if that is known.
-    pub fn new(cdr: &ChargeDetailRecord, availability: Option<&str>, now_unix_ms: u64) -> CdrArrival {
-        let mut findings = cdr_findings(cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX));
-        let evse = EvseFacts { calibration_law: availability, products: &[] };
-        findings.extend(evse_findings(cdr, &evse));
-        findings.sort_by_key(|finding| finding.refusal().is_none());
-        CdrArrival {
-            session: cdr.session_id,
-            ended_unix_ms: u64::try_from(cdr.session_end.unix_ms()).unwrap_or(0),
-            evse: cdr.evse_id.clone(),
-            findings,
-        }
-    }
-}
 
 /// What names a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,11 +75,27 @@ pub(super) enum CdrWaiter {
         replaces: Option<Digest>,
     },
     /// A partner's node brings one, verified.
-    Theirs { asker: Asker, cdr: Box<SignedCdr>, signed: Bytes, signer: Digest },
+    Theirs { asker: Asker, brought: Brought },
     /// The hub brings one.
     Hub { call: CallId, partner: PartyId, arrival: Box<CdrArrival>, body: Bytes },
     /// A partner's node brings receipts, verified.
     Receipts { asker: Asker, receipts: Vec<ReadReceipt> },
+}
+
+impl CdrWaiter {
+    /// What the directory has to be asked for it. Of what our backends and the hub bring it was asked before.
+    fn subject(&self) -> Option<CdrSubject> {
+        let CdrWaiter::Theirs { asker, brought } = self else { return None };
+        Some(CdrSubject::of(brought.record.as_ref()?, Some(&asker.ours)))
+    }
+}
+
+/// A session that is looked up, and those who wait for that.
+#[derive(Debug)]
+struct Lookup {
+    /// What the directory is asked with it.
+    subject: Option<CdrSubject>,
+    waiting: Vec<CdrWaiter>,
 }
 
 /// A receipt that was verified.
@@ -130,7 +116,7 @@ pub(super) struct Cdrs {
     turns: u64,
     /// Calls of our backend.
     pub(super) calls: BTreeMap<BackendCallId, CdrKey>,
-    lookups: BTreeMap<SessionId, Vec<CdrWaiter>>,
+    lookups: BTreeMap<SessionId, Lookup>,
     alarm_at_ms: u64,
 }
 
@@ -226,29 +212,30 @@ impl Roaming {
         self.cdr_came(id, CdrWaiter::Ours { call, party, arrival, body, replaces }, now, fx);
     }
 
-    /// A session in memory that is not closed has no record yet; what else there is storage knows.
+    /// A session in memory that is not closed has no record yet; what else there is storage knows, and what the
+    /// directory shows of the EVSE of a partner's record.
     pub(super) fn cdr_came(&mut self, id: SessionId, waiter: CdrWaiter, now: Now, fx: &mut Effects) {
-        if let Some(waiting) = self.charging.cdrs.lookups.get_mut(&id) {
-            if waiting.len() >= LOOKUPS_MAX {
+        if let Some(lookup) = self.charging.cdrs.lookups.get_mut(&id) {
+            if lookup.waiting.len() >= LOOKUPS_MAX {
                 return self.cdr_not_looked_up(waiter, now, fx);
             }
-            return waiting.push(waiter);
+            return lookup.waiting.push(waiter);
         }
         let first = match &waiter {
             CdrWaiter::Ours { replaces, .. } => replaces.is_none(),
-            CdrWaiter::Theirs { cdr, .. } => cdr.replaces.is_none(),
             CdrWaiter::Hub { .. } => true,
-            CdrWaiter::Receipts { .. } => false,
+            CdrWaiter::Theirs { .. } | CdrWaiter::Receipts { .. } => false,
         };
         let is_open = |session: &Session| session.record.phase != crate::protocol::SessionPhase::Closed;
         if first && self.charging.sessions.get(&id).is_some_and(is_open) {
-            return self.cdr_with(id, waiter, &mut Vec::new(), now, fx);
+            return self.cdr_with(id, waiter, None, &mut Vec::new(), now, fx);
         }
         if self.charging.cdrs.lookups.len() >= LOOKUPS_MAX {
             return self.cdr_not_looked_up(waiter, now, fx);
         }
-        self.charging.cdrs.lookups.insert(id, vec![waiter]);
-        fx.actions.push(Action::FindCdrs { session: id });
+        let subject = waiter.subject();
+        fx.actions.push(Action::FindCdrs { session: id, subject: subject.clone() });
+        self.charging.cdrs.lookups.insert(id, Lookup { subject, waiting: vec![waiter] });
     }
 
     /// Storage said what it knows of a session; `None`: it could not be read.
@@ -256,10 +243,11 @@ impl Roaming {
         &mut self,
         id: SessionId,
         found: Option<Box<CdrsOfSession>>,
+        facts: Option<CdrFacts>,
         now: Now,
         fx: &mut Effects,
     ) {
-        let waiting = self.charging.cdrs.lookups.remove(&id).unwrap_or_default();
+        let Some(Lookup { subject, waiting }) = self.charging.cdrs.lookups.remove(&id) else { return };
         let Some(CdrsOfSession { session, mut cdrs }) = found.map(|found| *found) else {
             return waiting.into_iter().for_each(|waiter| self.cdr_not_looked_up(waiter, now, fx));
         };
@@ -272,7 +260,11 @@ impl Roaming {
             cdrs.push(newer.clone());
         }
         for waiter in waiting {
-            self.cdr_with(id, waiter, &mut cdrs, now, fx);
+            match waiter.subject() {
+                // Of another EVSE, or for another EMP: the directory is asked again.
+                Some(other) if subject.as_ref() != Some(&other) => self.cdr_came(id, waiter, now, fx),
+                _ => self.cdr_with(id, waiter, facts.as_ref(), &mut cdrs, now, fx),
+            }
         }
     }
 
@@ -280,6 +272,7 @@ impl Roaming {
         &mut self,
         id: SessionId,
         waiter: CdrWaiter,
+        facts: Option<&CdrFacts>,
         known: &mut Vec<StoredCdr>,
         now: Now,
         fx: &mut Effects,
@@ -289,15 +282,9 @@ impl Roaming {
                 let wish = super::cdr_send::CdrWish { call, party, arrival, body, replaces };
                 self.take_our_cdr(wish, known, now, fx);
             }
-            CdrWaiter::Theirs { asker, cdr, signed, signer } => {
-                self.take_their_cdr(
-                    id,
-                    asker,
-                    super::cdr_serve::Brought { cdr, signed, signer },
-                    known,
-                    now,
-                    fx,
-                );
+            CdrWaiter::Theirs { asker, mut brought } => {
+                brought.facts = facts.cloned();
+                self.take_their_cdr(id, asker, brought, known, now, fx);
             }
             CdrWaiter::Hub { call, partner, arrival, body } => {
                 self.take_hub_cdr(id, (call, partner), (&arrival, body), known, now, fx);

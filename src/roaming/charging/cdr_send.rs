@@ -5,16 +5,20 @@ use bytes::Bytes;
 
 use super::answer::{HttpAnswer, acknowledgement, refusal};
 use super::ask::reply;
-use super::cdr::{CdrArrival, CdrKey, ReadReceipt, cdr_hash, finding_texts, note_signer};
-use super::cdr_findings;
+use super::cdr::{CdrKey, ReadReceipt, cdr_hash, finding_texts, note_signer};
+use super::cdr_findings::CdrArrival;
 use super::table::{self, Event};
 use super::{About, Asker, OurMessage, Way};
 use crate::identity::{
     CDR_OICP_BYTES_MAX, Chain, MessageId, Operation, PartyId, Receipt, ReceiptVerdict, Role, SignedCdr,
 };
+<<<<<<< HEAD
 use crate::oicp::charging::SessionId;
 use crate::oicp::json;
 use crate::oicp::reading::Reading;
+=======
+use crate::oicp::charging::{CdrFinding, SessionId};
+>>>>>>> facts
 use crate::oicp::status_code::Code;
 use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, RECEIPTS_MAX, SessionMessage, SessionOperation, SessionPhase,
@@ -134,16 +138,22 @@ impl Roaming {
         }
         let no_party = || Refused(Code::UnauthorizedAccess, "no party of this node".to_owned());
         let speaker = &self.parties.get(&record.ours).ok_or_else(no_party)?.speaker;
-        self.check_our_cdr(speaker, wish)?;
-        self.signed_cdr(wish, record, partner, hash, now).map(Some)
+        let findings = wish.arrival.findings_of(record);
+        self.check_our_cdr(speaker, wish, &findings)?;
+        self.signed_cdr(wish, record, partner, (hash, &findings), now).map(Some)
     }
 
-    fn check_our_cdr(&self, speaker: &crate::identity::Speaker, wish: &CdrWish) -> Result<(), Refused> {
+    fn check_our_cdr(
+        &self,
+        speaker: &crate::identity::Speaker,
+        wish: &CdrWish,
+        findings: &[CdrFinding],
+    ) -> Result<(), Refused> {
         let evse = &wish.arrival.evse;
         if speaker.may(Operation::CdrSend, evse.key().operator()).is_err() {
             return Err(Refused(Code::InconsistentEvseId, evse.as_str().to_owned()));
         }
-        for finding in &wish.arrival.findings {
+        for finding in findings {
             if let Some(code) = finding.refusal() {
                 return Err(Refused(code, finding.message.clone()));
             }
@@ -168,7 +178,7 @@ impl Roaming {
         wish: &CdrWish,
         record: &SessionRecord,
         partner: PartyId,
-        hash: Digest,
+        (hash, findings): (Digest, &[CdrFinding]),
         now: Now,
     ) -> Result<StoredCdr, Refused> {
         let cdr = SignedCdr {
@@ -184,8 +194,6 @@ impl Roaming {
         let signed = cdr
             .issue(self.speakers.network(), &ours.speaker, &ours.message_key)
             .map_err(|error| refused(format!("it cannot be signed: {error}")))?;
-        let mut findings = wish.arrival.findings.clone();
-        findings.extend(cdr_findings::of_body(&wish.body, record));
         let mut stored = StoredCdr {
             session: cdr.session,
             hash,
@@ -199,7 +207,7 @@ impl Roaming {
             ended_unix_ms: wish.arrival.ended_unix_ms,
             replaces: wish.replaces,
             signed: Some(signed.into()),
-            record: CdrRecord { findings: finding_texts(&findings), via: record.via, ..CdrRecord::default() },
+            record: CdrRecord { findings: finding_texts(findings), via: record.via, ..CdrRecord::default() },
         };
         note_signer(&mut stored, *ours.speaker.delegation_hash(), Some(&ours.chain));
         Ok(stored)

@@ -6,13 +6,11 @@ use bytes::Bytes;
 use super::answer::refusal;
 use super::ask::reply;
 use super::cdr::{CdrKey, CdrWaiter, finding_texts, note_signer};
-use super::cdr_findings::with_session;
+use super::cdr_findings::{CdrFacts, ended_unix_ms, with_directory, with_session};
 use super::cdr_send::{may_have_cdr, may_replace, state_of};
 use super::{About, Asker, BackendAnswer, OurMessage};
 use crate::identity::{Chain, Operation, PartyId, Receipt, ReceiptVerdict, SignedCdr};
-use crate::oicp::charging::{
-    ChargeDetailRecord, EvseFacts, SessionId, cdr_findings, evse_findings, read_acknowledgement,
-};
+use crate::oicp::charging::{ChargeDetailRecord, SessionId, cdr_findings, read_acknowledgement};
 use crate::oicp::id::operator_for_display;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::Code;
@@ -36,10 +34,15 @@ const HTTP_BROKEN_FROM: u16 = 500;
 const DAY_MS: u64 = 86_400_000;
 
 /// A record that a partner's node brings, verified.
+#[derive(Debug)]
 pub(super) struct Brought {
-    pub(super) cdr: Box<SignedCdr>,
-    pub(super) signed: Bytes,
-    pub(super) signer: Digest,
+    cdr: Box<SignedCdr>,
+    /// Its OICP message, if it can be read.
+    pub(super) record: Option<Box<ChargeDetailRecord>>,
+    signed: Bytes,
+    signer: Digest,
+    /// What the directory shows of its EVSE, if it could be read.
+    pub(super) facts: Option<CdrFacts>,
 }
 
 impl Roaming {
@@ -65,8 +68,10 @@ impl Roaming {
                     let (ours, partner) = (Some(&asker.ours), &asker.partner);
                     self.adopted_by_cdr(ours, partner, id, &cdr.oicp, now, fx);
                 }
+                let record = ChargeDetailRecord::parse(&cdr.oicp, Reading::Tolerant).ok().map(Box::new);
                 let (cdr, signer) = (Box::new(cdr), chain.delegation_hash());
-                self.cdr_came(id, CdrWaiter::Theirs { asker, cdr, signed, signer }, now, fx);
+                let brought = Brought { cdr, record, signed, signer, facts: None };
+                self.cdr_came(id, CdrWaiter::Theirs { asker, brought }, now, fx);
             }
             Err(why) => {
                 let (session, partner) = (id.as_str().to_owned(), asker.partner.clone());
@@ -126,7 +131,9 @@ impl Roaming {
                 let info = "the session could not be looked up: send the message again";
                 reply(call, super::hub_cdr::refused_cdr(Code::HubDatabaseError, info), fx);
             }
-            CdrWaiter::Theirs { asker, cdr, .. } => self.put_off_partner(asker, cdr.session, now, fx),
+            CdrWaiter::Theirs { asker, brought } => {
+                self.put_off_partner(asker, brought.cdr.session, now, fx);
+            }
             CdrWaiter::Receipts { asker, receipts } => {
                 if let Some(session) = receipts.first().map(|read| read.receipt.session.clone()) {
                     self.put_off_partner(asker, session, now, fx);
@@ -162,7 +169,7 @@ impl Roaming {
             return self.answer_message(asker, answer, now, fx);
         }
         let before: Vec<&StoredCdr> = known.iter().filter(ours).collect();
-        match self.their_cdr(id, &asker, &brought.cdr, &before, now) {
+        match self.their_cdr(id, &asker, &brought, &before, now) {
             Ok(read) if self.has_room_for_cdr() && self.may_sign() => {
                 let taken = self.receipted_cdr(&asker, brought, &read, now);
                 match taken {
@@ -187,21 +194,21 @@ impl Roaming {
         &self,
         id: SessionId,
         asker: &Asker,
-        cdr: &SignedCdr,
+        brought: &Brought,
         before: &[&StoredCdr],
         now: Now,
     ) -> Result<Box<ReadCdr>, Code> {
         let session =
             self.charging.sessions.get(&id).filter(|s| s.is_with(&asker.ours, &asker.partner, &asker.back));
         let record = &session.ok_or(Code::SessionInvalid)?.record;
-        match cdr.replaces {
+        match brought.cdr.replaces {
             None if !before.is_empty() || record.phase == SessionPhase::Closed || !may_have_cdr(record) => {
                 return Err(Code::SessionInvalid);
             }
             Some(replaced) if !may_replace(before, &replaced) => return Err(Code::SessionInvalid),
             _ => {}
         }
-        let read = ChargeDetailRecord::parse(&cdr.oicp, Reading::Tolerant).map_err(|_| Code::DataError)?;
+        let read = brought.record.as_ref().ok_or(Code::DataError)?;
         if read.session_id != id {
             return Err(Code::DataError);
         }
@@ -212,12 +219,13 @@ impl Roaming {
             return Err(Code::InconsistentEvseId);
         }
         let now_ms = i64::try_from(now.unix_ms).unwrap_or(i64::MAX);
-        let mut findings = cdr_findings(&read, now_ms);
-        findings.extend(evse_findings(&read, &EvseFacts::default()));
-        findings.extend(with_session(&read, record));
+        // What the CPO's side refuses is a finding here: it did not, and the record is owed.
+        let mut findings = cdr_findings(read, now_ms);
+        findings.extend(with_directory(read, record, brought.facts.as_ref()));
+        findings.extend(with_session(read, record));
         Ok(Box::new(ReadCdr {
             operator,
-            ended_unix_ms: u64::try_from(read.session_end.unix_ms()).unwrap_or(0),
+            ended_unix_ms: ended_unix_ms(read),
             findings: finding_texts(&findings),
         }))
     }
@@ -230,7 +238,7 @@ impl Roaming {
         read: &ReadCdr,
         now: Now,
     ) -> Result<StoredCdr, String> {
-        let Brought { cdr, signed, signer } = brought;
+        let Brought { cdr, signed, signer, .. } = brought;
         let replaces = cdr.replaces;
         let mut stored = StoredCdr {
             session: cdr.session.clone(),

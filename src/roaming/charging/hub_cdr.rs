@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use super::answer::{HttpAnswer, acknowledgement, refusal_in_full};
 use super::ask::reply;
-use super::cdr::{CdrArrival, CdrKey, CdrWaiter, cdr_hash, finding_texts};
-use super::cdr_findings;
+use super::cdr::{CdrKey, CdrWaiter, cdr_hash, finding_texts};
+use super::cdr_findings::CdrArrival;
 use super::cdr_send::may_have_cdr;
 use super::{About, BackendAnswer, OurMessage, Way};
 use crate::identity::{PartyId, ReceiptVerdict, Role, Service};
@@ -247,8 +247,7 @@ impl Roaming {
         if !self.has_room_for_cdr() {
             return Err((Code::HubSystemError, "too many charge detail records wait: send it again later"));
         }
-        let mut findings = arrival.findings.clone();
-        findings.extend(cdr_findings::of_body(body, record));
+        let findings = arrival.findings_of(record);
         let online = self.charging.backends.contains_key(&record.ours);
         Ok(Some(Box::new(StoredCdr {
             session: record.session.clone(),

@@ -35,7 +35,7 @@ pub use answer::HttpAnswer;
 pub(super) use ask::Asked;
 pub use authorize::CardQuestions;
 pub use card_filters::PartyList;
-pub use cdr::CdrArrival;
+pub use cdr_findings::{CdrArrival, CdrFacts, CdrSubject};
 pub use config::{ChargingConfig, LateStart};
 pub use evidence::EvidenceRefusal;
 pub use offline::{AuthenticationPush, MEDIA_MAX};

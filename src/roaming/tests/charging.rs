@@ -1,6 +1,7 @@
 //! Sessions between nodes: what is lost, late, doubled or hidden by a crash, and that both sides agree in the end.
 
 mod cdr;
+mod cdr_facts;
 mod cdr_faults;
 mod evidence;
 mod hub;
@@ -121,10 +122,13 @@ pub(super) const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Id
 
 impl World {
     pub(super) fn told_of_charging(&mut self, node: usize, action: Action) {
-        let Action::FindCdrs { session } = action else { return self.nodes[node].charging.told(action) };
+        let Action::FindCdrs { session, subject } = action else {
+            return self.nodes[node].charging.told(action);
+        };
         let asked = &self.nodes[node];
         let found = (!asked.charging.disk_is_away).then(|| Box::new(asked.store.cdrs_of(session.as_str())));
-        self.deliver(node, None, 1, Event::Input(Input::CdrsFound { session, found }));
+        let facts = subject.map(|subject| asked.store.cdr_facts(&subject));
+        self.deliver(node, None, 1, Event::Input(Input::CdrsFound { session, found, facts }));
     }
 
     /// A backend of a node's first party asks.

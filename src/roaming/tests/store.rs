@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::identity::{Chain, PartyId};
+use crate::identity::{Chain, PartyId, Role};
 use crate::oicp::charging::MediumKey;
 use crate::oicp::id::EvseKey;
+use crate::oicp::price_key::{EVERYBODY, PriceOf};
+use crate::oicp::record::summarise;
 use crate::protocol::evidence::{
     EvidenceParts, EvidenceStep, LogHead, LogTail, LoggedSession, leaf_hash, log_path,
 };
 use crate::protocol::{
-    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, SessionRecord, SignedHead, SyncChunk, SyncEntry,
-    SyncFrame, SyncRequest, SyncStart, bucket_of,
+    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, Members, SessionRecord, SignedHead, SyncChunk,
+    SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{
-    CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange, NewEvidence,
-    PersonalData, RecordChange, StoredCdr,
+    CdrFacts, CdrSubject, CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange,
+    NewEvidence, PersonalData, RecordChange, StoredCdr,
 };
 use crate::roaming::{Entry, Misplaced, RestoredFeed, Snapshot, Tree, Visibility};
 
@@ -326,6 +328,35 @@ impl Store {
             session: record.map(|record| SessionRecord::decode(session, record).expect("as it was encoded")),
             cdrs: self.cdrs.values().filter(|cdr| cdr.session == session).cloned().collect(),
         }
+    }
+
+    /// What a charge detail record is held against.
+    pub(super) fn cdr_facts(&self, subject: &CdrSubject) -> CdrFacts {
+        let of = |kind| self.feeds.iter().filter(move |(id, feed)| id.kind == kind && feed.head.is_some());
+        let record = |(id, feed): (&FeedId, &StoredFeed)| {
+            let row = feed.rows.get(&subject.evse).filter(|row| row.visible)?;
+            let summary = summarise(std::str::from_utf8(&row.value).ok()?).ok()?;
+            Some((id.audience.clone(), summary.calibration_law))
+        };
+        let mut calibration_law: Vec<_> = of(Kind::Data).filter_map(record).collect();
+        calibration_law.sort_by_key(|(audience, _)| audience.is_public());
+        let lists = |tag: &String| {
+            let keys = of(Kind::Pricing).flat_map(|(id, feed)| feed.rows.keys().map(move |key| (id, key)));
+            let named = keys.filter(|(_, key)| {
+                key.operator() == subject.evse.operator()
+                    && key.price_of() == Some(PriceOf::Product)
+                    && key.as_str().ends_with(tag.as_str())
+            });
+            let whom = |(id, key): (&FeedId, &EvseKey)| match key.provider() {
+                Some(EVERYBODY) => id.audience.clone(),
+                provider => {
+                    let provider = PartyId::new(Role::Emp, provider.unwrap()).unwrap();
+                    Audience::Named(Members::new([provider]).unwrap())
+                }
+            };
+            named.map(whom).collect()
+        };
+        CdrFacts { calibration_law, product: subject.product.as_ref().map(lists) }
     }
 
     /// What pulls of everybody show: one value per kind and EVSE.

@@ -25,7 +25,7 @@ pub(super) async fn cdrs_of(stage: &Stage, kind: Kind, session: &str) -> Vec<Val
 }
 
 /// Waits until both sides say the same of a session's one record, and that it has come so far.
-async fn until_both(stage: &Stage, session: &str, state: &str) -> Value {
+pub(super) async fn until_both(stage: &Stage, session: &str, state: &str) -> Value {
     let end = std::time::Instant::now() + crate::support::PATIENCE;
     loop {
         let (cpo, emp) = (cdrs_of(stage, Kind::Cpo, session).await, cdrs_of(stage, Kind::Emp, session).await);

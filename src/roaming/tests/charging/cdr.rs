@@ -8,7 +8,7 @@ use crate::identity::{Chain, Receipt, SignedCdr};
 use crate::oicp::charging::{ChargeDetailRecord, SessionId};
 use crate::protocol::{CdrState, SessionMessage, SessionPhase};
 use crate::roaming::change::StoredCdr;
-use crate::roaming::{BackendAnswer, CdrArrival, ChargingConfig};
+use crate::roaming::{BackendAnswer, ChargingConfig};
 
 const REJECTED: &str = r#"{"Result":false,"StatusCode":{"Code":"022"}}"#;
 pub(super) const STRANGER: &str = "7bca5b5d-0e5c-4b2f-9d1c-2f5a3a9c1e11";
@@ -25,7 +25,7 @@ impl World {
         self.calls += 1;
         let call = CallId(self.calls);
         let read = ChargeDetailRecord::parse(body.as_bytes(), Reading::Strict).unwrap();
-        let arrival = Box::new(CdrArrival::new(&read, None, self.now().unix_ms));
+        let arrival = self.arrival(node, &read);
         let party = replaces.is_none().then(|| self.nodes[node].people[0].party());
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.handle(node, Input::Cdr { call, party, arrival, body, replaces });

@@ -231,6 +231,21 @@ fn two_that_come_at_once_for_a_forgotten_session_are_one() {
     world.settled(a, b, CdrState::Accepted);
 }
 
+impl World {
+    /// Takes away the next such event that is on its way to a node.
+    fn intercepted(&mut self, node: usize, wanted: impl Fn(&Event) -> bool) -> Event {
+        for _ in 0..60_000 {
+            let is_it = |delivery: &Delivery| delivery.to == node && wanted(&delivery.event);
+            let at = self.queue.iter().find(|(_, delivery)| is_it(delivery)).map(|(at, _)| *at);
+            if let Some(delivery) = at.and_then(|at| self.queue.remove(&at)) {
+                return delivery.event;
+            }
+            self.run(1);
+        }
+        panic!("nothing of the kind came within a minute")
+    }
+}
+
 #[test]
 fn what_the_disk_refused_was_not_promised_and_comes_again() {
     let (mut world, a, b) = agreed();
@@ -251,16 +266,14 @@ fn what_the_disk_refused_was_not_promised_and_comes_again() {
     assert!(world.stored(a).is_empty() && world.stored(b).is_empty());
     assert_eq!(world.phases(a), [SessionPhase::Active]);
 
-    // At the EMP: it says nothing, and gets it again.
+    // At the EMP: it says nothing, and gets it again; when it comes, and when its session was looked up.
     assert_eq!(world.brought(a, &body), "000");
-    let asked = world.queue.iter().find(|(_, delivery)| {
-        delivery.to == b && matches!(&delivery.event, Event::Ask { bytes, .. } if bytes.len() > body.len())
-    });
-    let at = *asked.expect("the record is under way").0;
-    let Some(Delivery { event: Event::Ask { bytes, .. }, .. }) = world.queue.remove(&at) else {
-        unreachable!()
-    };
+    let is_sent = |event: &Event| matches!(event, Event::Ask { bytes, .. } if bytes.len() > body.len());
+    let Event::Ask { bytes, .. } = world.intercepted(b, is_sent) else { unreachable!() };
     refused(&mut world, b, Input::Asked { from: node_id(a), ask: AskId(u64::MAX), bytes });
+    let is_found = |event: &Event| matches!(event, Event::Input(Input::CdrsFound { .. }));
+    let Event::Input(found) = world.intercepted(b, is_found) else { unreachable!() };
+    refused(&mut world, b, found);
     assert!(world.stored(b).is_empty());
     assert_eq!(world.phases(b), [SessionPhase::Active]);
     world.run(30_000);

@@ -7,10 +7,10 @@ use super::cdr::{STRANGER, cdr};
 use super::{CARD, NO, YES, agreed, remote_start, remote_stop};
 use crate::oicp::charging::ChargeDetailRecord;
 use crate::protocol::{CdrState, SessionOperation, SessionPhase, Via};
-use crate::roaming::{BackendAnswer, CdrArrival, ChargeRequest, ChargingConfig, HubRoute, Routing, Ways};
+use crate::roaming::{BackendAnswer, ChargeRequest, ChargingConfig, HubRoute, Routing, Ways};
 
 /// A SessionID of the hub.
-const GIVEN: &str = "0e5c4b2f-1111-4b2f-9d1c-2f5a3a9c1e11";
+pub(super) const GIVEN: &str = "0e5c4b2f-1111-4b2f-9d1c-2f5a3a9c1e11";
 
 fn by_hub(ours: &Person, way: Routing) -> Ways {
     let routes = vec![HubRoute { partner: None, service: None, way }];
@@ -18,7 +18,7 @@ fn by_hub(ours: &Person, way: Routing) -> Ways {
 }
 
 /// The CPO's and the EMP's node in agreement, each with these ways; `None`: it is no partner of the hub.
-fn both(cpo_way: Option<Routing>, emp_way: Option<Routing>) -> (World, usize, usize) {
+pub(super) fn both(cpo_way: Option<Routing>, emp_way: Option<Routing>) -> (World, usize, usize) {
     let (mut world, a, b) = agreed();
     for (node, person, way) in [(a, cpo(), cpo_way), (b, emp(), emp_way)] {
         let Some(way) = way else { continue };
@@ -59,11 +59,11 @@ impl World {
         call
     }
 
-    fn hub_brings(&mut self, node: usize, partner: &Person, body: &str) -> String {
+    pub(super) fn hub_brings(&mut self, node: usize, partner: &Person, body: &str) -> String {
         self.calls += 1;
         let call = CallId(self.calls);
         let read = ChargeDetailRecord::parse(body.as_bytes(), Reading::Tolerant).unwrap();
-        let arrival = Box::new(CdrArrival::new(&read, None, self.now().unix_ms));
+        let arrival = self.arrival(node, &read);
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.handle(node, Input::HubCdr { call, partner: partner.party(), arrival, body });
         self.said(node, call)
@@ -91,7 +91,7 @@ impl World {
     }
 
     /// A session that the EMP began through the hub, and that runs.
-    fn begun_at_hub(&mut self, b: usize) {
+    pub(super) fn begun_at_hub(&mut self, b: usize) {
         let call = self.start_charging(b);
         self.hub_says(b, yes(GIVEN));
         let (_, said) = self.heard(b, call).unwrap();
