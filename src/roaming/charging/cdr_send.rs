@@ -12,13 +12,9 @@ use super::{About, Asker, OurMessage, Way};
 use crate::identity::{
     CDR_OICP_BYTES_MAX, Chain, MessageId, Operation, PartyId, Receipt, ReceiptVerdict, Role, SignedCdr,
 };
-<<<<<<< HEAD
-use crate::oicp::charging::SessionId;
+use crate::oicp::charging::{CdrFinding, SessionId};
 use crate::oicp::json;
 use crate::oicp::reading::Reading;
-=======
-use crate::oicp::charging::{CdrFinding, SessionId};
->>>>>>> facts
 use crate::oicp::status_code::Code;
 use crate::protocol::{
     AskOutcome, CdrRecord, CdrState, Digest, RECEIPTS_MAX, SessionMessage, SessionOperation, SessionPhase,
