@@ -59,8 +59,8 @@ impl Default for HubConfig {
     }
 }
 
-/// `[hub.limits]`: calls per minute of each operation (the hub's acceptable use policy); 0: no limit. All parties
-/// behind one certificate share them.
+/// `[hub.limits]`: calls per minute of each operation that the node calls (the hub's acceptable use policy); 0: no
+/// limit. All parties behind one certificate share them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HubLimits {
@@ -78,8 +78,6 @@ pub struct HubLimits {
     pub notification: u32,
     /// ChargeDetailRecord.
     pub charge_detail_record: u32,
-    /// GetChargeDetailRecords.
-    pub get_charge_detail_records: u32,
     /// PushEvseData.
     pub push_data: u32,
     /// PushEvseStatus.
@@ -88,20 +86,8 @@ pub struct HubLimits {
     pub pull_data: u32,
     /// PullEvseStatus.
     pub pull_status: u32,
-    /// PullEvseStatusByID.
-    pub pull_status_by_id: u32,
     /// PullEvseStatusByOperatorID.
     pub pull_status_by_operator_id: u32,
-    /// PushAuthenticationData.
-    pub push_authentication_data: u32,
-    /// PullEVSEPricing.
-    pub pull_evse_pricing: u32,
-    /// PullPricingProductData.
-    pub pull_pricing_products: u32,
-    /// PushEVSEPricing.
-    pub push_evse_pricing: u32,
-    /// PushPricingProductData.
-    pub push_pricing_products: u32,
 }
 
 impl Default for HubLimits {
@@ -114,18 +100,11 @@ impl Default for HubLimits {
             reservation: 100,
             notification: 100,
             charge_detail_record: 350,
-            get_charge_detail_records: 200,
             push_data: 375,
             push_status: 2_000,
             pull_data: 25,
             pull_status: 6,
-            pull_status_by_id: 300,
             pull_status_by_operator_id: 75,
-            push_authentication_data: 50,
-            pull_evse_pricing: 280,
-            pull_pricing_products: 300,
-            push_evse_pricing: 6,
-            push_pricing_products: 6,
         }
     }
 }
