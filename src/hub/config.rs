@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{PartyId, Role};
+use crate::outbound::{OutboundError, Tls};
 use crate::roaming::{HUB_ROUTES_MAX, HubRoute, Ways};
 
 /// `[hub]`: the central hub as one more peer. Its acceptable use policy applies.
@@ -114,6 +115,15 @@ impl HubConfig {
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.url.is_empty()
+    }
+
+    /// Reads our certificate, its key, and the hub's roots.
+    ///
+    /// # Errors
+    /// [`OutboundError::Tls`] names the file and what to do.
+    pub fn tls(&self) -> Result<Tls, OutboundError> {
+        Tls::read(&self.ca, &self.certificate, &self.key)
+            .map_err(|source| OutboundError::Tls { url: self.url.clone(), source })
     }
 
     /// What the core has to know: our partners of the hub and the routes. Without a hub: nobody, so that all is direct.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::HubConfig;
 use super::pace::Pace;
-use super::peer::{HubFigures, Later, Peer};
+use super::peer::{HubFigure, HubFigures, Later, Peer};
 use super::{pull, push};
 use crate::engine::{Clock, Engine, Spawn};
 use crate::identity::{PartyId, Role};
@@ -54,7 +54,7 @@ pub enum HubStartError {
 ///
 /// # Errors
 /// [`HubStartError`].
-pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartError> {
+pub async fn start(parts: HubData) -> Result<Option<Exchange>, HubStartError> {
     let HubData { config, parties, engine, reader, directory, clock, spawner, seed, stop } = parts;
     let partners = config.ways().parties;
     let emps: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Emp).cloned().collect();
@@ -62,11 +62,10 @@ pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartEr
     if !config.is_on() {
         return Ok(None);
     }
-    let tls = Tls::read(&config.ca, &config.certificate, &config.key)
-        .map_err(|source| OutboundError::Tls { url: config.url.clone(), source })?;
-    let client = HubClient::with_tls(&config.url, None, &tls)?;
-    let figures = Arc::new(HubFigures::default());
-    let peer = Peer::new(client, Pace::new(config.limits.clone()), clock.clone(), figures.clone());
+    let client = HubClient::with_tls(&config.url, None, &config.tls()?)?;
+    let pace = Pace::new(config.limits.clone());
+    let peer = Arc::new(Peer::new(client, pace, clock.clone(), HubFigures::default()));
+    let exchange = Exchange(peer.clone());
     let cpos: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Cpo).cloned().collect();
     let emp = emps.into_iter().next();
     let data =
@@ -83,7 +82,28 @@ pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartEr
             stop.run_until_cancelled(pull::run(data, emp, seed.rotate_left(32))).await;
         }));
     }
-    Ok(Some(figures))
+    Ok(Some(exchange))
+}
+
+/// The exchange that runs; clones are the same one.
+#[derive(Clone)]
+pub struct Exchange(Arc<Peer>);
+
+impl Exchange {
+    /// What is counted of it, at a time in unix milliseconds.
+    #[must_use]
+    pub fn figures(&self, now_unix_ms: u64) -> Vec<HubFigure> {
+        self.0.figures.all(now_unix_ms)
+    }
+
+    /// Calls the hub with another certificate, or believes other roots, from now on; what is under way goes on.
+    ///
+    /// # Errors
+    /// [`OutboundError`] if they cannot be used; then nothing changes.
+    pub fn show(&self, url: &str, tls: &Tls) -> Result<(), OutboundError> {
+        self.0.replace(HubClient::with_tls(url, None, tls)?);
+        Ok(())
+    }
 }
 
 /// What the two tasks share.
@@ -95,7 +115,7 @@ pub(super) struct Data {
     pub(super) directory: Writer<Directory>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawn>,
-    pub(super) peer: Peer,
+    pub(super) peer: Arc<Peer>,
 }
 
 impl Data {

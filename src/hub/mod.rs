@@ -8,5 +8,5 @@ mod pull;
 mod push;
 
 pub use config::{HubConfig, HubLimits};
-pub use data::{HubData, HubStartError, start};
-pub use peer::{HubFigure, HubFigures};
+pub use data::{Exchange, HubData, HubStartError, start};
+pub use peer::HubFigure;

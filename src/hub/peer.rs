@@ -1,7 +1,7 @@
 //! The hub as it is called for data: inside its limits, and with its answers understood whatever the HTTP status.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -32,7 +32,7 @@ pub(super) enum Taken {
 
 /// What is counted of the calls for data, for metrics.
 #[derive(Default)]
-pub struct HubFigures {
+pub(super) struct HubFigures {
     calls: [AtomicU64; 5],
     refused: [AtomicU64; 5],
     failed: [AtomicU64; 5],
@@ -56,7 +56,7 @@ pub struct HubFigure {
 impl HubFigures {
     /// All of them at a time in unix milliseconds.
     #[must_use]
-    pub fn all(&self, now_unix_ms: u64) -> Vec<HubFigure> {
+    pub(super) fn all(&self, now_unix_ms: u64) -> Vec<HubFigure> {
         let mut figures = Vec::new();
         for (at, call) in Call::ALL.into_iter().enumerate() {
             let read = |counters: &[AtomicU64; 5]| {
@@ -98,10 +98,10 @@ impl HubFigures {
 
 /// The hub.
 pub(super) struct Peer {
-    client: HubClient,
+    client: RwLock<HubClient>,
     pace: Pace,
     clock: Arc<dyn Clock>,
-    pub(super) figures: Arc<HubFigures>,
+    pub(super) figures: HubFigures,
 }
 
 impl Peer {
@@ -109,9 +109,14 @@ impl Peer {
         client: HubClient,
         pace: Pace,
         clock: Arc<dyn Clock>,
-        figures: Arc<HubFigures>,
+        figures: HubFigures,
     ) -> Peer {
-        Peer { client, pace, clock, figures }
+        Peer { client: RwLock::new(client), pace, clock, figures }
+    }
+
+    /// Calls with another client from now on.
+    pub(super) fn replace(&self, client: HubClient) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// Pushes a message.
@@ -167,7 +172,8 @@ impl Peer {
             tokio::time::sleep(wait).await;
         }
         HubFigures::count(&self.figures.calls, call);
-        let answer = self.client.post(path, "application/json;charset=utf-8", body.into()).await;
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let answer = client.post(path, "application/json;charset=utf-8", body.into()).await;
         answer.map(|answer| (answer.http_status, answer.body)).map_err(|error| {
             HubFigures::count(&self.figures.failed, call);
             Later(error.to_string())

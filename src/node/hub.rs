@@ -1,16 +1,17 @@
 //! Messages to the central hub: bounded apart from the calls of backends, and within its limits per minute.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::Https;
 use super::backends::path;
 use super::error::NodeError;
 use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, NoBackends};
-use crate::hub::{HubConfig, HubLimits};
+use crate::hub::{Exchange, HubConfig, HubLimits};
 use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
 use crate::protocol::SessionOperation;
 use crate::tls::{InUse, Use, Used};
@@ -19,30 +20,36 @@ use crate::tls::{InUse, Use, Used};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The hub of the settings; without one nothing is sent. What of its certificates ends when, is told.
-pub(super) fn hub(config: &HubConfig, certificates: &InUse) -> Result<Arc<dyn Backends>, NodeError> {
+pub(super) fn hub(config: &HubConfig, https: &mut Https) -> Result<Arc<dyn Backends>, NodeError> {
     if !config.is_on() {
         return Ok(Arc::new(NoBackends));
     }
-    let unusable = |source| NodeError::Hub(OutboundError::Tls { url: config.url.clone(), source });
-    let tls = Tls::read(&config.ca, &config.certificate, &config.key).map_err(unusable)?;
-    let client = BackendClient::with_tls(&config.url, &tls).map_err(NodeError::Hub)?;
-    let mut used = Used::list(Use::Hub, "", tls.own().map_err(unusable)?.into_iter().collect());
-    used.extend(Used::list(Use::HubCa, "", tls.roots().map_err(unusable)?));
-    certificates.put(&[Use::Hub, Use::HubCa], used);
-    let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);
-    Ok(Arc::new(Hub {
-        client,
-        places: Arc::new(Semaphore::new(places)),
-        limits: config.limits.clone(),
-        counted: Mutex::default(),
-    }))
+    let hub = Arc::new(Hub::new(config, &https.certificates)?);
+    https.hub = Some(hub.clone());
+    Ok(hub)
 }
 
-struct Hub {
-    client: BackendClient,
+/// The hub as it is called about sessions.
+pub(super) struct Hub {
+    url: String,
+    called: RwLock<Called>,
     places: Arc<Semaphore>,
     limits: HubLimits,
     counted: Mutex<Vec<Minute>>,
+    certificates: InUse,
+}
+
+/// How it is called now.
+struct Called {
+    client: BackendClient,
+    tls: Tls,
+}
+
+impl Called {
+    fn new(config: &HubConfig) -> Result<Called, OutboundError> {
+        let tls = config.tls()?;
+        Ok(Called { client: BackendClient::with_tls(&config.url, &tls)?, tls })
+    }
 }
 
 /// What was sent of one operation in the minute that began then.
@@ -53,6 +60,47 @@ struct Minute {
 }
 
 impl Hub {
+    fn new(config: &HubConfig, certificates: &InUse) -> Result<Hub, NodeError> {
+        let hub = Hub {
+            url: config.url.clone(),
+            called: RwLock::new(Called::new(config).map_err(NodeError::Hub)?),
+            places: Arc::new(Semaphore::new(config.calls_max.clamp(1, Semaphore::MAX_PERMITS))),
+            limits: config.limits.clone(),
+            counted: Mutex::default(),
+            certificates: certificates.clone(),
+        };
+        hub.tell_certificates();
+        Ok(hub)
+    }
+
+    /// Reads certificates and key anew, for messages about sessions and for the exchange of data; other settings stay.
+    /// What is under way goes on. If they cannot be used, the old ones stay.
+    pub(super) fn reload(&self, config: &HubConfig, exchange: Option<&Exchange>) -> Result<(), NodeError> {
+        // Another hub, or none: that is said elsewhere to need a restart.
+        if config.url != self.url {
+            return Ok(());
+        }
+        let now = Called::new(config).map_err(NodeError::Hub)?;
+        if now.tls == self.called.read().unwrap_or_else(PoisonError::into_inner).tls {
+            return Ok(());
+        }
+        if let Some(exchange) = exchange {
+            exchange.show(&self.url, &now.tls).map_err(NodeError::Hub)?;
+        }
+        *self.called.write().unwrap_or_else(PoisonError::into_inner) = now;
+        self.tell_certificates();
+        Ok(())
+    }
+
+    fn tell_certificates(&self) {
+        let called = self.called.read().unwrap_or_else(PoisonError::into_inner);
+        // They were read when the client was made.
+        let (own, roots) = (called.tls.own().ok().flatten(), called.tls.roots().unwrap_or_default());
+        let mut used = Used::list(Use::Hub, "", own.into_iter().collect());
+        used.extend(Used::list(Use::HubCa, "", roots));
+        self.certificates.put(&[Use::Hub, Use::HubCa], used);
+    }
+
     /// Takes one of this minute's calls; false if there is none left.
     fn may_send(&self, operation: BackendOperation, now: Instant) -> bool {
         let (limit, per_minute) = limit_of(operation, &self.limits);
@@ -85,7 +133,7 @@ impl Backends for Hub {
         if !self.may_send(question.operation, Instant::now()) {
             return not_sent("the hub allows no more messages of this kind in this minute ([hub.limits])");
         }
-        let client = self.client.clone();
+        let client = self.called.read().unwrap_or_else(PoisonError::into_inner).client.clone();
         Box::pin(async move {
             let _place = place;
             let path = path(question.operation, &question.path_id, ReservationPath::Reservation);
@@ -124,13 +172,9 @@ mod tests {
     #[test]
     fn a_minute_has_so_many_calls_and_the_next_has_them_again() {
         let limits = HubLimits { remote_start: 2, remote_stop: 0, ..HubLimits::default() };
-        let url = "http://127.0.0.1:9";
-        let hub = Hub {
-            client: BackendClient::new(url).unwrap(),
-            places: Arc::new(Semaphore::new(1)),
-            limits,
-            counted: Mutex::default(),
-        };
+        let url = "http://127.0.0.1:9".to_owned();
+        let config = HubConfig { url, limits, ..HubConfig::default() };
+        let hub = Hub::new(&config, &InUse::default()).unwrap();
         let start = BackendOperation::Session(SessionOperation::RemoteStart);
         let now = Instant::now();
         let stop = BackendOperation::Session(SessionOperation::RemoteStop);

@@ -9,7 +9,7 @@ use super::error::NodeError;
 use super::identity::Identity;
 use crate::engine::{Engine, Store};
 use crate::facade::{MoreGauge, MoreGauges};
-use crate::hub::{self, HubConfig, HubData, HubFigure, HubFigures};
+use crate::hub::{self, Exchange, HubConfig, HubData, HubFigure};
 
 /// Starts it, if there is a hub.
 pub(super) async fn start(
@@ -18,7 +18,7 @@ pub(super) async fn start(
     identity: &Identity,
     deps: &Deps,
     stop: &CancellationToken,
-) -> Result<Option<Arc<HubFigures>>, NodeError> {
+) -> Result<Option<Exchange>, NodeError> {
     let data = HubData {
         config,
         parties: identity.parties.iter().map(|party| party.party.clone()).collect(),
@@ -34,10 +34,10 @@ pub(super) async fn start(
 }
 
 /// What is counted of it.
-pub(super) fn gauges(figures: Option<Arc<HubFigures>>) -> MoreGauges {
+pub(super) fn gauges(exchange: Option<Exchange>) -> MoreGauges {
     let gauge = |HubFigure { name, help, operation, value }| MoreGauge { name, help, operation, value };
     Arc::new(move |now_unix_ms| {
-        let figures = figures.iter().flat_map(|figures| figures.all(now_unix_ms));
+        let figures = exchange.iter().flat_map(|exchange| exchange.figures(now_unix_ms));
         figures.map(gauge).collect()
     })
 }

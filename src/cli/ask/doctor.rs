@@ -176,10 +176,10 @@ fn settings(file: &std::path::Path, found: &mut Findings) {
     }
 }
 
-/// The keys of HTTPS: the facade's, and those of calls to backends.
+/// The keys of HTTPS: the facade's, and those of calls to backends and to the hub.
 fn https_keys(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let backends = config.outbound.backends.iter().map(|backend| &backend.key);
-    backends.chain([&config.facade.tls.key]).filter(|key| !key.as_os_str().is_empty())
+    backends.chain([&config.facade.tls.key, &config.hub.key]).filter(|key| !key.as_os_str().is_empty())
 }
 
 #[cfg(unix)]

@@ -283,6 +283,9 @@ fn the_program_takes_new_files_by_itself_and_says_what_it_does_not_take() {
     wait_for("the new certificate", || (shown() == second.fingerprint()).then_some(()));
     std::fs::write(dir.join("cpo/facade.crt"), "broken").unwrap();
     wait_for("a word", || node.logged().contains("the node goes on with what it had").then_some(()));
+    wait_for("what was taken", || node.logged().contains("only those of which nothing is said").then_some(()));
+    let all = "trust list, delegations, keys, certificates and policy were loaded anew";
+    assert_eq!(node.logged().matches(all).count(), 1, "of what is broken only the truth: {}", node.logged());
     assert_eq!(shown(), second.fingerprint());
 }
 
