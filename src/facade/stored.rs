@@ -3,7 +3,9 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
+use super::directory::{
+    Bridged, DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version,
+};
 use crate::identity::{CanonicalId, PartyId, Role};
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
@@ -86,6 +88,17 @@ impl Directory for Reader {
 
     fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
         async move { Ok(self.data_record(key).await?.map(of_row)) }.boxed()
+    }
+
+    fn bridged_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<Bridged>, DirectoryError>> {
+        async move {
+            let found = self.bridged_record(key.clone()).await?;
+            Ok(found.map(|(data, status)| Bridged {
+                data: of_row(data),
+                status: status.map(|status| of_status(key, status)),
+            }))
+        }
+        .boxed()
     }
 
     fn pulled_cdrs(&self, pull: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {

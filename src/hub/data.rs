@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::HubConfig;
+use super::calls::CallLog;
+use super::config::HubConfig;
 use super::pace::Pace;
 use super::peer::{HubFigure, HubFigures, Later, Peer};
 use super::{pull, push};
@@ -33,6 +34,8 @@ pub struct HubData {
     pub clock: Arc<dyn Clock>,
     /// Starts the tasks, and a thread for each page that is read.
     pub spawner: Arc<dyn Spawn>,
+    /// Where it is noted how calls went.
+    pub calls: CallLog,
     /// Seed of the jitter.
     pub seed: u64,
     /// Ends the tasks.
@@ -55,7 +58,7 @@ pub enum HubStartError {
 /// # Errors
 /// [`HubStartError`].
 pub async fn start(parts: HubData) -> Result<Option<Exchange>, HubStartError> {
-    let HubData { config, parties, engine, reader, directory, clock, spawner, seed, stop } = parts;
+    let HubData { config, parties, engine, reader, directory, clock, spawner, calls, seed, stop } = parts;
     let partners = config.ways().parties;
     let emps: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Emp).cloned().collect();
     directory.set_hub_partners(emps.clone()).await?;
@@ -64,7 +67,7 @@ pub async fn start(parts: HubData) -> Result<Option<Exchange>, HubStartError> {
     }
     let client = HubClient::with_tls(&config.url, None, &config.tls()?)?;
     let pace = Pace::new(config.limits.clone());
-    let peer = Arc::new(Peer::new(client, pace, clock.clone(), HubFigures::default()));
+    let peer = Arc::new(Peer::new(client, pace, clock.clone(), HubFigures::new(calls)));
     let exchange = Exchange(peer.clone());
     let cpos: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Cpo).cloned().collect();
     let emp = emps.into_iter().next();
@@ -94,6 +97,12 @@ impl Exchange {
     #[must_use]
     pub fn figures(&self, now_unix_ms: u64) -> Vec<HubFigure> {
         self.0.figures.all(now_unix_ms)
+    }
+
+    /// EVSEs that came through the hub.
+    #[must_use]
+    pub fn evses(&self) -> u64 {
+        self.0.figures.evses()
     }
 
     /// Calls the hub with another certificate, or believes other roots, from now on; what is under way goes on.

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::Https;
 use super::backends::path;
 use super::error::NodeError;
-use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, NoBackends};
-use crate::hub::{Exchange, HubConfig, HubLimits};
-use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
+use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, Clock, NoBackends};
+use crate::hub::{CallLog, Exchange, HubConfig, HubLimits};
+use crate::outbound::{BackendClient, CallFailure, OutboundError, Received, ReservationPath, Tls};
 use crate::protocol::SessionOperation;
 use crate::tls::{InUse, Use, Used};
 
@@ -20,11 +20,15 @@ use crate::tls::{InUse, Use, Used};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The hub of the settings; without one nothing is sent. What of its certificates ends when, is told.
-pub(super) fn hub(config: &HubConfig, https: &mut Https) -> Result<Arc<dyn Backends>, NodeError> {
+pub(super) fn hub(
+    config: &HubConfig,
+    https: &mut Https,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Backends>, NodeError> {
     if !config.is_on() {
         return Ok(Arc::new(NoBackends));
     }
-    let hub = Arc::new(Hub::new(config, &https.certificates)?);
+    let hub = Arc::new(Hub::new(config, &https.certificates, &https.hub_calls, clock)?);
     https.hub = Some(hub.clone());
     Ok(hub)
 }
@@ -37,6 +41,8 @@ pub(super) struct Hub {
     limits: HubLimits,
     counted: Mutex<Vec<Minute>>,
     certificates: InUse,
+    calls: CallLog,
+    clock: Arc<dyn Clock>,
 }
 
 /// How it is called now.
@@ -60,7 +66,12 @@ struct Minute {
 }
 
 impl Hub {
-    fn new(config: &HubConfig, certificates: &InUse) -> Result<Hub, NodeError> {
+    fn new(
+        config: &HubConfig,
+        certificates: &InUse,
+        calls: &CallLog,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Hub, NodeError> {
         let hub = Hub {
             url: config.url.clone(),
             called: RwLock::new(Called::new(config).map_err(NodeError::Hub)?),
@@ -68,6 +79,8 @@ impl Hub {
             limits: config.limits.clone(),
             counted: Mutex::default(),
             certificates: certificates.clone(),
+            calls: calls.clone(),
+            clock: clock.clone(),
         };
         hub.tell_certificates();
         Ok(hub)
@@ -123,7 +136,13 @@ impl Hub {
 
 impl Backends for Hub {
     fn ask(&self, question: BackendQuestion) -> BoxFuture<'static, BackendAnswer> {
+        let noted = Noted {
+            operation: name_of(question.operation),
+            calls: self.calls.clone(),
+            clock: self.clock.clone(),
+        };
         let not_sent = |why: &str| -> BoxFuture<'static, BackendAnswer> {
+            noted.failed(why);
             Box::pin(std::future::ready(BackendAnswer::NotSent(why.to_owned())))
         };
         // What finds no place is not sent at all: a hub that hangs must not hold what could go elsewhere.
@@ -137,7 +156,9 @@ impl Backends for Hub {
         Box::pin(async move {
             let _place = place;
             let path = path(question.operation, &question.path_id, ReservationPath::Reservation);
-            match client.post(&path, question.body, question.timeout).await {
+            let answer = client.post(&path, question.body, question.timeout).await;
+            noted.note(&answer);
+            match answer {
                 Ok(received) => {
                     BackendAnswer::Answered { http_status: received.http_status, body: received.body }
                 }
@@ -145,6 +166,37 @@ impl Backends for Hub {
                 Err(CallFailure::Silent(why)) => BackendAnswer::Silent(why),
             }
         })
+    }
+}
+
+/// Where it is noted how calls of an operation went.
+struct Noted {
+    operation: &'static str,
+    calls: CallLog,
+    clock: Arc<dyn Clock>,
+}
+
+impl Noted {
+    fn note(&self, answer: &Result<Received, CallFailure>) {
+        match answer {
+            // It does not know us, has enough of us, or is broken. All else is its word on what was asked.
+            Ok(Received { http_status: http @ (401 | 403 | 429 | 500..), .. }) => {
+                self.failed(&format!("it answers with HTTP {http}"));
+            }
+            Ok(_) => self.calls.answered(self.operation, self.clock.now().unix_ms),
+            Err(failure) => self.failed(&failure.to_string()),
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        self.calls.failed(self.operation, self.clock.now().unix_ms, why);
+    }
+}
+
+fn name_of(operation: BackendOperation) -> &'static str {
+    match operation {
+        BackendOperation::Session(operation) => operation.as_str(),
+        _ => "ChargeDetailRecord",
     }
 }
 
@@ -168,13 +220,14 @@ fn limit_of(operation: BackendOperation, limits: &HubLimits) -> (&'static str, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SystemClock;
 
     #[test]
     fn a_minute_has_so_many_calls_and_the_next_has_them_again() {
         let limits = HubLimits { remote_start: 2, remote_stop: 0, ..HubLimits::default() };
         let url = "http://127.0.0.1:9".to_owned();
         let config = HubConfig { url, limits, ..HubConfig::default() };
-        let hub = Hub::new(&config, &InUse::default()).unwrap();
+        let hub = Hub::new(&config, &InUse::default(), &CallLog::default(), &SystemClock::start()).unwrap();
         let start = BackendOperation::Session(SessionOperation::RemoteStart);
         let now = Instant::now();
         let stop = BackendOperation::Session(SessionOperation::RemoteStop);

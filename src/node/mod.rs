@@ -32,7 +32,7 @@ use crate::engine::{
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
-use crate::hub::{Exchange, HubConfig};
+use crate::hub::{CallLog, Exchange, HubConfig};
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
@@ -77,6 +77,7 @@ struct Https {
     backends: Option<Arc<HttpBackends>>,
     hub: Option<Arc<hub::Hub>>,
     exchange: Option<Exchange>,
+    hub_calls: CallLog,
     certificates: InUse,
 }
 
@@ -142,7 +143,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
-            hub: hub::hub(&settings.hub, &mut https)?,
+            hub: hub::hub(&settings.hub, &mut https, &deps.clock)?,
             answers,
             answered,
             watchers,
@@ -153,13 +154,15 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
-        https.exchange = hub_data::start(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
+        let started =
+            hub_data::start(settings.hub, &https.hub_calls, (&engine, &store), &identity, &deps, &stop);
+        https.exchange = started.await?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                let extras = (corrections, hub_data::gauges(https.exchange.clone()), https.certificates.clone());
+                let extras = (corrections, &https);
                 Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
@@ -372,7 +375,7 @@ fn accounts(
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
-    (pull_corrections, more_gauges, certificates): (bool, facade::MoreGauges, InUse),
+    (pull_corrections, https): (bool, &Https),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -387,8 +390,9 @@ async fn start_facade(
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
         pull_corrections,
-        more_gauges,
-        certificates,
+        more_gauges: hub_data::gauges(https.exchange.clone()),
+        hub: hub_data::views(https.exchange.clone(), https.hub_calls.clone()),
+        certificates: https.certificates.clone(),
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

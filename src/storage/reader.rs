@@ -274,6 +274,14 @@ impl Reader {
         self.ask(move |connection| directory::data_record(connection, &key)).await
     }
 
+    /// The record of an EVSE that came through the central hub, with its status, whoever may see it.
+    pub async fn bridged_record(
+        &self,
+        key: EvseKey,
+    ) -> Result<Option<(DataRow, Option<StatusRow>)>, StorageError> {
+        self.ask(move |connection| directory::bridged_record(connection, &key)).await
+    }
+
     /// The statuses of the view that match, by operator and then EVSE. Also fails with
     /// [`StorageError::TooLarge`].
     pub async fn statuses(&self, query: StatusQuery) -> Result<Vec<StatusRow>, StorageError> {

@@ -12,6 +12,7 @@ use chargemesh::oicp::evse_status::EvseStatus;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::outbound::HubClient;
 
+use crate::cli::{call as call_cli, succeeds, told};
 use crate::https::pki::{Ca, GOOD, Issued, Side, tls};
 use crate::support::{PATIENCE, Plan, World, push_data, push_status, runtime, until};
 
@@ -64,6 +65,11 @@ fn bridge(name: &str, hub: &Hub, dir: &Path) -> Plan {
         ..HubConfig::default()
     };
     plan
+}
+
+async fn admin(node: &Node, what: &str) -> serde_json::Value {
+    let answer = client(node).get(&format!("admin/v1/{what}")).await.unwrap();
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// Waits for what is seen from outside only.
@@ -206,6 +212,23 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
             String::from_utf8(answer.body.to_vec()).unwrap()
         };
         seen("a status", async || !status(FOREIGN).await.contains("EvseNotFound")).await;
+        let evse = async |id: &str| admin(&node, &format!("evse/{id}")).await;
+        let foreign = evse(FOREIGN).await;
+        assert!(foreign["record"].is_object() && foreign["status"].is_object(), "{foreign}");
+        assert_eq!(foreign["attested"], "bridge-attested");
+        assert_eq!(evse("CH*ABC*E1").await["attested"], "party-signed");
+        let shown = succeeds(dir.path(), &["evse", FOREIGN, "--node", &node.facade_url().unwrap()]);
+        assert!(shown.contains("the central hub (bridge-attested)"), "{shown}");
+        let call = async |operation: &str| {
+            let hub = admin(&node, "hub").await;
+            assert!(hub["is_on"] == true && hub["evses"] == 4_500, "{hub}");
+            let calls = hub["calls"].as_array().unwrap().clone();
+            calls.into_iter().find(|call| call["operation"] == operation).unwrap()
+        };
+        for operation in ["PushEvseData", "PullEvseData", "PullEvseStatusByOperatorId"] {
+            let call = call(operation).await;
+            assert!(call["answered_unix_ms"].is_u64() && call["failed_unix_ms"].is_null(), "{call}");
+        }
 
         hub.touch_seeds(7..8);
         seen("a change", async || {
@@ -222,6 +245,12 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
         hub.stop().await;
         push(&node, "insert", &["CH*ABC*E2"]).await;
         total_is(&node, 4_002).await;
+        seen("a failure", async || {
+            admin(&node, "hub").await["calls"].to_string().contains("failed_unix_ms\":1")
+        })
+        .await;
+        let doctor = told(&call_cli(dir.path(), &["doctor", "--node", &node.facade_url().unwrap()]));
+        assert!(doctor.contains("PullEvseData: answered ") && doctor.contains("; failed "), "{doctor}");
         node.shutdown().await;
     });
 }
@@ -331,7 +360,8 @@ fn another_certificate_for_the_hub_is_taken_without_a_restart_and_a_broken_one_i
             last.expect("the hub is asked").http_status
         };
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
-        let refused = |call: &HubReceived| call.operation == HubOperation::PushData && call.http_status == 401;
+        let refused =
+            |call: &HubReceived| call.operation == HubOperation::PushData && call.http_status == 401;
         seen("a refusal", async || hub.received().iter().any(refused)).await;
         assert_eq!((asked().await, in_use()), (401, first.fingerprint()));
 

@@ -24,7 +24,7 @@ mod bridged_tests;
 mod tests;
 
 pub(super) use answer::feed_answer;
-pub(super) use bridged::{acknowledged, keys, marks, operators};
+pub(super) use bridged::{acknowledged, keys, marks, operators, record as bridged_record};
 pub(super) use delta::data_delta;
 pub(super) use overview::{counts, feeds_overview};
 pub(super) use page::{data_page, data_record, data_values, version_now};
