@@ -220,11 +220,10 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
         let shown = succeeds(dir.path(), &["evse", FOREIGN, "--node", &node.facade_url().unwrap()]);
         assert!(shown.contains("the central hub (bridge-attested)"), "{shown}");
         let call = async |operation: &str| {
-            let hub = admin(&node, "hub").await;
-            assert!(hub["is_on"] == true && hub["evses"] == 4_500, "{hub}");
-            let calls = hub["calls"].as_array().unwrap().clone();
+            let calls = admin(&node, "hub").await["calls"].as_array().unwrap().clone();
             calls.into_iter().find(|call| call["operation"] == operation).unwrap()
         };
+        assert_eq!(admin(&node, "hub").await["evses"], 4_500);
         for operation in ["PushEvseData", "PullEvseData", "PullEvseStatusByOperatorId"] {
             let call = call(operation).await;
             assert!(call["answered_unix_ms"].is_u64() && call["failed_unix_ms"].is_null(), "{call}");
@@ -245,10 +244,7 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
         hub.stop().await;
         push(&node, "insert", &["CH*ABC*E2"]).await;
         total_is(&node, 4_002).await;
-        seen("a failure", async || {
-            admin(&node, "hub").await["calls"].to_string().contains("failed_unix_ms\":1")
-        })
-        .await;
+        seen("a failure", async || call("PullEvseData").await["failed_unix_ms"].is_u64()).await;
         let doctor = told(&call_cli(dir.path(), &["doctor", "--node", &node.facade_url().unwrap()]));
         assert!(doctor.contains("PullEvseData: answered ") && doctor.contains("; failed "), "{doctor}");
         node.shutdown().await;
@@ -353,8 +349,7 @@ fn another_certificate_for_the_hub_is_taken_without_a_restart_and_a_broken_one_i
         // What the hub said last to a message about a session.
         let asked = async || {
             let path = "api/oicp/charging/v21/operators/CH*ABC/authorize/start";
-            let answer = client(&node).post(path, "application/json", CARD.into()).await.unwrap();
-            assert_eq!(answer.http_status, 200);
+            client(&node).post(path, "application/json", CARD.into()).await.unwrap();
             let received = hub.received();
             let last = received.iter().rfind(|call| call.operation == HubOperation::AuthorizeStart);
             last.expect("the hub is asked").http_status
