@@ -6,6 +6,7 @@ pub(super) mod cdr;
 pub(super) mod certificates;
 pub(super) mod doctor;
 pub(super) mod evidence;
+mod hub;
 pub(super) mod sessions;
 mod table;
 mod watch;
@@ -28,6 +29,9 @@ pub(super) use watch::{WatchArgs, watch};
 pub(super) use who::{ShowArgs, show};
 
 use table::{Table, age, grouped, left, shown};
+
+/// Members of a feed's audience that are all named.
+const AUDIENCE_NAMED_MAX: usize = 3;
 
 /// The node to ask.
 #[derive(clap::Args)]
@@ -106,6 +110,10 @@ pub(crate) async fn evse(args: EvseArgs) -> anyhow::Result<ExitCode> {
         "operator".to_owned(),
         format!("{}  {}", shown(&text(&root, "operator_id")), shown(&text(&root, "operator_name"))),
     ]);
+    if text(&root, "attested") == "bridge-attested" {
+        let what = "the central hub (bridge-attested): nobody signed it, and no other node is told of it";
+        table.row(["from".to_owned(), what.to_owned()]);
+    }
     table.row(["status".to_owned(), status_line(&root)]);
     match root.field("record") {
         Some(record) => record_rows(&mut table, record, &root),
@@ -176,6 +184,9 @@ pub(crate) async fn peers(args: PeersArgs) -> anyhow::Result<ExitCode> {
         peer_table(&root, &mut out);
         partner_table(&root, &mut out);
         feed_table(&root, &mut out);
+        if let Some(hub) = hub::Hub::of(&args.target).await {
+            out.0.push_str(&hub.to_text(now_unix_ms()));
+        }
         conflict_lines(&root, &mut out);
         out.line("");
     }
@@ -284,10 +295,7 @@ fn feed_table(root: &Node<'_>, out: &mut Lines) {
         };
         table.row([
             shown(&text(feed, "party")),
-            match items(feed, "audience").len() {
-                0 => shown(&text(feed, "kind")),
-                members => format!("{} for {members}", text(feed, "kind")),
-            },
+            feed_kind(feed),
             shown(&text(feed, "operator_id")),
             shown(&text(feed, "operator_name")),
             grouped(number(feed, "count")),
@@ -298,6 +306,17 @@ fn feed_table(root: &Node<'_>, out: &mut Lines) {
         ]);
     }
     out.0.push_str(&table.to_text());
+}
+
+/// What a feed holds, and for whom: a party may have several of one kind.
+fn feed_kind(feed: &Node<'_>) -> String {
+    let members: Vec<&str> = items(feed, "audience").iter().filter_map(Node::as_str).collect();
+    let kind = text(feed, "kind");
+    shown(&match members.as_slice() {
+        [] => kind,
+        few if few.len() <= AUDIENCE_NAMED_MAX => format!("{kind} for {}", few.join(", ")),
+        [first, others @ ..] => format!("{kind} for {first} and {} more", others.len()),
+    })
 }
 
 fn conflict_lines(root: &Node<'_>, out: &mut Lines) {
@@ -397,4 +416,25 @@ fn number(node: &Node<'_>, name: &str) -> u64 {
 
 fn flag(node: &Node<'_>, name: &str) -> bool {
     node.field(name).and_then(Node::as_bool).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feeds_of_one_party_are_told_apart_by_who_may_see_them() {
+        let table = [
+            ("[]", "pricing"),
+            (r#"["EMP:DEABC"]"#, "pricing for EMP:DEABC"),
+            (r#"["EMP:DEXYZ"]"#, "pricing for EMP:DEXYZ"),
+            (r#"["EMP:DEA","EMP:DEB","EMP:DEC"]"#, "pricing for EMP:DEA, EMP:DEB, EMP:DEC"),
+            (r#"["EMP:DEA","EMP:DEB","EMP:DEC","EMP:DED"]"#, "pricing for EMP:DEA and 3 more"),
+        ];
+        for (audience, expected) in table {
+            let text = format!(r#"{{"kind":"pricing","audience":{audience}}}"#);
+            let feed = json::parse(text.as_bytes(), Reading::Tolerant).unwrap();
+            assert_eq!(feed_kind(&feed), expected);
+        }
+    }
 }

@@ -102,7 +102,7 @@ pub(super) async fn certificates(
     Ok(json_answer(Http::OK, &json!({ "certificates": all })))
 }
 
-/// `GET /admin/v1/evse/{id}`: record, status, publishers and age of one EVSE.
+/// `GET /admin/v1/evse/{id}`: record, status, publishers and age of one EVSE, and who stands for its record.
 pub(super) async fn evse(
     State(shared): State<Arc<Shared>>,
     Extension(peer): Extension<Peer>,
@@ -115,11 +115,25 @@ pub(super) async fn evse(
     let key = id.key().clone();
     let data = shared.directory.data_of(key.clone()).await?;
     let statuses = shared.directory.statuses(None, StatusQuestion::Keys(vec![key.clone()])).await?;
-    if data.is_none() && statuses.is_empty() && !view.conflicts.iter().any(|c| c.key == key.as_str()) {
+    // What somebody signed is shown, else what the hub says.
+    let bridged = match &data {
+        Some(_) => None,
+        None => shared.directory.bridged_of(key.clone()).await?,
+    };
+    if data.is_none()
+        && bridged.is_none()
+        && statuses.is_empty()
+        && !view.conflicts.iter().any(|c| c.key == key.as_str())
+    {
         let info = "no party that this node follows publishes this EVSE";
         return Err(Answer::fault(Http::NOT_FOUND, Code::UnknownEvseId, Some(info)));
     }
-    let body = evse_json(&key, data.as_ref(), statuses.first(), &view, (shared.now_unix_ms)());
+    let attested = data.as_ref().map(|_| "party-signed").or(bridged.as_ref().map(|_| "bridge-attested"));
+    let (by_hub, status_by_hub) = bridged.map(|bridged| (bridged.data, bridged.status)).unzip();
+    let (data, status_by_hub) = (data.or(by_hub), status_by_hub.flatten());
+    let status = statuses.first().or(status_by_hub.as_ref());
+    let mut body = evse_json(&key, data.as_ref(), status, &view, (shared.now_unix_ms)());
+    body["attested"] = json!(attested);
     Ok(json_answer(Http::OK, &body))
 }
 

@@ -78,6 +78,15 @@ pub struct StatusRow {
     pub confirmed_at_unix_ms: u64,
 }
 
+/// An EVSE as the central hub has it; nobody signed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bridged {
+    /// Its record.
+    pub data: DataRow,
+    /// Its status, if it is known.
+    pub status: Option<StatusRow>,
+}
+
 /// Why the directory did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
@@ -129,6 +138,9 @@ pub trait Directory: Send + Sync + 'static {
 
     /// What a charge detail record is held against.
     fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>>;
+
+    /// The record of one EVSE that came through the central hub, whoever may see it.
+    fn bridged_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<Bridged>, DirectoryError>>;
 
     /// One page of the charge detail records that an EMP of this node received, the oldest first, and how many there
     /// are on all pages.

@@ -25,6 +25,7 @@ mod evse_pull;
 mod evse_push;
 mod http;
 mod hub;
+mod hub_view;
 mod lanes;
 mod metrics;
 mod openapi;
@@ -53,8 +54,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{ApiKey, BackendConfig, Config, KEY_CHARACTERS_MAX, KEY_CHARACTERS_MIN, TlsConfig};
-pub use directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
+pub use directory::{
+    Bridged, DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version,
+};
 pub use error::FacadeError;
+pub use hub_view::{HubCallView, HubView, HubViews};
 pub use metrics::MoreGauge;
 pub use rates::RateLimits;
 pub use shared::{Clock, MoreGauges};
@@ -82,6 +86,8 @@ pub struct FacadeDeps {
     pub pull_corrections: bool,
     /// Numbers of other parts of the node, for metrics, at a time in unix milliseconds.
     pub more_gauges: MoreGauges,
+    /// How the exchange with the central hub goes.
+    pub hub: HubViews,
     /// The certificates in use; the facade adds its own, and tells of all.
     pub certificates: InUse,
 }
@@ -142,6 +148,7 @@ impl Facade {
             now_unix_ms: deps.now_unix_ms,
             pull_corrections: deps.pull_corrections,
             more_gauges: deps.more_gauges,
+            hub: deps.hub,
             certificates: deps.certificates,
             event_listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
             stop: stop.clone(),

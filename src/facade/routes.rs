@@ -25,7 +25,7 @@ use super::openapi::document;
 use super::prices::{Prices, pull_prices, push_prices};
 use super::shared::Shared;
 use super::status_pull::{Form, pull_status};
-use super::{accounts, admin, agreements, cdr_admin, events, evidence, sessions};
+use super::{accounts, admin, agreements, cdr_admin, events, evidence, hub_view, sessions};
 use crate::identity::{CDR_OICP_BYTES_MAX, Role};
 
 /// Each path with its service.
@@ -70,6 +70,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(admin::metrics))
         .route("/admin/v1/view", get(admin::view))
         .route("/admin/v1/certificates", get(admin::certificates))
+        .route("/admin/v1/hub", get(hub_view::show))
         .route("/admin/v1/evse/{id}", get(admin::evse))
         .route("/admin/v1/sessions", get(sessions::list))
         .route("/admin/v1/evidence", get(evidence::list))

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Access;
 use super::body::BodyReader;
 use super::directory::{Directory, Version};
+use super::hub_view::HubViews;
 use super::lanes::Lanes;
 use super::metrics::Metrics;
 use super::rates::Rates;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     /// Whether pulls of charge detail records show corrections.
     pub(super) pull_corrections: bool,
     pub(super) more_gauges: MoreGauges,
+    pub(super) hub: HubViews,
     /// Certificates in use, the facade's and those of calls to others.
     pub(super) certificates: InUse,
     /// Places of those who listen to events.

@@ -3,7 +3,9 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::directory::{DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version};
+use super::directory::{
+    Bridged, DataPage, DataRow, Directory, DirectoryError, StatusQuestion, StatusRow, Version,
+};
 use crate::identity::{CanonicalId, PartyId, Role};
 use crate::oicp::conform::DeltaType;
 use crate::oicp::evse_status::EvseStatus;
@@ -90,6 +92,17 @@ impl Directory for Reader {
 
     fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>> {
         async move { Ok(Reader::cdr_facts(self, subject).await?) }.boxed()
+    }
+
+    fn bridged_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<Bridged>, DirectoryError>> {
+        async move {
+            let found = self.bridged_record(key.clone()).await?;
+            Ok(found.map(|(data, status)| Bridged {
+                data: of_row(data),
+                status: status.map(|status| of_status(key, status)),
+            }))
+        }
+        .boxed()
     }
 
     fn pulled_cdrs(&self, pull: CdrPull) -> BoxFuture<'_, Result<(u64, Vec<StoredCdr>), DirectoryError>> {

@@ -108,6 +108,10 @@ impl Directory for Small {
         async { Ok(CdrFacts::default()) }.boxed()
     }
 
+    fn bridged_of(&self, _: EvseKey) -> BoxFuture<'_, Result<Option<Bridged>, DirectoryError>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn prices(&self, _: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>> {
         async { Ok(Vec::new()) }.boxed()
     }
@@ -183,6 +187,7 @@ async fn start(key: Option<&str>, change: impl FnOnce(&mut Config)) -> Running {
         now_unix_ms: Arc::new(|| 1_600_000_000_000),
         pull_corrections: false,
         more_gauges: Arc::new(|_| Vec::new()),
+        hub: Arc::new(|| None),
         certificates: InUse::default(),
     };
     let (facade, task) = Facade::start(config, deps).await.unwrap();

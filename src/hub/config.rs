@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{PartyId, Role};
+use crate::outbound::{OutboundError, Tls};
 use crate::roaming::{HUB_ROUTES_MAX, HubRoute, Ways};
 
 /// `[hub]`: the central hub as one more peer. Its acceptable use policy applies.
@@ -59,8 +60,8 @@ impl Default for HubConfig {
     }
 }
 
-/// `[hub.limits]`: calls per minute of each operation (the hub's acceptable use policy); 0: no limit. All parties
-/// behind one certificate share them.
+/// `[hub.limits]`: calls per minute of each operation that the node calls (the hub's acceptable use policy); 0: no
+/// limit. All parties behind one certificate share them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HubLimits {
@@ -78,8 +79,6 @@ pub struct HubLimits {
     pub notification: u32,
     /// ChargeDetailRecord.
     pub charge_detail_record: u32,
-    /// GetChargeDetailRecords.
-    pub get_charge_detail_records: u32,
     /// PushEvseData.
     pub push_data: u32,
     /// PushEvseStatus.
@@ -88,20 +87,8 @@ pub struct HubLimits {
     pub pull_data: u32,
     /// PullEvseStatus.
     pub pull_status: u32,
-    /// PullEvseStatusByID.
-    pub pull_status_by_id: u32,
     /// PullEvseStatusByOperatorID.
     pub pull_status_by_operator_id: u32,
-    /// PushAuthenticationData.
-    pub push_authentication_data: u32,
-    /// PullEVSEPricing.
-    pub pull_evse_pricing: u32,
-    /// PullPricingProductData.
-    pub pull_pricing_products: u32,
-    /// PushEVSEPricing.
-    pub push_evse_pricing: u32,
-    /// PushPricingProductData.
-    pub push_pricing_products: u32,
 }
 
 impl Default for HubLimits {
@@ -114,18 +101,11 @@ impl Default for HubLimits {
             reservation: 100,
             notification: 100,
             charge_detail_record: 350,
-            get_charge_detail_records: 200,
             push_data: 375,
             push_status: 2_000,
             pull_data: 25,
             pull_status: 6,
-            pull_status_by_id: 300,
             pull_status_by_operator_id: 75,
-            push_authentication_data: 50,
-            pull_evse_pricing: 280,
-            pull_pricing_products: 300,
-            push_evse_pricing: 6,
-            push_pricing_products: 6,
         }
     }
 }
@@ -135,6 +115,15 @@ impl HubConfig {
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.url.is_empty()
+    }
+
+    /// Reads our certificate, its key, and the hub's roots.
+    ///
+    /// # Errors
+    /// [`OutboundError::Tls`] names the file and what to do.
+    pub fn tls(&self) -> Result<Tls, OutboundError> {
+        Tls::read(&self.ca, &self.certificate, &self.key)
+            .map_err(|source| OutboundError::Tls { url: self.url.clone(), source })
     }
 
     /// What the core has to know: our partners of the hub and the routes. Without a hub: nobody, so that all is direct.

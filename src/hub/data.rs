@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::HubConfig;
+use super::calls::CallLog;
+use super::config::HubConfig;
 use super::pace::Pace;
-use super::peer::{HubFigures, Later, Peer};
+use super::peer::{HubFigure, HubFigures, Later, Peer};
 use super::{pull, push};
 use crate::engine::{Clock, Engine, Spawn};
 use crate::identity::{PartyId, Role};
@@ -33,6 +34,8 @@ pub struct HubData {
     pub clock: Arc<dyn Clock>,
     /// Starts the tasks, and a thread for each page that is read.
     pub spawner: Arc<dyn Spawn>,
+    /// Where it is noted how calls went.
+    pub calls: CallLog,
     /// Seed of the jitter.
     pub seed: u64,
     /// Ends the tasks.
@@ -54,19 +57,18 @@ pub enum HubStartError {
 ///
 /// # Errors
 /// [`HubStartError`].
-pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartError> {
-    let HubData { config, parties, engine, reader, directory, clock, spawner, seed, stop } = parts;
+pub async fn start(parts: HubData) -> Result<Option<Exchange>, HubStartError> {
+    let HubData { config, parties, engine, reader, directory, clock, spawner, calls, seed, stop } = parts;
     let partners = config.ways().parties;
     let emps: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Emp).cloned().collect();
     directory.set_hub_partners(emps.clone()).await?;
     if !config.is_on() {
         return Ok(None);
     }
-    let tls = Tls::read(&config.ca, &config.certificate, &config.key)
-        .map_err(|source| OutboundError::Tls { url: config.url.clone(), source })?;
-    let client = HubClient::with_tls(&config.url, None, &tls)?;
-    let figures = Arc::new(HubFigures::default());
-    let peer = Peer::new(client, Pace::new(config.limits.clone()), clock.clone(), figures.clone());
+    let client = HubClient::with_tls(&config.url, None, &config.tls()?)?;
+    let pace = Pace::new(config.limits.clone());
+    let peer = Arc::new(Peer::new(client, pace, clock.clone(), HubFigures::new(calls)));
+    let exchange = Exchange(peer.clone());
     let cpos: Vec<PartyId> = partners.iter().filter(|party| party.role == Role::Cpo).cloned().collect();
     let emp = emps.into_iter().next();
     let data =
@@ -83,7 +85,34 @@ pub async fn start(parts: HubData) -> Result<Option<Arc<HubFigures>>, HubStartEr
             stop.run_until_cancelled(pull::run(data, emp, seed.rotate_left(32))).await;
         }));
     }
-    Ok(Some(figures))
+    Ok(Some(exchange))
+}
+
+/// The exchange that runs; clones are the same one.
+#[derive(Clone)]
+pub struct Exchange(Arc<Peer>);
+
+impl Exchange {
+    /// What is counted of it, at a time in unix milliseconds.
+    #[must_use]
+    pub fn figures(&self, now_unix_ms: u64) -> Vec<HubFigure> {
+        self.0.figures.all(now_unix_ms)
+    }
+
+    /// EVSEs that came through the hub.
+    #[must_use]
+    pub fn evses(&self) -> u64 {
+        self.0.figures.evses()
+    }
+
+    /// Calls the hub with another certificate, or believes other roots, from now on; what is under way goes on.
+    ///
+    /// # Errors
+    /// [`OutboundError`] if they cannot be used; then nothing changes.
+    pub fn show(&self, url: &str, tls: &Tls) -> Result<(), OutboundError> {
+        self.0.replace(HubClient::with_tls(url, None, tls)?);
+        Ok(())
+    }
 }
 
 /// What the two tasks share.
@@ -95,7 +124,7 @@ pub(super) struct Data {
     pub(super) directory: Writer<Directory>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawn>,
-    pub(super) peer: Peer,
+    pub(super) peer: Arc<Peer>,
 }
 
 impl Data {

@@ -1,5 +1,6 @@
 //! The central hub as one more peer: its settings, and the exchange of data with it. Off by default.
 
+mod calls;
 mod config;
 mod data;
 mod pace;
@@ -7,6 +8,7 @@ mod peer;
 mod pull;
 mod push;
 
+pub use calls::{CallLog, LastCalls};
 pub use config::{HubConfig, HubLimits};
-pub use data::{HubData, HubStartError, start};
-pub use peer::{HubFigure, HubFigures};
+pub use data::{Exchange, HubData, HubStartError, start};
+pub use peer::HubFigure;

@@ -1,10 +1,11 @@
 //! The hub as it is called for data: inside its limits, and with its answers understood whatever the HTTP status.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::calls::CallLog;
 use super::pace::{Call, Pace};
 use crate::engine::Clock;
 use crate::oicp::acknowledgement::Acknowledgement;
@@ -30,14 +31,14 @@ pub(super) enum Taken {
     No(String),
 }
 
-/// What is counted of the calls for data, for metrics.
-#[derive(Default)]
-pub struct HubFigures {
+/// What is counted of the calls for data, for metrics, and how they went last, for people.
+pub(super) struct HubFigures {
     calls: [AtomicU64; 5],
     refused: [AtomicU64; 5],
     failed: [AtomicU64; 5],
     done_unix_ms: [AtomicU64; 5],
     bridged_evses: AtomicU64,
+    last: CallLog,
 }
 
 /// One number for metrics.
@@ -54,9 +55,14 @@ pub struct HubFigure {
 }
 
 impl HubFigures {
+    pub(super) fn new(last: CallLog) -> HubFigures {
+        let [calls, refused, failed, done_unix_ms] = Default::default();
+        HubFigures { calls, refused, failed, done_unix_ms, bridged_evses: AtomicU64::new(0), last }
+    }
+
     /// All of them at a time in unix milliseconds.
     #[must_use]
-    pub fn all(&self, now_unix_ms: u64) -> Vec<HubFigure> {
+    pub(super) fn all(&self, now_unix_ms: u64) -> Vec<HubFigure> {
         let mut figures = Vec::new();
         for (at, call) in Call::ALL.into_iter().enumerate() {
             let read = |counters: &[AtomicU64; 5]| {
@@ -73,7 +79,7 @@ impl HubFigures {
             add("hub_age_seconds", "Time since this was done with the central hub to its end", age);
         }
         let help = "EVSEs that came through the central hub";
-        let value = self.bridged_evses.load(Ordering::Relaxed) as f64;
+        let value = self.evses() as f64;
         figures.push(HubFigure { name: "hub_evses", help, operation: None, value });
         figures
     }
@@ -83,6 +89,11 @@ impl HubFigures {
         if let Some(at) = self.done_unix_ms.get(call as usize) {
             at.store(now_unix_ms, Ordering::Relaxed);
         }
+        self.last.answered(call.as_str(), now_unix_ms);
+    }
+
+    pub(super) fn evses(&self) -> u64 {
+        self.bridged_evses.load(Ordering::Relaxed)
     }
 
     pub(super) fn bridged(&self, evses: u64) {
@@ -98,24 +109,45 @@ impl HubFigures {
 
 /// The hub.
 pub(super) struct Peer {
-    client: HubClient,
+    client: RwLock<HubClient>,
     pace: Pace,
     clock: Arc<dyn Clock>,
-    pub(super) figures: Arc<HubFigures>,
+    pub(super) figures: HubFigures,
 }
 
 impl Peer {
-    pub(super) fn new(
-        client: HubClient,
-        pace: Pace,
-        clock: Arc<dyn Clock>,
-        figures: Arc<HubFigures>,
-    ) -> Peer {
-        Peer { client, pace, clock, figures }
+    pub(super) fn new(client: HubClient, pace: Pace, clock: Arc<dyn Clock>, figures: HubFigures) -> Peer {
+        Peer { client: RwLock::new(client), pace, clock, figures }
+    }
+
+    /// Calls with another client from now on.
+    pub(super) fn replace(&self, client: HubClient) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// Pushes a message.
     pub(super) async fn push(&self, call: Call, operator: &str, body: String) -> Result<Taken, Later> {
+        let taken = self.pushed(call, operator, body).await;
+        self.note(call, &taken);
+        taken
+    }
+
+    /// Pulls an answer with HTTP 200; its body is still to be read.
+    pub(super) async fn pull(&self, call: Call, path: &str, body: String) -> Result<Bytes, Later> {
+        let pulled = self.pulled(call, path, body).await;
+        self.note(call, &pulled);
+        pulled
+    }
+
+    fn note<T>(&self, call: Call, outcome: &Result<T, Later>) {
+        let now_unix_ms = self.clock.now().unix_ms;
+        match outcome {
+            Ok(_) => self.figures.last.answered(call.as_str(), now_unix_ms),
+            Err(Later(why)) => self.figures.last.failed(call.as_str(), now_unix_ms, why),
+        }
+    }
+
+    async fn pushed(&self, call: Call, operator: &str, body: String) -> Result<Taken, Later> {
         let path = match call {
             Call::PushStatus => format!("api/oicp/evsepush/v21/operators/{operator}/status-records"),
             _ => format!("api/oicp/evsepush/v23/operators/{operator}/data-records"),
@@ -139,8 +171,7 @@ impl Peer {
         }
     }
 
-    /// Pulls an answer with HTTP 200; its body is still to be read.
-    pub(super) async fn pull(&self, call: Call, path: &str, body: String) -> Result<Bytes, Later> {
+    async fn pulled(&self, call: Call, path: &str, body: String) -> Result<Bytes, Later> {
         let (http, body) = self.call(call, path, body).await?;
         if http == 200 {
             return Ok(body);
@@ -159,7 +190,10 @@ impl Peer {
             |status| said(&status),
         );
         let words: String = words.chars().take(SAID_CHARACTERS_MAX).collect();
-        Later(format!("{what} with HTTP {http}: {words}"))
+        let later = Later(format!("{what} with HTTP {http}: {words}"));
+        // Also of an answer that only its reader finds to be none.
+        self.note::<()>(call, &Err(later.clone()));
+        later
     }
 
     async fn call(&self, call: Call, path: &str, body: String) -> Result<(u16, Bytes), Later> {
@@ -167,7 +201,8 @@ impl Peer {
             tokio::time::sleep(wait).await;
         }
         HubFigures::count(&self.figures.calls, call);
-        let answer = self.client.post(path, "application/json;charset=utf-8", body.into()).await;
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let answer = client.post(path, "application/json;charset=utf-8", body.into()).await;
         answer.map(|answer| (answer.http_status, answer.body)).map_err(|error| {
             HubFigures::count(&self.figures.failed, call);
             Later(error.to_string())

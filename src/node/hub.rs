@@ -1,17 +1,18 @@
 //! Messages to the central hub: bounded apart from the calls of backends, and within its limits per minute.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::Https;
 use super::backends::path;
 use super::error::NodeError;
-use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, NoBackends};
-use crate::hub::{HubConfig, HubLimits};
-use crate::outbound::{BackendClient, CallFailure, OutboundError, ReservationPath, Tls};
+use crate::engine::{BackendAnswer, BackendOperation, BackendQuestion, Backends, Clock, NoBackends};
+use crate::hub::{CallLog, Exchange, HubConfig, HubLimits};
+use crate::outbound::{BackendClient, CallFailure, OutboundError, Received, ReservationPath, Tls};
 use crate::protocol::SessionOperation;
 use crate::tls::{InUse, Use, Used};
 
@@ -19,30 +20,42 @@ use crate::tls::{InUse, Use, Used};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The hub of the settings; without one nothing is sent. What of its certificates ends when, is told.
-pub(super) fn hub(config: &HubConfig, certificates: &InUse) -> Result<Arc<dyn Backends>, NodeError> {
+pub(super) fn hub(
+    config: &HubConfig,
+    https: &mut Https,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Backends>, NodeError> {
     if !config.is_on() {
         return Ok(Arc::new(NoBackends));
     }
-    let unusable = |source| NodeError::Hub(OutboundError::Tls { url: config.url.clone(), source });
-    let tls = Tls::read(&config.ca, &config.certificate, &config.key).map_err(unusable)?;
-    let client = BackendClient::with_tls(&config.url, &tls).map_err(NodeError::Hub)?;
-    let mut used = Used::list(Use::Hub, "", tls.own().map_err(unusable)?.into_iter().collect());
-    used.extend(Used::list(Use::HubCa, "", tls.roots().map_err(unusable)?));
-    certificates.put(&[Use::Hub, Use::HubCa], used);
-    let places = config.calls_max.clamp(1, Semaphore::MAX_PERMITS);
-    Ok(Arc::new(Hub {
-        client,
-        places: Arc::new(Semaphore::new(places)),
-        limits: config.limits.clone(),
-        counted: Mutex::default(),
-    }))
+    let hub = Arc::new(Hub::new(config, &https.certificates, &https.hub_calls, clock)?);
+    https.hub = Some(hub.clone());
+    Ok(hub)
 }
 
-struct Hub {
-    client: BackendClient,
+/// The hub as it is called about sessions.
+pub(super) struct Hub {
+    url: String,
+    called: RwLock<Called>,
     places: Arc<Semaphore>,
     limits: HubLimits,
     counted: Mutex<Vec<Minute>>,
+    certificates: InUse,
+    calls: CallLog,
+    clock: Arc<dyn Clock>,
+}
+
+/// How it is called now.
+struct Called {
+    client: BackendClient,
+    tls: Tls,
+}
+
+impl Called {
+    fn new(config: &HubConfig) -> Result<Called, OutboundError> {
+        let tls = config.tls()?;
+        Ok(Called { client: BackendClient::with_tls(&config.url, &tls)?, tls })
+    }
 }
 
 /// What was sent of one operation in the minute that began then.
@@ -53,6 +66,54 @@ struct Minute {
 }
 
 impl Hub {
+    fn new(
+        config: &HubConfig,
+        certificates: &InUse,
+        calls: &CallLog,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Hub, NodeError> {
+        let hub = Hub {
+            url: config.url.clone(),
+            called: RwLock::new(Called::new(config).map_err(NodeError::Hub)?),
+            places: Arc::new(Semaphore::new(config.calls_max.clamp(1, Semaphore::MAX_PERMITS))),
+            limits: config.limits.clone(),
+            counted: Mutex::default(),
+            certificates: certificates.clone(),
+            calls: calls.clone(),
+            clock: clock.clone(),
+        };
+        hub.tell_certificates();
+        Ok(hub)
+    }
+
+    /// Reads certificates and key anew, for messages about sessions and for the exchange of data; other settings stay.
+    /// What is under way goes on. If they cannot be used, the old ones stay.
+    pub(super) fn reload(&self, config: &HubConfig, exchange: Option<&Exchange>) -> Result<(), NodeError> {
+        // Another hub, or none: that is said elsewhere to need a restart.
+        if config.url != self.url {
+            return Ok(());
+        }
+        let now = Called::new(config).map_err(NodeError::Hub)?;
+        if now.tls == self.called.read().unwrap_or_else(PoisonError::into_inner).tls {
+            return Ok(());
+        }
+        if let Some(exchange) = exchange {
+            exchange.show(&self.url, &now.tls).map_err(NodeError::Hub)?;
+        }
+        *self.called.write().unwrap_or_else(PoisonError::into_inner) = now;
+        self.tell_certificates();
+        Ok(())
+    }
+
+    fn tell_certificates(&self) {
+        let called = self.called.read().unwrap_or_else(PoisonError::into_inner);
+        // They were read when the client was made.
+        let (own, roots) = (called.tls.own().ok().flatten(), called.tls.roots().unwrap_or_default());
+        let mut used = Used::list(Use::Hub, "", own.into_iter().collect());
+        used.extend(Used::list(Use::HubCa, "", roots));
+        self.certificates.put(&[Use::Hub, Use::HubCa], used);
+    }
+
     /// Takes one of this minute's calls; false if there is none left.
     fn may_send(&self, operation: BackendOperation, now: Instant) -> bool {
         let (limit, per_minute) = limit_of(operation, &self.limits);
@@ -75,7 +136,13 @@ impl Hub {
 
 impl Backends for Hub {
     fn ask(&self, question: BackendQuestion) -> BoxFuture<'static, BackendAnswer> {
+        let noted = Noted {
+            operation: name_of(question.operation),
+            calls: self.calls.clone(),
+            clock: self.clock.clone(),
+        };
         let not_sent = |why: &str| -> BoxFuture<'static, BackendAnswer> {
+            noted.failed(why);
             Box::pin(std::future::ready(BackendAnswer::NotSent(why.to_owned())))
         };
         // What finds no place is not sent at all: a hub that hangs must not hold what could go elsewhere.
@@ -85,11 +152,13 @@ impl Backends for Hub {
         if !self.may_send(question.operation, Instant::now()) {
             return not_sent("the hub allows no more messages of this kind in this minute ([hub.limits])");
         }
-        let client = self.client.clone();
+        let client = self.called.read().unwrap_or_else(PoisonError::into_inner).client.clone();
         Box::pin(async move {
             let _place = place;
             let path = path(question.operation, &question.path_id, ReservationPath::Reservation);
-            match client.post(&path, question.body, question.timeout).await {
+            let answer = client.post(&path, question.body, question.timeout).await;
+            noted.note(&answer);
+            match answer {
                 Ok(received) => {
                     BackendAnswer::Answered { http_status: received.http_status, body: received.body }
                 }
@@ -97,6 +166,37 @@ impl Backends for Hub {
                 Err(CallFailure::Silent(why)) => BackendAnswer::Silent(why),
             }
         })
+    }
+}
+
+/// Where it is noted how calls of an operation went.
+struct Noted {
+    operation: &'static str,
+    calls: CallLog,
+    clock: Arc<dyn Clock>,
+}
+
+impl Noted {
+    fn note(&self, answer: &Result<Received, CallFailure>) {
+        match answer {
+            // It does not know us, has enough of us, or is broken. All else is its word on what was asked.
+            Ok(Received { http_status: http @ (401 | 403 | 429 | 500..), .. }) => {
+                self.failed(&format!("it answers with HTTP {http}"));
+            }
+            Ok(_) => self.calls.answered(self.operation, self.clock.now().unix_ms),
+            Err(failure) => self.failed(&failure.to_string()),
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        self.calls.failed(self.operation, self.clock.now().unix_ms, why);
+    }
+}
+
+fn name_of(operation: BackendOperation) -> &'static str {
+    match operation {
+        BackendOperation::Session(operation) => operation.as_str(),
+        _ => "ChargeDetailRecord",
     }
 }
 
@@ -120,17 +220,14 @@ fn limit_of(operation: BackendOperation, limits: &HubLimits) -> (&'static str, u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SystemClock;
 
     #[test]
     fn a_minute_has_so_many_calls_and_the_next_has_them_again() {
         let limits = HubLimits { remote_start: 2, remote_stop: 0, ..HubLimits::default() };
-        let url = "http://127.0.0.1:9";
-        let hub = Hub {
-            client: BackendClient::new(url).unwrap(),
-            places: Arc::new(Semaphore::new(1)),
-            limits,
-            counted: Mutex::default(),
-        };
+        let url = "http://127.0.0.1:9".to_owned();
+        let config = HubConfig { url, limits, ..HubConfig::default() };
+        let hub = Hub::new(&config, &InUse::default(), &CallLog::default(), &SystemClock::start()).unwrap();
         let start = BackendOperation::Session(SessionOperation::RemoteStart);
         let now = Instant::now();
         let stop = BackendOperation::Session(SessionOperation::RemoteStop);

@@ -32,7 +32,7 @@ use crate::engine::{
     Standings, Store, Watchers,
 };
 use crate::facade::{self, Facade, FacadeDeps};
-use crate::hub::HubConfig;
+use crate::hub::{CallLog, Exchange, HubConfig};
 use crate::identity::Registry;
 use crate::mesh::{self, Mesh};
 use crate::outbound;
@@ -75,6 +75,9 @@ pub struct Settings {
 #[derive(Default)]
 struct Https {
     backends: Option<Arc<HttpBackends>>,
+    hub: Option<Arc<hub::Hub>>,
+    exchange: Option<Exchange>,
+    hub_calls: CallLog,
     certificates: InUse,
 }
 
@@ -125,7 +128,7 @@ impl Node {
         let (mesh, events) = start_mesh(&settings.mesh, &identity, known, &deps, topics)?;
         let (commands, commanded) = mpsc::channel::<Command>(COMMANDS_MAX);
         let (answered, answers) = mpsc::channel(COMMANDS_MAX);
-        let (called, https) = backends(&settings.outbound, &deps)?;
+        let (called, mut https) = backends(&settings.outbound, &deps)?;
         let watchers = Arc::new(Watchers::default());
         let engine = Engine::new(commands, watchers.clone());
         let reader = store.0.reader.clone();
@@ -140,7 +143,7 @@ impl Node {
             events,
             commands: commanded,
             backends: called,
-            hub: hub::hub(&settings.hub, &https.certificates)?,
+            hub: hub::hub(&settings.hub, &mut https, &deps.clock)?,
             answers,
             answered,
             watchers,
@@ -151,13 +154,15 @@ impl Node {
         deps.spawner.task(Box::pin(stopped.track_future(Runner::new(parts).run())));
         let addresses = mesh.listen_addresses().await.map_err(|_| NodeError::MeshStopped)?;
         cards::start(&network, &standings, &settings.mesh, &addresses, &mesh, &deps, &stop);
-        let figures = hub_data::start(settings.hub, (&engine, &store), &identity, &deps, &stop).await?;
+        let started =
+            hub_data::start(settings.hub, &https.hub_calls, (&engine, &store), &identity, &deps, &stop);
+        https.exchange = started.await?;
         let facade = match settings.facade {
             Some(config) => {
                 let accounts = accounts(&engine, &store, &identity, &settings.charging, &deps, &stop);
                 let sources = (engine.clone(), accounts, reader.clone());
                 let corrections = settings.charging.forward_corrections;
-                let extras = (corrections, hub_data::gauges(figures), https.certificates.clone());
+                let extras = (corrections, &https);
                 Some(start_facade(config, sources, extras, &identity, &deps, &stopped).await?)
             }
             None => None,
@@ -231,8 +236,8 @@ impl Node {
         engine.reload(trust, parties, policy).await.map_err(not_reloaded)
     }
 
-    /// Reads the certificates and keys of HTTPS anew, the facade's and those for calls of backends, and which certificate
-    /// belongs to which backend. Connections that are open go on. Gives what could not be used: there it goes on with
+    /// Reads the certificates and keys of HTTPS anew, the facade's and those for calls of backends and of the hub, and
+    /// which certificate belongs to which backend. Connections that are open go on. Gives what could not be used: there it goes on with
     /// what it had.
     pub fn reload_certificates(&self, settings: &Settings) -> Vec<NodeError> {
         let facade = match (&self.facade, &settings.facade) {
@@ -242,7 +247,9 @@ impl Node {
             _ => None,
         };
         let backends = self.https.backends.as_ref().map(|backends| backends.reload(&settings.outbound));
-        facade.into_iter().chain(backends.into_iter().flatten()).collect()
+        let hub = self.https.hub.as_ref();
+        let hub = hub.and_then(|hub| hub.reload(&settings.hub, self.https.exchange.as_ref()).err());
+        facade.into_iter().chain(backends.into_iter().flatten()).chain(hub).collect()
     }
 
     /// The certificates of HTTPS that are in use.
@@ -344,10 +351,10 @@ fn start_mesh(
 fn backends(config: &outbound::Config, deps: &Deps) -> Result<(Arc<dyn Backends>, Https), NodeError> {
     let certificates = InUse::default();
     if let Some(backends) = deps.backends.clone() {
-        return Ok((backends, Https { backends: None, certificates }));
+        return Ok((backends, Https { certificates, ..Https::default() }));
     }
     let backends = Arc::new(HttpBackends::new(config, &certificates)?);
-    Ok((backends.clone(), Https { backends: Some(backends), certificates }))
+    Ok((backends.clone(), Https { backends: Some(backends), certificates, ..Https::default() }))
 }
 
 /// The accounts of the parties, and the task that looks for alarms.
@@ -368,7 +375,7 @@ fn accounts(
 async fn start_facade(
     config: facade::Config,
     (engine, accounts, reader): (Engine, Accounts, storage::Reader),
-    (pull_corrections, more_gauges, certificates): (bool, facade::MoreGauges, InUse),
+    (pull_corrections, https): (bool, &Https),
     identity: &Identity,
     deps: &Deps,
     stopped: &tokio_util::task::TaskTracker,
@@ -383,8 +390,9 @@ async fn start_facade(
         threads: Arc::new(move |name, work| spawner.thread(name, work)),
         now_unix_ms: Arc::new(move || clock.now().unix_ms),
         pull_corrections,
-        more_gauges,
-        certificates,
+        more_gauges: hub_data::gauges(https.exchange.clone()),
+        hub: hub_data::views(https.exchange.clone(), https.hub_calls.clone()),
+        certificates: https.certificates.clone(),
     };
     let (facade, serving) = Facade::start(config, facade_deps).await.map_err(NodeError::Facade)?;
     deps.spawner.task(Box::pin(stopped.track_future(serving)));

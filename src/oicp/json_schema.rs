@@ -184,7 +184,8 @@ fn choice(writer: &mut Writer, values: &[&str], nullable: bool) {
 }
 
 fn decimal(writer: &mut Writer, of: Of<'_>) {
-    // A text that holds a number is taken, too (GAPS A23); a client has no reason to write one.
+    // GAPS A23; a client has no reason to write one.
+    writer.key("description").string("A text that holds such a number is read, too, and handed on as it is.");
     let whole = of.name == "Duration";
     kind_of(writer, if whole { "integer" } else { "number" }, of.nullable);
     writer.key("minimum").raw(if whole { "1" } else { "0" }).key("maximum").raw(if whole {

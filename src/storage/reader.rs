@@ -100,26 +100,17 @@ impl Reader {
 
     /// What the core needs of the ledger at a start.
     pub async fn restore_ledger(&self) -> Result<LedgerState, StorageError> {
-        self.run(|connections| {
-            connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::restore)
-        })
-        .await
+        self.whole_ledger(ledger::restore).await
     }
 
     /// The sessions of the ledger that are open, and those that changed at or after a time, as they are stored.
     pub async fn sessions(&self, since_unix_ms: u64) -> Result<Vec<(String, Bytes)>, StorageError> {
-        self.run(move |connections| {
-            connections.read(&connections.ledger, Database::Ledger, u64::MAX, |connection| {
-                ledger::sessions(connection, since_unix_ms)
-            })
-        })
-        .await
+        self.whole_ledger(move |connection| ledger::sessions(connection, since_unix_ms)).await
     }
 
     /// The charge detail records for which something is still to be done, the oldest first.
     pub async fn open_cdrs(&self) -> Result<Vec<StoredCdr>, StorageError> {
-        self.run(|connections| connections.read(&connections.ledger, Database::Ledger, u64::MAX, cdrs::open))
-            .await
+        self.whole_ledger(cdrs::open).await
     }
 
     /// A session of the ledger and its charge detail records.
@@ -140,10 +131,7 @@ impl Reader {
 
     /// The media that EMPs of this node uploaded, from the ledger.
     pub async fn media(&self) -> Result<Vec<(PartyId, MediumKey, KnownMedium)>, StorageError> {
-        self.run(move |connections| {
-            connections.read(&connections.ledger, Database::Ledger, u64::MAX, media::all)
-        })
-        .await
+        self.whole_ledger(media::all).await
     }
 
     /// The end of the log of messages, from the ledger.
@@ -241,10 +229,7 @@ impl Reader {
 
     /// The papers of all agreements and offers, from the ledger.
     pub async fn agreements(&self) -> Result<Vec<Bytes>, StorageError> {
-        self.run(|connections| {
-            connections.read(&connections.ledger, Database::Ledger, u64::MAX, ledger::agreements)
-        })
-        .await
+        self.whole_ledger(ledger::agreements).await
     }
 
     /// All verified credential chains, with the hash of their delegation.
@@ -296,6 +281,14 @@ impl Reader {
     /// What a charge detail record is held against.
     pub async fn cdr_facts(&self, subject: CdrSubject) -> Result<CdrFacts, StorageError> {
         self.ask(move |connection| directory::cdr_facts(connection, &subject)).await
+    }
+
+    /// The record of an EVSE that came through the central hub, with its status, whoever may see it.
+    pub async fn bridged_record(
+        &self,
+        key: EvseKey,
+    ) -> Result<Option<(DataRow, Option<StatusRow>)>, StorageError> {
+        self.ask(move |connection| directory::bridged_record(connection, &key)).await
     }
 
     /// The statuses of the view that match, by operator and then EVSE. Also fails with
@@ -384,6 +377,17 @@ impl Reader {
     /// All feeds of the directory in numbers.
     pub async fn feeds_overview(&self) -> Result<Vec<FeedOverview>, StorageError> {
         self.ask(directory::feeds_overview).await
+    }
+
+    /// However long it takes: what a start needs.
+    async fn whole_ledger<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<R, StorageError> + Send + 'static,
+    ) -> Result<R, StorageError> {
+        self.run(move |connections| {
+            connections.read(&connections.ledger, Database::Ledger, u64::MAX, question)
+        })
+        .await
     }
 
     async fn of_ledger<R: Send + 'static>(

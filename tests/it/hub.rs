@@ -12,10 +12,13 @@ use chargemesh::oicp::evse_status::EvseStatus;
 use chargemesh::oicp::id::EvseId;
 use chargemesh::outbound::HubClient;
 
-use crate::https::pki::{Ca, GOOD, Side, tls};
+use crate::cli::{call as call_cli, succeeds, told};
+use crate::https::pki::{Ca, GOOD, Issued, Side, tls};
 use crate::support::{PATIENCE, Plan, World, push_data, push_status, runtime, until};
 
 const PULL: &str = r#"{"ProviderID":"DE-EMP","GeoCoordinatesResponseFormat":"Google"}"#;
+/// A question about a card that only the hub could know.
+const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}}}"#;
 /// A record of the hub that no node signed.
 const FOREIGN: &str = "XQ*S00*E1234";
 
@@ -62,6 +65,11 @@ fn bridge(name: &str, hub: &Hub, dir: &Path) -> Plan {
         ..HubConfig::default()
     };
     plan
+}
+
+async fn admin(node: &Node, what: &str) -> serde_json::Value {
+    let answer = client(node).get(&format!("admin/v1/{what}")).await.unwrap();
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// Waits for what is seen from outside only.
@@ -204,6 +212,22 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
             String::from_utf8(answer.body.to_vec()).unwrap()
         };
         seen("a status", async || !status(FOREIGN).await.contains("EvseNotFound")).await;
+        let evse = async |id: &str| admin(&node, &format!("evse/{id}")).await;
+        let foreign = evse(FOREIGN).await;
+        assert!(foreign["record"].is_object() && foreign["status"].is_object(), "{foreign}");
+        assert_eq!(foreign["attested"], "bridge-attested");
+        assert_eq!(evse("CH*ABC*E1").await["attested"], "party-signed");
+        let shown = succeeds(dir.path(), &["evse", FOREIGN, "--node", &node.facade_url().unwrap()]);
+        assert!(shown.contains("the central hub (bridge-attested)"), "{shown}");
+        let call = async |operation: &str| {
+            let calls = admin(&node, "hub").await["calls"].as_array().unwrap().clone();
+            calls.into_iter().find(|call| call["operation"] == operation).unwrap_or_default()
+        };
+        assert_eq!(admin(&node, "hub").await["evses"], 4_500);
+        for operation in ["PushEvseData", "PullEvseData", "PullEvseStatus"] {
+            seen(operation, async || call(operation).await["answered_unix_ms"].is_u64()).await;
+            assert!(call(operation).await["failed_unix_ms"].is_null(), "{}", call(operation).await);
+        }
 
         hub.touch_seeds(7..8);
         seen("a change", async || {
@@ -220,6 +244,9 @@ fn what_others_publish_at_the_hub_is_seen_by_our_emp() {
         hub.stop().await;
         push(&node, "insert", &["CH*ABC*E2"]).await;
         total_is(&node, 4_002).await;
+        seen("a failure", async || call("PullEvseData").await["failed_unix_ms"].is_u64()).await;
+        let doctor = told(&call_cli(dir.path(), &["doctor", "--node", &node.facade_url().unwrap()]));
+        assert!(doctor.contains("PullEvseData: answered ") && doctor.contains("; failed "), "{doctor}");
         node.shutdown().await;
     });
 }
@@ -281,6 +308,76 @@ fn what_came_through_the_hub_never_leaves_the_node() {
     });
 }
 
+/// A hub that knows its partners by this certificate.
+async fn played_over_tls(ca: &Ca, shown: &Issued, partner: &Issued) -> Hub {
+    let partners = ["CPO:CH*ABC", "EMP:DE-EMP"];
+    let partners = partners.map(|id| format!("{id},certificate={}", partner.fingerprint()).parse().unwrap());
+    let mut config = Played::new(partners.into(), SystemClock::start());
+    config.tls = Some(HubTls {
+        certificate: shown.certificate.clone().into_bytes(),
+        key: shown.key.clone().into_bytes(),
+        client_ca: ca.pem().into_bytes(),
+    });
+    config.seeds = 10;
+    config.limits = Limits::none();
+    Hub::start(config).await.unwrap()
+}
+
+/// A node that shows this certificate to the hub, out of `ours.crt` and `ours.key`.
+fn showing(mut plan: Plan, ca: &Ca, ours: &Issued, dir: &Path) -> Plan {
+    let (certificate, key) = ours.write(dir, "ours");
+    let roots = dir.join("hub-roots.pem");
+    std::fs::write(&roots, ca.pem()).unwrap();
+    plan.settings.hub = HubConfig { certificate, key, ca: roots, ..plan.settings.hub };
+    plan
+}
+
+#[test]
+fn another_certificate_for_the_hub_is_taken_without_a_restart_and_a_broken_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let ca = Ca::new("hub");
+        let shown = ca.issue("hub", Side::Server, GOOD);
+        let [first, next] = ["first", "next"].map(|name| ca.issue(name, Side::Client, GOOD));
+        let hub = played_over_tls(&ca, &shown, &next).await;
+        let plan = showing(bridge("bridge", &hub, dir.path()), &ca, &first, dir.path());
+        let node = World::new().start(&plan).await;
+        let in_use = || {
+            let used = node.certificates();
+            used.into_iter().find(|used| used.what_for.as_str() == "hub").unwrap().certificate.fingerprint
+        };
+        // What the hub said last to a message about a session.
+        let asked = async || {
+            let path = "api/oicp/charging/v21/operators/CH*ABC/authorize/start";
+            client(&node).post(path, "application/json", CARD.into()).await.unwrap();
+            let received = hub.received();
+            let last = received.iter().rfind(|call| call.operation == HubOperation::AuthorizeStart);
+            last.expect("the hub is asked").http_status
+        };
+        push(&node, "fullLoad", &["CH*ABC*E1"]).await;
+        let refused =
+            |call: &HubReceived| call.operation == HubOperation::PushData && call.http_status == 401;
+        seen("a refusal", async || hub.received().iter().any(refused)).await;
+        assert_eq!((asked().await, in_use()), (401, first.fingerprint()));
+
+        next.write(dir.path(), "ours");
+        assert!(node.reload_certificates(&plan.settings).is_empty());
+        hub_has(&hub, &["CH*ABC*E1"]).await;
+        assert_eq!((asked().await, in_use()), (200, next.fingerprint()));
+        total_is(&node, 11).await;
+
+        for broken in ["", "no certificate", &first.certificate] {
+            std::fs::write(dir.path().join("ours.crt"), broken).unwrap();
+            let failed = node.reload_certificates(&plan.settings);
+            assert_eq!(failed.len(), 1, "{failed:?}");
+        }
+        push(&node, "insert", &["CH*ABC*E2"]).await;
+        hub_has(&hub, &["CH*ABC*E1", "CH*ABC*E2"]).await;
+        assert_eq!((asked().await, in_use()), (200, next.fingerprint()));
+        node.shutdown().await;
+    });
+}
+
 #[test]
 fn over_tls_the_hub_knows_us_by_our_certificate() {
     let dir = tempfile::tempdir().unwrap();
@@ -289,22 +386,8 @@ fn over_tls_the_hub_knows_us_by_our_certificate() {
         let [shown, ours, others] =
             [("hub", Side::Server), ("bridge", Side::Client), ("others", Side::Client)]
                 .map(|(name, side)| ca.issue(name, side, GOOD));
-        let partners = ["CPO:CH*ABC", "EMP:DE-EMP"];
-        let partners = partners.map(|id| format!("{id},certificate={}", ours.fingerprint()).parse().unwrap());
-        let mut config = Played::new(partners.into(), SystemClock::start());
-        config.tls = Some(HubTls {
-            certificate: shown.certificate.clone().into_bytes(),
-            key: shown.key.clone().into_bytes(),
-            client_ca: ca.pem().into_bytes(),
-        });
-        config.seeds = 10;
-        let hub = Hub::start(config).await.unwrap();
-        let mut plan = bridge("bridge", &hub, dir.path());
-        let (certificate, key) = ours.write(dir.path(), "ours");
-        let roots = dir.path().join("hub-roots.pem");
-        std::fs::write(&roots, ca.pem()).unwrap();
-        (plan.settings.hub.certificate, plan.settings.hub.key, plan.settings.hub.ca) =
-            (certificate, key, roots);
+        let hub = played_over_tls(&ca, &shown, &ours).await;
+        let plan = showing(bridge("bridge", &hub, dir.path()), &ca, &ours, dir.path());
         let node = World::new().start(&plan).await;
         push(&node, "fullLoad", &["CH*ABC*E1"]).await;
         hub_has(&hub, &["CH*ABC*E1"]).await;

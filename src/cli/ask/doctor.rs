@@ -9,6 +9,7 @@ use chargemesh::oicp::json::{self, Node};
 use chargemesh::oicp::json_write::Writer;
 use chargemesh::oicp::reading::Reading;
 
+use super::hub::Hub;
 use super::table::{age, grouped, left, shown};
 use super::{Target, flag, items, now_unix_ms, number, text};
 use crate::cli::text::{self as words, print};
@@ -121,6 +122,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             found.good("node", format!("{} answers", args.target.node));
             look_at(root, now_unix_ms(), &mut found);
             certificates(&args.target, &mut found).await;
+            if let Some(hub) = Hub::of(&args.target).await {
+                central_hub(&hub, now_unix_ms(), &mut found);
+            }
             alarms(&args.target, &mut found).await;
         }
         None => {
@@ -176,10 +180,10 @@ fn settings(file: &std::path::Path, found: &mut Findings) {
     }
 }
 
-/// The keys of HTTPS: the facade's, and those of calls to backends.
+/// The keys of HTTPS: the facade's, and those of calls to backends and to the hub.
 fn https_keys(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let backends = config.outbound.backends.iter().map(|backend| &backend.key);
-    backends.chain([&config.facade.tls.key]).filter(|key| !key.as_os_str().is_empty())
+    backends.chain([&config.facade.tls.key, &config.hub.key]).filter(|key| !key.as_os_str().is_empty())
 }
 
 #[cfg(unix)]
@@ -336,6 +340,16 @@ fn certificate_ends(root: &Node<'_>, now_s: u64, found: &mut Findings) {
         found
             .good("HTTPS", format!("{} good for 30 days and more", words::counted(all.len(), "certificate")));
     }
+}
+
+/// What is asked of the central hub.
+fn central_hub(hub: &Hub, now_ms: u64, found: &mut Findings) {
+    let troubles = hub.troubles(now_ms);
+    if troubles.is_empty() {
+        found.good("hub", hub.ages(now_ms));
+    }
+    let advice = "is the hub up, does it know our certificate (`chargemesh certificates`), is [hub] right?";
+    troubles.into_iter().for_each(|what| found.look("hub", what, advice));
 }
 
 /// What is wrong with charge detail records.

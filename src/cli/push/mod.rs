@@ -17,7 +17,7 @@ use chargemesh::oicp::register::RegisterKind;
 use chargemesh::oicp::status_code::Code;
 use chargemesh::outbound::{HubClient, OutboundError};
 
-use super::reach::node_client;
+use super::reach::{Https, backend_client};
 use super::text::{counted, print, shown};
 use super::{EXIT_FOUND, input};
 use plan::{Plan, Push};
@@ -80,6 +80,14 @@ struct NodeArgs {
     /// Key of the admin API, which confirms; on the node's own machine none is needed by default.
     #[arg(long, value_name = "KEY", env = "CHARGEMESH_ADMIN_KEY", hide_env_values = true)]
     admin_key: Option<String>,
+    #[command(flatten)]
+    https: Https,
+}
+
+impl NodeArgs {
+    fn client(&self, key: Option<&str>) -> anyhow::Result<HubClient> {
+        Ok(backend_client(&self.node, key, &self.https)?.with_admin_key(self.admin_key.as_deref()))
+    }
 }
 
 fn action(text: &str) -> Result<ActionType, String> {
@@ -103,8 +111,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let body = input::read(file)?;
     let plan = plan::read(&body, only.as_ref(), args.action).with_context(|| name.clone())?;
     drop(body);
-    let client =
-        node_client(&args.node.node, args.key.as_deref())?.with_admin_key(args.node.admin_key.as_deref());
+    let client = args.node.client(args.key.as_deref())?;
     announce(&name, &plan, &args.node.node);
     let (rows, broken) = push_all(&client, &plan, args.yes).await;
     print(&summary(&plan, &rows, &args.node.node))?;
@@ -116,7 +123,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn confirm(node: &NodeArgs, held: u64) -> anyhow::Result<ExitCode> {
-    let client = node_client(&node.node, None)?.with_admin_key(node.admin_key.as_deref());
+    let client = node.client(None)?;
     let answer = client.confirm(held).await?;
     if answer.result {
         print(&format!("{held}: done\n"))?;

@@ -21,6 +21,9 @@ fn a_file_or_a_number_to_confirm() {
     assert_eq!(args.action, Some(ActionType::Update));
     let args = parsed(&["confirm", "7", "--node", "http://a:1"]);
     assert!(matches!(args.command, Some(Subcommand::Confirm { held: 7, node }) if node.node == "http://a:1"));
+    // A certificate without its key shows nothing.
+    assert!(Cli::try_parse_from(["push", "FILE", "--certificate", "a.crt"]).is_err());
+    parsed(&["FILE", "--certificate", "a.crt", "--key-file", "a.key", "--ca", "ca.crt"]);
     assert!(Cli::try_parse_from(["push"]).is_err());
     assert!(Cli::try_parse_from(["push", "FILE", "--action", "replace"]).is_err());
 }

@@ -24,7 +24,9 @@ impl Files {
         let tls = &config.facade.tls;
         let of_facade = [&tls.certificate, &tls.key, &tls.client_ca];
         let of_backends = config.outbound.backends.iter().flat_map(|b| [&b.ca, &b.certificate, &b.key]);
-        let of_https = of_backends.chain(of_facade).filter(|path| !path.as_os_str().is_empty());
+        let hub = &config.hub;
+        let of_hub = [&hub.ca, &hub.certificate, &hub.key];
+        let of_https = of_backends.chain(of_facade).chain(of_hub).filter(|path| !path.as_os_str().is_empty());
         let all = of_party.chain([&config.node.trust, &config.node.pins]).chain(of_https);
         let paths: Vec<PathBuf> = all.cloned().collect();
         let paths: Vec<PathBuf> = paths.into_iter().chain([settings.to_owned()]).collect();

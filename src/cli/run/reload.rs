@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use chargemesh::config::Config;
 use chargemesh::engine::Clock;
 use chargemesh::facade::TlsConfig;
+use chargemesh::hub::HubConfig;
 use chargemesh::node::{self, Node, Settings};
 use chargemesh::outbound::BackendTarget;
 
@@ -36,41 +37,42 @@ impl Loaded<'_> {
     /// Takes what the settings name now. If it does not hold, the node goes on with what it has.
     pub(super) async fn take(&mut self, node: &Node, why: &str) {
         match self.try_take(node).await {
-            Ok(()) => {
+            Ok(0) => {
                 tracing::info!(why, "trust list, delegations, keys, certificates and policy were loaded anew")
             }
-            Err(error) => tracing::error!(
+            Ok(broken) => tracing::warn!(
                 why,
-                "what was loaded anew does not hold, the node goes on with what it had: {error:#}"
+                broken,
+                "trust list, delegations, message keys and policy were loaded anew, of certificates and their keys only \
+                 those of which nothing is said above"
             ),
+            Err(error) => tracing::error!(why, "what was loaded anew does not hold: {error:#}"),
         }
         self.ends.warn(self.clock.now().unix_s());
     }
 
-    async fn try_take(&mut self, node: &Node) -> anyhow::Result<()> {
-        let config = Config::load(&self.args.config, &overrides(self.args))?;
-        let (network, runs_in) = (&config.mesh.network, &self.running.mesh.network);
-        ensure!(
-            network == runs_in,
-            "`mesh.network` is `{network}` now, and the node runs in `{runs_in}`: that needs a restart"
-        );
+    /// Gives how many certificates or keys could not be used; each was said.
+    async fn try_take(&mut self, node: &Node) -> anyhow::Result<usize> {
+        let config = self.read().context("the node goes on with what it had")?;
         let files = Files::of(&self.args.config, &config);
         // Apart from the others: what is wrong with one of them keeps none of them from being taken.
         let broken = node.reload_certificates(&node::settings(&config));
         for error in &broken {
             tracing::error!(%error, "a certificate or key cannot be used, the node goes on with what it had");
         }
-        let (settings, identity) = node::load(&config, self.clock.now().unix_s())?;
-        node.reload(identity.clone()).await?;
+        // Certificates were taken before.
+        let kept = "the node goes on with the trust list, delegations, message keys and policy that it had";
+        let (settings, identity) = node::load(&config, self.clock.now().unix_s()).context(kept)?;
+        node.reload(identity.clone()).await.context(kept)?;
         if settings.policy != self.running.policy {
-            node.reload_policy(settings.policy.clone()).await?;
+            let kept = "the node goes on with the policy that it had";
+            node.reload_policy(settings.policy.clone()).await.context(kept)?;
             let rules = settings.policy.rules.len();
             tracing::info!(rules, "another policy decides from now on; what runs goes on");
             self.running.policy = settings.policy.clone();
         }
-        if broken.is_empty() {
-            took_certificates(&mut self.running, &settings);
-        }
+        // Those that cannot be used need another file, and no restart.
+        took_certificates(&mut self.running, &settings);
         let waiting = need_a_restart(&self.running, &settings);
         if !waiting.is_empty() {
             tracing::warn!(
@@ -80,7 +82,17 @@ impl Loaded<'_> {
         }
         self.files = files;
         self.ends.replace(&identity, &node.certificates());
-        Ok(())
+        Ok(broken.len())
+    }
+
+    fn read(&self) -> anyhow::Result<Config> {
+        let config = Config::load(&self.args.config, &overrides(self.args))?;
+        let (network, runs_in) = (&config.mesh.network, &self.running.mesh.network);
+        ensure!(
+            network == runs_in,
+            "`mesh.network` is `{network}` now, and the node runs in `{runs_in}`: that needs a restart"
+        );
+        Ok(config)
     }
 }
 
@@ -99,6 +111,10 @@ fn took_certificates(running: &mut Settings, now: &Settings) {
             let BackendTarget { ca, certificate, key, .. } = now.clone();
             *backend = BackendTarget { ca, certificate, key, ..backend.clone() };
         }
+    }
+    if running.hub.url == now.hub.url {
+        let HubConfig { ca, certificate, key, .. } = now.hub.clone();
+        running.hub = HubConfig { ca, certificate, key, ..running.hub.clone() };
     }
 }
 
@@ -144,6 +160,15 @@ mod tests {
         took_certificates(&mut running, &now);
         assert_eq!(need_a_restart(&running, &now), ["[facade]"]);
         now.facade = running.facade.clone();
+        now.hub.certificate = "another.pem".into();
+        assert_eq!(need_a_restart(&running, &now), ["[hub]"]);
+        took_certificates(&mut running, &now);
+        assert!(need_a_restart(&running, &now).is_empty(), "files are read again");
+        now.hub.url = "https://another.example".into();
+        now.hub.certificate = "of-another.pem".into();
+        took_certificates(&mut running, &now);
+        assert_eq!(need_a_restart(&running, &now), ["[hub]"]);
+        now.hub = running.hub.clone();
         now.charging.remote_ms += 1;
         now.mesh.peers_target += 1;
         assert_eq!(need_a_restart(&running, &now), ["[mesh]", "[charging]"]);

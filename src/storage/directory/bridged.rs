@@ -448,9 +448,21 @@ pub(super) fn status(
     evse: &EvseKey,
     puller: Option<&PartyId>,
 ) -> Result<Option<StatusRow>, StorageError> {
-    if !is_shown(connection, puller)? {
-        return Ok(None);
-    }
+    if is_shown(connection, puller)? { status_of(connection, evse) } else { Ok(None) }
+}
+
+/// The record of an EVSE and its status, whoever may see them.
+pub(crate) fn record(
+    connection: &Connection,
+    evse: &EvseKey,
+) -> Result<Option<(DataRow, Option<StatusRow>)>, StorageError> {
+    let sql = "SELECT id FROM bridged INDEXED BY bridged_live WHERE key = ? AND died IS NULL";
+    let id = connection.prepare_cached(sql)?.query_row([evse.as_str()], |row| row.get(0)).optional()?;
+    let found = read(connection, &id.map(|id| (id, None)).into_iter().collect::<Vec<_>>())?.pop();
+    found.map(|row| Ok((row, status_of(connection, evse)?))).transpose()
+}
+
+fn status_of(connection: &Connection, evse: &EvseKey) -> Result<Option<StatusRow>, StorageError> {
     let found = connection
         .prepare_cached(&format!("{STATUS} AND d.key = ?"))?
         .query_row([evse.as_str()], status_row)

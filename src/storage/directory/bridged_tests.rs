@@ -121,6 +121,10 @@ fn it_is_no_feed_and_in_no_answer_to_another_node() {
         assert!(wait(opened.reader.feed_answer(asked)).unwrap().is_none(), "{party}");
     }
     assert!(wait(opened.reader.data_record(key(3))).unwrap().is_none());
+    // Only who asks for what came through the hub gets it.
+    let (record, status) = wait(opened.reader.bridged_record(key(3))).unwrap().unwrap();
+    assert_eq!((record.key, status), (key(3), None));
+    assert!(wait(opened.reader.bridged_record(key(1))).unwrap().is_none());
 }
 
 #[test]
@@ -168,6 +172,8 @@ fn statuses_are_shown_with_their_records() {
     assert_eq!(seen(StatusQuery { status: Some("Occupied".into()), ..query(emp()) }), Vec::<String>::new());
     let around = Some(Area { lat: 47.0, lon: 8.0, radius_km: 1.0 });
     assert_eq!(seen(StatusQuery { center: around, ..query(emp()) }).len(), 2, "4 has no signed record");
+    let (_, status) = wait(opened.reader.bridged_record(key(3))).unwrap().unwrap();
+    assert_eq!(status.unwrap().status.as_ref(), "Available");
     let by_key = |puller| wait(opened.reader.statuses_by_key(vec![key(2), key(3)], puller)).unwrap().len();
     assert_eq!((by_key(None), by_key(emp())), (1, 2));
 }

@@ -25,7 +25,7 @@ mod bridged_tests;
 mod tests;
 
 pub(super) use answer::feed_answer;
-pub(super) use bridged::{acknowledged, keys, marks, operators};
+pub(super) use bridged::{acknowledged, keys, marks, operators, record as bridged_record};
 pub(super) use delta::data_delta;
 pub(super) use facts::cdr_facts;
 pub(super) use overview::{counts, feeds_overview};

@@ -54,7 +54,7 @@ async fn play() -> (Shared, String) {
 async fn serve(State(hub): State<Shared>, uri: Uri, body: String) -> Response {
     let path = uri.path().to_owned();
     let mut message: Value = serde_json::from_str(&body).unwrap();
-    let begins = path.ends_with("/start");
+    let begins = path.ends_with("/start") || path.ends_with("/reservation-start-request");
     let (to, known, gives_up) = {
         let mut hub = hub.lock().unwrap();
         hub.heard.push(path.clone());
@@ -199,6 +199,34 @@ fn parties_that_only_the_hub_joins_charge_and_settle_through_it() {
         let answer = stage.cpo_calls(&own(AUTHORIZE_START), CARD.to_owned()).await;
         assert_eq!(answer.json()["AuthorizationStatus"], "Authorized", "{answer:?}");
         assert_eq!(answer.json()["ProviderID"], "DE-EMP");
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_reservation_goes_through_the_hub_and_is_given_back_there() {
+    runtime().block_on(async {
+        let (stage, hub) = apart().await;
+        let reservation = "/api/oicp/reservation/v11/providers/DE-EMP/reservation";
+        let [start, stop] = ["start", "stop"].map(|step| own(&format!("{reservation}-{step}-request")));
+        let body = remote_start("CH*ABC*E1").replacen('{', r#"{"Duration":15,"#, 1);
+        let session = stage.emp_calls(&start, body).await.yes();
+        assert!(hub.lock().unwrap().sessions.contains_key(&session), "it is the hub's SessionID");
+        let asked = stage.cpo.got(Operation::ReservationStart);
+        assert_eq!(asked.len(), 1);
+        let body: Value = serde_json::from_slice(&asked[0].body).unwrap();
+        assert_eq!((&body["SessionID"], &body["Duration"]), (&json!(session), &json!(15)));
+        let charging = stage.emp_calls(&own(REMOTE_STOP), remote_stop(&session)).await;
+        assert_eq!(charging.code(), (404, "400".to_owned()), "a stop of charging does not end it");
+        assert_eq!(stage.emp_calls(&stop, remote_stop(&session)).await.yes(), session);
+        let given_back = stage.cpo.got(Operation::ReservationStop);
+        assert_eq!(given_back.len(), 1);
+        let body: Value = serde_json::from_slice(&given_back[0].body).unwrap();
+        assert_eq!(body["SessionID"], json!(session));
+        for kind in [Kind::Cpo, Kind::Emp] {
+            let list = stage.admin(kind, "sessions").await;
+            assert_eq!(list["sessions"][0]["attested"], json!("bridge-attested"), "{list}");
+        }
         stage.end().await;
     });
 }

@@ -12,7 +12,7 @@ use chargemesh::facade::{ApiKey, BackendConfig, TlsConfig};
 use chargemesh::node::Node;
 use chargemesh::outbound::{BackendClient, CallFailure, HubClient, OutboundError};
 
-use crate::cli::{BINARY, Running, succeeds, wait_for};
+use crate::cli::{BINARY, Running, call, succeeds, told, wait_for};
 use crate::support::{PATIENCE, Plan, World, push_data, runtime, until};
 use pki::{Ca, DAY_S, Days, GOOD, Issued, Side, tls, write_secret};
 
@@ -137,6 +137,42 @@ fn each_certificate_opens_what_the_configuration_says_and_nothing_else() {
             None,
             "TLS is spoken there and nothing else"
         );
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn a_push_from_the_command_line_shows_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let place = Place::new(dir.path(), GOOD);
+        let node = place.start().await;
+        place.operator.write(dir.path(), "operator");
+        place.provider.write(dir.path(), "provider");
+        std::fs::write(dir.path().join("evses.json"), push_data("fullLoad", "DE*ABC", &["DE*ABC*E1"]))
+            .unwrap();
+        let url = node.facade_url().unwrap();
+        let push =
+            |more: &[&str]| call(dir.path(), &[&["push", "evses.json", "--node", &url], more].concat());
+        let provider = ["--ca", "ca.crt", "--certificate", "provider.crt", "--key-file", "provider.key"];
+        let other_key = ["--ca", "ca.crt", "--certificate", "operator.crt", "--key-file", "provider.key"];
+        let of_nobody = ["--certificate", "operator.crt", "--key-file", "operator.key"];
+        let table: [(&[&str], _, &str); 5] = [
+            (&["--ca", "ca.crt"], 1, "017"),
+            (&provider, 1, "017"),
+            (&other_key, 2, "is the key that of the first certificate"),
+            (&of_nobody, 2, "certificate"),
+            (&["--ca", "absent.crt"], 2, "absent.crt"),
+        ];
+        for (args, code, expected) in table {
+            let output = push(args);
+            let said = told(&output);
+            assert!(output.status.code() == Some(code) && said.contains(expected), "{args:?}: {said}");
+        }
+        let good = ["--ca", "ca.crt", "--certificate", "operator.crt", "--key-file", "operator.key"];
+        let output = push(&good);
+        assert!(output.status.success(), "{}", told(&output));
+        until(&node, "what was pushed", |view| view.view_evses == 1).await;
         node.shutdown().await;
     });
 }
@@ -283,6 +319,11 @@ fn the_program_takes_new_files_by_itself_and_says_what_it_does_not_take() {
     wait_for("the new certificate", || (shown() == second.fingerprint()).then_some(()));
     std::fs::write(dir.join("cpo/facade.crt"), "broken").unwrap();
     wait_for("a word", || node.logged().contains("the node goes on with what it had").then_some(()));
+    wait_for("what was taken", || {
+        node.logged().contains("only those of which nothing is said").then_some(())
+    });
+    let all = "trust list, delegations, keys, certificates and policy were loaded anew";
+    assert_eq!(node.logged().matches(all).count(), 1, "of what is broken only the truth: {}", node.logged());
     assert_eq!(shown(), second.fingerprint());
 }
 

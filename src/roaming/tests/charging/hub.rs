@@ -1,6 +1,8 @@
 //! Two ways: between the nodes, and through a hub that is played by hand. What begins on one stays on it, nothing takes
 //! effect twice, and what only the hub attests is nobody's signature and nobody's gossip.
 
+mod reservations;
+
 use super::super::agreements::{cpo, emp};
 use super::super::*;
 use super::cdr::{STRANGER, cdr};
