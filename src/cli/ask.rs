@@ -6,6 +6,7 @@ pub(super) mod cdr;
 pub(super) mod certificates;
 pub(super) mod doctor;
 pub(super) mod evidence;
+mod refusal;
 pub(super) mod sessions;
 mod table;
 mod watch;
@@ -27,6 +28,7 @@ use super::text::print;
 pub(super) use watch::{WatchArgs, watch};
 pub(super) use who::{ShowArgs, show};
 
+use refusal::reason as said;
 use table::{Table, age, grouped, left, shown};
 
 /// The node to ask.
@@ -370,11 +372,6 @@ fn parsed(answer: &Received) -> anyhow::Result<Node<'_>> {
         bail!("the node answered with HTTP {}: {}", answer.http_status, said(answer));
     }
     Ok(root)
-}
-
-/// The beginning of an answer's body.
-fn said(answer: &Received) -> String {
-    shown(&String::from_utf8_lossy(&answer.body))
 }
 
 fn now_unix_ms() -> u64 {

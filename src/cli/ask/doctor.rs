@@ -1,5 +1,6 @@
 //! `chargemesh doctor`: is the node well, and if not, what is to be done.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -358,6 +359,10 @@ async fn alarms(target: &Target, found: &mut Findings) {
             continue;
         }
         let of_kind = items(&root, "alarms").iter().filter(|alarm| text(alarm, "kind") == kind.as_str());
+        // A node may speak for parties on both sides.
+        let advice: BTreeSet<&str> =
+            of_kind.clone().map(|alarm| kind.advice(&text(alarm, "party"))).collect();
+        let advice: Vec<&str> = advice.into_iter().collect();
         let named: Vec<String> = of_kind
             .take(NAMED_MAX)
             .map(|alarm| {
@@ -366,7 +371,7 @@ async fn alarms(target: &Target, found: &mut Findings) {
             .collect();
         let more = if count > named.len() as u64 { ", ..." } else { "" };
         let what = format!("{} {}: {}{more}", grouped(count), kind.as_str(), named.join(", "));
-        found.bad("records", what, kind.advice());
+        found.bad("records", what, advice.join("; "));
     }
     if found.0.len() == before {
         found.good("records", "none waits too long, none was rejected, none is missing");
