@@ -17,6 +17,9 @@ use crate::cli::party::party_id;
 use crate::cli::text::{complain, print};
 use crate::cli::{EXIT_FAILED, EXIT_FOUND, files, text as words};
 
+/// Characters shown of a reason: a hundred validation errors fit.
+pub(super) const REASON_CHARACTERS_MAX: usize = 8_000;
+
 /// Differences that are shown; `--json` has up to 10,000.
 const DIFFERENCES_SHOWN_MAX: usize = 50;
 

@@ -8,11 +8,9 @@ use chargemesh::oicp::reading::Reading;
 use chargemesh::oicp::status_code::StatusCode;
 use chargemesh::outbound::Received;
 
+use super::accounts::REASON_CHARACTERS_MAX;
 use super::{Target, items, text};
 use crate::cli::text::{print, shown};
-
-/// Longest reason in characters: a hundred validation errors fit.
-const REASON_CHARACTERS_MAX: usize = 8_000;
 
 /// Longest beginning of a body of another form that is shown, in characters: an error page has more.
 const BODY_CHARACTERS_MAX: usize = 300;
