@@ -7,6 +7,7 @@ pub(super) mod certificates;
 pub(super) mod doctor;
 pub(super) mod evidence;
 mod hub;
+mod refusal;
 pub(super) mod sessions;
 mod table;
 mod watch;
@@ -28,6 +29,7 @@ use super::text::print;
 pub(super) use watch::{WatchArgs, watch};
 pub(super) use who::{ShowArgs, show};
 
+use refusal::reason as said;
 use table::{Table, age, grouped, left, shown};
 
 /// Members of a feed's audience that are all named.
@@ -389,11 +391,6 @@ fn parsed(answer: &Received) -> anyhow::Result<Node<'_>> {
         bail!("the node answered with HTTP {}: {}", answer.http_status, said(answer));
     }
     Ok(root)
-}
-
-/// The beginning of an answer's body.
-fn said(answer: &Received) -> String {
-    shown(&String::from_utf8_lossy(&answer.body))
 }
 
 fn now_unix_ms() -> u64 {

@@ -35,7 +35,7 @@ fn told(alarms: Vec<Alarm>, known: &Known, engine: &Engine, now_unix_ms: u64) ->
     let now: Known = alarms.into_iter().map(|alarm| ((alarm.kind, alarm.session.clone()), alarm)).collect();
     for (_, alarm) in now.iter().filter(|(name, _)| !known.contains_key(*name)) {
         let partner = alarm.partner.as_deref().unwrap_or("nobody yet");
-        let advice = advice(alarm.kind);
+        let advice = advice(alarm.kind, &alarm.party);
         tracing::warn!(kind = alarm.kind, session = alarm.session, partner, "an alarm: {advice}");
         engine.tell(|| Some(Event::of_alarm(alarm, false, now_unix_ms)));
     }
@@ -46,7 +46,7 @@ fn told(alarms: Vec<Alarm>, known: &Known, engine: &Engine, now_unix_ms: u64) ->
     now
 }
 
-fn advice(kind: &str) -> &'static str {
+fn advice(kind: &str, party: &str) -> &'static str {
     let known = AlarmKind::ALL.into_iter().find(|known| known.as_str() == kind);
-    known.map_or("see `chargemesh doctor`", AlarmKind::advice)
+    known.map_or("see `chargemesh doctor`", |kind| kind.advice(party))
 }

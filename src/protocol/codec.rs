@@ -71,6 +71,20 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// Why bytes cannot be decoded, and where.
+fn in_words<E>(error: ciborium::de::Error<E>, size_bytes: usize) -> String {
+    use ciborium::de::Error;
+    match error {
+        // Bytes in memory end, and have no other fault.
+        Error::Io(_) if size_bytes == 0 => "it is empty".to_owned(),
+        Error::Io(_) => format!("it ends too early, after {size_bytes} bytes"),
+        Error::Syntax(at) => format!("there is no CBOR at byte {at}"),
+        Error::Semantic(Some(at), why) => format!("it has another form at byte {at}: {why}"),
+        Error::Semantic(None, why) => format!("it has another form: {why}"),
+        Error::RecursionLimitExceeded => "it is nested too deeply".to_owned(),
+    }
+}
+
 /// Decodes CBOR of at most `limit` bytes; trailing bytes are refused.
 pub(super) fn decode<T: DeserializeOwned>(
     what: &'static str,
@@ -82,7 +96,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     }
     let mut rest = bytes;
     let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX)
-        .map_err(|error| ProtocolError::Malformed { what, why: error.to_string() })?;
+        .map_err(|error| ProtocolError::Malformed { what, why: in_words(error, bytes.len()) })?;
     if !rest.is_empty() {
         return Err(ProtocolError::Invalid { what, rule: "bytes after the end" });
     }

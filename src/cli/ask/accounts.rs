@@ -10,15 +10,15 @@ use chargemesh::oicp::json::Node;
 use chargemesh::oicp::json_write::Writer;
 use chargemesh::outbound::Received;
 
+use super::refusal::print_refusal;
 use super::table::{Table, grouped, shown};
 use super::{Lines, Target, flag, items, number, parsed, print_json, said, text};
-use crate::cli::EXIT_FOUND;
 use crate::cli::party::party_id;
-use crate::cli::text::print;
-use crate::cli::{files, text as words};
+use crate::cli::text::{complain, print};
+use crate::cli::{EXIT_FAILED, EXIT_FOUND, files, text as words};
 
-/// Characters shown of a reason.
-const REASON_CHARACTERS_MAX: usize = 400;
+/// Characters shown of a reason: a hundred validation errors fit.
+pub(super) const REASON_CHARACTERS_MAX: usize = 8_000;
 
 /// Differences that are shown; `--json` has up to 10,000.
 const DIFFERENCES_SHOWN_MAX: usize = 50;
@@ -38,7 +38,8 @@ struct Sides {
 ///
 /// Both sides make the same file, to the byte.
 ///
-/// Exit codes: 0 done; 1 there is none, or the other side has another one; 2 not done.
+/// Exit codes: 0 done; 1 there is no record or signature, or the other side has another statement;
+/// 2 not done.
 #[derive(clap::Args)]
 pub(crate) struct StatementArgs {
     #[command(flatten)]
@@ -52,9 +53,13 @@ pub(crate) struct StatementArgs {
     /// Writes it to a new file instead of the standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Has the partner's node sign the same statement, and keeps both signatures; prints no statement.
+    /// Has the partner's node sign the same statement, and keeps both signatures, for --signed to show; prints no
+    /// statement.
     #[arg(long, conflicts_with_all = ["format", "out"])]
     sign: bool,
+    /// Prints what both sides signed for the month, as JSON: digest, sums, and both signed messages (COSE, in hex).
+    #[arg(long, conflicts_with_all = ["format", "out", "sign"])]
+    signed: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -86,7 +91,7 @@ fn canonical(typed: &str) -> Result<String, String> {
 
 /// Makes or signs a statement.
 pub(crate) async fn statement(args: StatementArgs) -> anyhow::Result<ExitCode> {
-    let StatementArgs { sides, month, format, out, sign, target } = args;
+    let StatementArgs { sides, month, format, out, sign, signed: kept, target } = args;
     let mut query = format!("partner={}&month={month}", in_query(&sides.partner));
     if let Some(party) = &sides.party {
         query.push_str(&format!("&party={}", in_query(party)));
@@ -96,6 +101,15 @@ pub(crate) async fn statement(args: StatementArgs) -> anyhow::Result<ExitCode> {
             &target,
             target.post(&format!("admin/v1/statement/sign?{query}"), Bytes::new()).await?,
         );
+    }
+    if kept {
+        let answer = target.get(&format!("admin/v1/statement/sign?{query}")).await?;
+        if answer.http_status != 200 {
+            return refused(&target, &answer);
+        }
+        print_json(&answer)?;
+        let is_signed = !items(&parsed(&answer)?, "signed").is_empty();
+        return Ok(if is_signed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) });
     }
     let format = if target.json { "json".to_owned() } else { format };
     let answer = target.get(&format!("admin/v1/statement?{query}&format={format}")).await?;
@@ -109,7 +123,21 @@ pub(crate) async fn statement(args: StatementArgs) -> anyhow::Result<ExitCode> {
         }
         None => print(&String::from_utf8_lossy(&answer.body))?,
     }
+    if !has_records(&format, &answer.body) {
+        complain(format_args!("chargemesh: no session with {} ended in {month}\n", sides.partner));
+        return Ok(ExitCode::from(EXIT_FOUND));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a statement of this format lists any record. Read from its end or beginning: it may be large.
+fn has_records(format: &str, statement: &[u8]) -> bool {
+    match format {
+        "json" => !statement.trim_ascii_end().ends_with(b"\"records\":[]}"),
+        "html" => !String::from_utf8_lossy(statement).contains(">No session ended in this month.<"),
+        // A line for each behind the header.
+        _ => statement.trim_ascii_end().contains(&b'\n'),
+    }
 }
 
 /// A party in a query: nothing in an id but the plus of DIN ids has a meaning there.
@@ -150,15 +178,7 @@ fn refused(target: &Target, answer: &Received) -> anyhow::Result<ExitCode> {
     if !matches!(answer.http_status, 400 | 409) {
         bail!("{} answered with HTTP {}: {}", target.node, answer.http_status, said(answer));
     }
-    if target.json {
-        return print_json(answer).or(Ok(ExitCode::from(EXIT_FOUND)));
-    }
-    let reading = chargemesh::oicp::reading::Reading::Tolerant;
-    let root = chargemesh::oicp::json::parse(&answer.body, reading);
-    let why = root.as_ref().map(|root| text(root, "refused")).unwrap_or_default();
-    let why = if why.is_empty() { said(answer) } else { words::shown(&why, REASON_CHARACTERS_MAX) };
-    print(&format!("refused: {why}\n"))?;
-    Ok(ExitCode::from(EXIT_FOUND))
+    print_refusal(target, answer, EXIT_FAILED)
 }
 
 /// Compares with the partner's node.

@@ -243,19 +243,11 @@ fn told(target: &Target, answer: &Received, done: &str) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         400 | 404 | 409 => {
-            print(&format!("refused: {}\n", refusal(answer)))?;
+            print(&format!("refused: {}\n", said(answer)))?;
             Ok(ExitCode::from(EXIT_FOUND))
         }
         status => bail!("{} answered with HTTP {status}: {}", target.node, said(answer)),
     }
-}
-
-fn refusal(answer: &Received) -> String {
-    /// Characters shown of a reason.
-    const REASON_CHARACTERS_MAX: usize = 300;
-    let root = chargemesh::oicp::json::parse(&answer.body, chargemesh::oicp::reading::Reading::Tolerant);
-    let why = root.as_ref().map(|root| text(root, "refused")).unwrap_or_default();
-    if why.is_empty() { said(answer) } else { crate::cli::text::shown(&why, REASON_CHARACTERS_MAX) }
 }
 
 fn print_json_of_any_status(answer: &Received) -> anyhow::Result<ExitCode> {
@@ -324,7 +316,7 @@ async fn check(target: &Target, partner: &str) -> anyhow::Result<ExitCode> {
     }
     let answer = target.get(&format!("admin/v1/permissions/{partner}")).await?;
     if answer.http_status == 400 {
-        bail!("{}", refusal(&answer));
+        bail!("{}", said(&answer));
     }
     if target.json {
         return print_json(&answer);

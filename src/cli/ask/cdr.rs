@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use chargemesh::oicp::charging::SessionId;
 use chargemesh::oicp::json::Node;
 
+use super::refusal::print_refusal;
 use super::table::{Table, age, grouped, shown};
 use super::{Lines, Target, flag, items, now_unix_ms, number, parsed, print_json, said, text};
 use crate::cli::EXIT_FOUND;
@@ -61,6 +62,9 @@ enum Command {
 
 /// How far a record can have come.
 const STATES: [&str; 6] = ["waiting", "received", "accepted", "rejected", "refused", "kept"];
+
+/// Longest finding in characters: it is shown whole, with the values that it speaks of.
+const FINDING_CHARACTERS_MAX: usize = 2_000;
 
 /// Hex digits of a record's name.
 const NAME_LENGTH: usize = 64;
@@ -170,7 +174,7 @@ async fn show(target: &Target, session: &str, content: bool) -> anyhow::Result<E
             out.line(&format!("  receipt: {}{}, {when} ago", shown(&text(receipt, "verdict")), shown(&code)));
         }
         for finding in items(cdr, "findings").iter().filter_map(Node::as_str) {
-            out.line(&format!("  finding: {}", shown(finding)));
+            out.line(&format!("  finding: {}", text::shown(finding, FINDING_CHARACTERS_MAX)));
         }
         if content {
             out.line(&text(cdr, "oicp"));
@@ -187,14 +191,14 @@ async fn correct(target: &Target, file: &std::path::Path, replaces: &str) -> any
     let body = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let path = format!("admin/v1/cdrs/corrections?replaces={}", replaces.to_ascii_lowercase());
     let answer = target.post(&path, body.into()).await?;
-    if target.json {
-        return print_json(&answer);
+    match answer.http_status {
+        200 if !flag(&parsed(&answer)?, "Result") => print_refusal(target, &answer, EXIT_FOUND),
+        200 if target.json => print_json(&answer),
+        200 => {
+            print("taken; the partner's node is told\n")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        400 | 401 | 404 | 409 | 413 => print_refusal(target, &answer, EXIT_FOUND),
+        status => bail!("{} answered with HTTP {status}: {}", target.node, said(&answer)),
     }
-    let root = parsed(&answer)?;
-    if flag(&root, "Result") {
-        print("taken; the partner's node is told\n")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(&format!("refused: {}\n", shown(&said(&answer))))?;
-    Ok(ExitCode::from(EXIT_FOUND))
 }

@@ -69,7 +69,8 @@ enum Command {
     },
     /// Check such a file and say what happened. Needs no node and no network.
     ///
-    /// Exit codes: 0 all of it holds; 1 the place is named that does not; 2 it could not be read.
+    /// Exit codes: 0 all of it holds; 1 the place is named that does not, or where it ends too early or is no evidence;
+    /// 2 there is no such file, or it may not be opened.
     Verify {
         /// The file.
         file: PathBuf,

@@ -41,9 +41,29 @@ impl AlarmKind {
         }
     }
 
-    /// What it means and what to do, for people.
+    /// What it means and what to do, for people at the side of `party`, which is [`Alarm::party`].
     #[must_use]
-    pub fn advice(self) -> &'static str {
+    pub fn advice(self, party: &str) -> &'static str {
+        if party.starts_with("EMP:") { self.advice_to_emp() } else { self.advice_to_cpo() }
+    }
+
+    fn advice_to_emp(self) -> &'static str {
+        match self {
+            AlarmKind::CdrRejected => {
+                "our backend rejected a charge detail record: see there why, and ask the CPO for a correction"
+            }
+            AlarmKind::CdrRefused => {
+                "this node refused a charge detail record, for another one of its session was taken or it knows no such \
+                 session: compare both sides with `chargemesh reconcile`"
+            }
+            AlarmKind::SessionWithoutCdr => {
+                "a session has had no charge detail record for long: ask the operator of the station whether it ended"
+            }
+            AlarmKind::CdrWaits => self.advice_to_cpo(),
+        }
+    }
+
+    fn advice_to_cpo(self) -> &'static str {
         match self {
             AlarmKind::CdrWaits => {
                 "a charge detail record waits for the partner's node or for a backend: is it connected \
@@ -57,7 +77,8 @@ impl AlarmKind {
                  session: compare both sides with `chargemesh reconcile`"
             }
             AlarmKind::SessionWithoutCdr => {
-                "a session has had no charge detail record for long: ask the operator of the station whether it ended"
+                "a session has had no charge detail record for long: if it ended at the station, have the backend send \
+                 its record"
             }
         }
     }

@@ -232,6 +232,11 @@ impl EncodedParts {
 /// [`EvidenceFault`] with the section that cannot be read.
 pub fn open_evidence(bytes: &[u8]) -> Result<OpenedEvidence, EvidenceFault> {
     let unreadable = |error: ProtocolError| EvidenceFault::new("file", error.to_string());
+    // An array of seven, and the text that it begins with.
+    let begins = [vec![0x87], encode(&MAGIC)].concat();
+    if !bytes.starts_with(&begins) && !begins.starts_with(bytes) {
+        return Err(EvidenceFault::new("file", "this is no evidence file: it begins with other bytes"));
+    }
     let file: FileWire = decode("evidence file", bytes, EVIDENCE_FILE_BYTES_MAX).map_err(unreadable)?;
     if file.0 != MAGIC {
         return Err(EvidenceFault::new("file", "this is no evidence file".to_owned()));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::answer::{HttpAnswer, refusal, with_ids};
-use super::request::ChargeRequest;
+use super::request::{ChargeRequest, service};
 use super::serve::own_yes;
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
@@ -18,6 +18,7 @@ use crate::protocol::{AskOutcome, Kind, SessionMessage, SessionOperation, Sessio
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
+use crate::roaming::ways::Routing;
 
 /// How long a backend waits after the connection to its partner broke, in milliseconds: partners are dialled at once.
 const LINK_BACK_MS: u64 = 10_000;
@@ -299,7 +300,7 @@ impl Roaming {
         let info = if sent {
             "the partner did not answer in time; what became of it is being asked"
         } else {
-            "neither a node of the partner nor the hub can be reached for it, or too much is under way"
+            self.why_unsent(&ours, operation, now)
         };
         if operation.begins() {
             if !sent && self.turn_to_hub(ours.session, fx) {
@@ -315,6 +316,18 @@ impl Roaming {
         let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
         if let Some(call) = ours.call {
             reply(call, refusal(operation, Code::PartnerDidNotRespond, info, session), fx);
+        }
+    }
+
+    /// Why something could not be sent, for the backend that asked for it.
+    fn why_unsent(&self, ours: &OurMessage, operation: SessionOperation, now: Now) -> &'static str {
+        if self.is_full(&ours.to) {
+            return "too much is under way to the partner: ask again";
+        }
+        match self.routing(&ours.ours, &ours.to, service(operation), now) {
+            Routing::Direct => "no node of the partner can be reached for it",
+            Routing::Hub => "the hub cannot be reached for it",
+            Routing::DirectThenHub => "neither a node of the partner nor the hub can be reached for it",
         }
     }
 

@@ -27,8 +27,7 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> bool {
-        let per_partner = self.charging.config.in_flight_per_partner_max;
-        if self.charging.messages.values().filter(|other| other.to == about.to).count() >= per_partner {
+        if self.is_full(&about.to) {
             return false;
         }
         let is_local = self.parties.contains_key(&about.to);
@@ -69,6 +68,12 @@ impl Roaming {
         self.charging.messages.insert(id, about);
         self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
         true
+    }
+
+    /// Whether as much is under way to a partner as may be.
+    pub(super) fn is_full(&self, partner: &PartyId) -> bool {
+        let under_way = self.charging.messages.values().filter(|other| other.to == *partner).count();
+        under_way >= self.charging.config.in_flight_per_partner_max
     }
 
     pub(in crate::roaming) fn sealed(&self, ours: &PartyId, envelope: &Envelope) -> Option<Bytes> {

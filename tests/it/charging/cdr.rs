@@ -42,6 +42,16 @@ pub(super) async fn until_both(stage: &Stage, session: &str, state: &str) -> Val
     }
 }
 
+/// What `chargemesh cdr correct` says at the CPO's node.
+fn corrected(stage: &Stage, replaces: &str, record: &str, more: &[&str]) -> (i32, String) {
+    let file = stage.dir().join("correction.json");
+    std::fs::write(&file, record).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_chargemesh"));
+    command.args(["cdr", "correct", file.to_str().unwrap(), "--replaces", replaces, "--node"]);
+    let run = command.arg(stage.url(Kind::Cpo)).args(more).output().unwrap();
+    (run.status.code().unwrap(), String::from_utf8(run.stdout).unwrap())
+}
+
 fn verdicts(cdr: &Value) -> Vec<&str> {
     cdr["receipts"].as_array().unwrap().iter().map(|receipt| receipt["verdict"].as_str().unwrap()).collect()
 }
@@ -69,6 +79,15 @@ fn a_record_arrives_byte_for_byte_and_its_receipts_come_back() {
         assert_eq!(stage.cpo_calls(CDR, cdr(&session, "10.1")).await.code(), (404, "400".to_owned()));
         assert_eq!(stage.emp.got(Operation::ChargeDetailRecord).len(), 1);
         assert_eq!(cdrs_of(&stage, Kind::Cpo, &session).await.len(), 1);
+
+        let name = done["hash"].as_str().unwrap();
+        let (code, told) = corrected(&stage, name, &cdr(&session, "1000.01"), &[]);
+        assert!(code == 1 && told.starts_with("refused: 022 ") && !told.contains('{'), "{code}: {told}");
+        let (code, told) = corrected(&stage, name, &cdr(&session, "1000.01"), &["--json"]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert!(code == 1 && told["StatusCode"]["Code"] == "022", "{code}: {told:#}");
+        let (code, told) = corrected(&stage, name, &body.replace("\"SessionEnd\"", "\"X\""), &[]);
+        assert!(code == 1 && told.contains("sessionEnd: ") && !told.contains('{'), "{code}: {told}");
 
         // A correction names what it replaces; both are kept, and the backend sees no second record.
         let path = format!("/admin/v1/cdrs/corrections?replaces={}", done["hash"].as_str().unwrap());

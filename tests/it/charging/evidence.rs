@@ -115,8 +115,11 @@ fn tampered_files_are_refused(stage: &Stage, file: &Path) {
     flipped[of_answer + 2] ^= 1;
     let said = verify(&flipped);
     assert!(said.contains("entry 2, message: the signature does not fit"), "{said}");
-    assert!(verify(&bytes[..bytes.len() - 1]).contains("file: "));
-    assert!(verify(b"").contains("file: "));
+    let cut =
+        format!("file: evidence file is not readable: it ends too early, after {} bytes", bytes.len() - 1);
+    assert!(verify(&bytes[..bytes.len() - 1]).contains(&cut), "{cut}");
+    assert!(verify(b"{\"a\":1}").contains("file: this is no evidence file"));
+    assert!(verify(b"").contains("it is empty"));
     let missing = stage.dir().join("none.evidence");
     assert!(refused(stage.dir(), &["evidence", "verify", missing.to_str().unwrap()]).contains("cannot read"));
 }

@@ -99,7 +99,31 @@ fn both_sides_make_and_sign_the_same_statement() {
         let (code, told) = command(stage.url(Kind::Cpo), &["statement", "--partner", EMP, "--month", MONTH]);
         assert_eq!((code, &told), (0, &files[0]));
         let (code, told) = command(stage.url(Kind::Cpo), &["statement", "--partner", CPO, "--month", MONTH]);
-        assert!(code == 1 && told.starts_with("refused: "), "{code}: {told}");
+        assert!(code == 2 && told.starts_with("refused: "), "{code}: {told}");
+        let cpo = stage.url(Kind::Cpo);
+        let (code, told) = command(cpo, &["statement", "--partner", EMP, "--month", MONTH, "--signed"]);
+        let kept: Value = serde_json::from_str(&told).unwrap();
+        let kept = &kept["signed"][0];
+        assert!(code == 0 && kept["signed_by_partner"].as_str().unwrap().len() > 100, "{code}: {kept:#}");
+        let (code, _) = command(cpo, &["statement", "--partner", EMP, "--month", "2020-01", "--signed"]);
+        assert_eq!(code, 1);
+        for args in [
+            vec!["statement", "--partner", CPO, "--month", MONTH, "--json"],
+            vec!["statement", "--partner", CPO, "--month", MONTH, "--json", "--sign"],
+            vec!["reconcile", "--partner", CPO, "--from", DAY, "--to", DAY, "--json"],
+            vec!["reconcile", "--partner", EMP, "--from", "today", "--to", DAY, "--json"],
+        ] {
+            let (code, told) = command(cpo, &args);
+            let told: Value = serde_json::from_str(&told).unwrap();
+            assert!(code == 2 && told["refused"].as_str().unwrap().len() > 10, "{code}: {told}");
+        }
+        for format in ["csv", "json", "html"] {
+            let args = ["statement", "--partner", EMP, "--month", "2020-01", "--format", format];
+            let (code, told) = command(cpo, &args);
+            assert!(code == 1 && !told.is_empty(), "{code}: {told}");
+            let args = ["statement", "--partner", EMP, "--month", MONTH, "--format", format];
+            assert_eq!(command(cpo, &args).0, 0, "{format}");
+        }
         stage.end().await;
     });
 }
@@ -257,6 +281,12 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
         let (code, told) = command(stage.url(Kind::Cpo), &["doctor", "--json"]);
         assert!(
             code == 1 && told.contains("cdr-rejected") && !told.contains("session-without-cdr"),
+            "{told}"
+        );
+        assert!(told.contains("ask the EMP why"), "{told}");
+        let (_, told) = command(stage.url(Kind::Emp), &["doctor"]);
+        assert!(
+            told.contains("our backend rejected") && told.contains("ask the CPO for a correction"),
             "{told}"
         );
         let url = stage.url(Kind::Cpo).to_owned();
