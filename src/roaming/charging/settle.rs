@@ -211,13 +211,18 @@ impl Roaming {
             evse_id,
             findings: Vec::new(),
         };
+        let operation = match session.record.operation {
+            SessionOperation::ReservationStart => SessionOperation::ReservationStop,
+            _ => SessionOperation::RemoteStop,
+        };
+        // The fields of both are the same.
         if session.record.via == Via::Hub {
             let about = word(id, About::LateStop, ours, cpo);
-            return self.say_to_hub(about, Some(SessionOperation::RemoteStop), stop.to_json().into(), fx);
+            return self.say_to_hub(about, Some(operation), stop.to_json().into(), fx);
         }
         let message = SessionMessage::Ask {
             session: id.as_str().to_owned(),
-            operation: SessionOperation::RemoteStop,
+            operation,
             budget_ms: u32::try_from(QUERY_TIMEOUT_MS).unwrap_or(u32::MAX),
             oicp: stop.to_json().into(),
         };

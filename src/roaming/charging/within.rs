@@ -74,7 +74,9 @@ impl Roaming {
             self.note_never_came(&asker, id, asker.message, now, fx);
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         };
-        if !session.is_with(&asker.ours, &asker.partner, &asker.back) || session.record.phase.is_over() {
+        let is_open =
+            session.is_with(&asker.ours, &asker.partner, &asker.back) && !session.record.phase.is_over();
+        if !is_open || !is_of_kind(operation, &session.record) {
             return self.say(asker, id.as_str(), refused(Code::SessionInvalid), now, fx);
         }
         if session.record.seen.contains(&asker.message) {
@@ -128,12 +130,15 @@ impl Roaming {
     }
 }
 
-/// Whether a session is of the kind that the operation is about.
+/// Whether our backend may ask this of a session.
 fn fits(operation: SessionOperation, record: &SessionRecord) -> bool {
+    let may_stop_by_card = !record.asked_by_us || record.operation == SessionOperation::AuthorizeStart;
+    is_of_kind(operation, record) && (operation != SessionOperation::AuthorizeStop || may_stop_by_card)
+}
+
+/// Whether a session is of the kind that the operation is about: a reservation is not stopped but given back.
+fn is_of_kind(operation: SessionOperation, record: &SessionRecord) -> bool {
     match operation {
-        SessionOperation::AuthorizeStop => {
-            !record.asked_by_us || record.operation == SessionOperation::AuthorizeStart
-        }
         SessionOperation::RemoteStop => record.operation != SessionOperation::ReservationStart,
         SessionOperation::ReservationStop => record.operation == SessionOperation::ReservationStart,
         _ => true,

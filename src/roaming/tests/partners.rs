@@ -76,7 +76,7 @@ impl World {
         card
     }
 
-    fn set_rules(&mut self, node: usize, rules: Vec<Rule>) {
+    pub(super) fn set_rules(&mut self, node: usize, rules: Vec<Rule>) {
         let core = self.nodes[node].core.take().unwrap();
         self.nodes[node].core = Some(core.with_policy(Policy { rules }));
         self.run(1_000);

@@ -128,3 +128,26 @@ fn a_late_start_that_is_being_stopped_is_not_started_again_meanwhile() {
     world.run(1_000);
     assert_eq!((world.phases(b).len(), world.nodes[a].charging.called), (2, 3));
 }
+
+#[test]
+fn a_reservation_that_came_late_is_given_back_and_not_stopped_like_charging() {
+    let config =
+        ChargingConfig { late_start: LateStart::Stop, remote_ms: 2_000, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    for node in [a, b] {
+        let anybody = Rule { whom: Whom::default(), services: BTreeSet::new(), allow: true };
+        world.set_rules(node, vec![anybody]);
+    }
+    let reserve = remote_start("CH*ABC*E1").replacen('{', r#"{"Duration":15,"#, 1);
+    let call = world.charge(b, SessionOperation::ReservationStart, &reserve);
+    world.run(6_000);
+    assert!(world.heard(b, call).unwrap().1.contains("\"310\""), "{:?}", world.heard(b, call));
+    assert_eq!(world.nodes[a].charging.called, 1, "{:?}", world.heard(b, call));
+    world.backend_says(a, YES);
+    world.run(5_000);
+    let (_, operation, _) = world.nodes[a].charging.calls[0].clone();
+    assert_eq!(operation, SessionOperation::ReservationStop);
+    world.backend_says(a, YES);
+    world.run(60_000);
+    assert_eq!((world.nodes[a].charging.called, world.nodes[b].charging.called), (2, 0));
+}

@@ -67,6 +67,13 @@ fn the_hub_reserves_at_our_operator_and_only_whoever_reserved_gives_back() {
     assert!(world.heard(a, stop).unwrap().1.contains("\"400\""), "another partner's name does not open it");
     assert_eq!(world.nodes[a].charging.called, 1);
 
+    let wrong = world.hub_asks(a, &emp(), SessionOperation::RemoteStop, &remote_stop(GIVEN));
+    assert!(
+        world.heard(a, wrong).unwrap().1.contains("\"400\""),
+        "a stop of charging is not what ends a reservation"
+    );
+    assert_eq!(world.nodes[a].charging.called, 1);
+
     let stop = world.hub_asks(a, &emp(), SessionOperation::ReservationStop, &remote_stop(GIVEN));
     let (_, operation, asked) = world.nodes[a].charging.calls[0].clone();
     assert_eq!(operation, SessionOperation::ReservationStop);
