@@ -209,7 +209,7 @@ async fn behind(node: &Node, delay: Duration) -> Result<String> {
     Ok(format!("{head}/tcp/{slow}/{peer}"))
 }
 
-async fn publish(node: &Node, party: &str, operator: &str, world: &World) -> Result<()> {
+pub(crate) async fn publish(node: &Node, party: &str, operator: &str, world: &World) -> Result<()> {
     let records: Vec<String> = world.evses(0).map(|evse| evse.json).collect();
     let body = Bytes::from(format!(
         r#"{{"ActionType":"fullLoad","OperatorEvseData":{{"OperatorID":"{operator}","OperatorName":"Operator","EvseDataRecord":[{}]}}}}"#,

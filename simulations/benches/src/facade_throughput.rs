@@ -46,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let before_mb = measure::memory()?.rss_mb;
         let node = start(&world, dir.path()).await?;
         let facade = node.facade_address().context("the node has no facade")?;
+        // A status of an EVSE without data is refused (603).
+        let (operator, party) = (world.operator_id(0), format!("CPO:{}", world.operator_id(0).replace('*', "")));
+        charging_pair::publish(&node, &party, &operator, &world).await?;
         let echo = bare_http::echo().await?;
         upload(facade).await?;
         let (mut rates, mut cpu) = (Pairs::new(Better::Higher), Pairs::new(Better::Lower));
@@ -147,12 +150,13 @@ async fn push_all(server: SocketAddr, world: &World, pair: usize) -> Result<f64>
     let cpu_s = measure::cpu_s()?;
     for push in 0..PUSHES {
         let status = |number: usize| STATUSES[(number + push + pair) % STATUSES.len()];
+        let action = if (pair, push) == (0, 0) { "fullLoad" } else { "update" };
         let record = |number: usize| {
             format!(r#"{{"EvseID":"{}","EvseStatus":"{}"}}"#, world.evse_id(0, number), status(number))
         };
         let records: Vec<String> = (0..STATUSES_PER_PUSH).map(record).collect();
         let body = format!(
-            r#"{{"ActionType":"update","OperatorEvseStatus":{{"OperatorID":"{operator}","OperatorName":"Operator","EvseStatusRecord":[{}]}}}}"#,
+            r#"{{"ActionType":"{action}","OperatorEvseStatus":{{"OperatorID":"{operator}","OperatorName":"Operator","EvseStatusRecord":[{}]}}}}"#,
             records.join(",")
         );
         let (status, answer) = caller.post(&path, &body).await?;
