@@ -37,7 +37,7 @@ pub(super) async fn bring(
     let cdr =
         ChargeDetailRecord::parse(&body, reading).map_err(|fault| Answer::malformed(fault.to_json()))?;
     let facts = facts(shared, &cdr).await?;
-    let arrival = CdrArrival::new(&cdr, Some(facts), (shared.now_unix_ms)());
+    let arrival = CdrArrival::new(cdr, Some(facts), (shared.now_unix_ms)());
     let answer = shared.engine.charge_detail_record(party, arrival, body, replaces).await?;
     let HttpAnswer { http_status, body } = answer;
     Ok(Answer::oicp(http_status, &body))
