@@ -112,6 +112,15 @@ pub enum Action {
         /// What it hears.
         answer: HttpAnswer,
     },
+    /// Tell the backends that wait for one start that it succeeded; `StartTold` follows.
+    ReplyStarted {
+        /// Our id of the session.
+        session: SessionId,
+        /// Which calls.
+        calls: Vec<CallId>,
+        /// What they hear.
+        answer: HttpAnswer,
+    },
     /// Call a backend of ours.
     CallBackend {
         /// Our id.
@@ -234,6 +243,9 @@ impl fmt::Debug for Action {
             Action::Penalise { node, why } => write!(f, "Penalise({node}, {why:?})"),
             Action::Reply { call, status, .. } => write!(f, "Reply({call:?}, {status:?})"),
             Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
+            Action::ReplyStarted { session, calls, answer } => {
+                write!(f, "ReplyStarted({}, {calls:?}, {answer:?})", session.as_str())
+            }
             Action::CallBackend { call, party, operation, .. } => {
                 write!(f, "CallBackend({call:?}, {party}, {operation:?})")
             }
