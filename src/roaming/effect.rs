@@ -192,7 +192,14 @@ pub enum Action {
         /// What it said.
         answer: Result<BooksAnswer, BooksFailure>,
     },
-    /// Read what a partner asks of our books; `BooksServed` follows.
+    /// Answer who had a lost session proven.
+    LostSessionTaken {
+        /// Which call.
+        call: CallId,
+        /// The records of it that this node refused before, or why it is not known here now.
+        taken: Result<Vec<Digest>, String>,
+    },
+    /// Read what a partner asks of our books; `BooksServed` follows, or for evidence `EvidenceRead` or `LostSession`.
     ServeBooks {
         /// Our id.
         serve: BooksServeId,

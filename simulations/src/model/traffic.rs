@@ -150,7 +150,7 @@ impl World {
             // And nobody charges.
             Action::ReplyOicp { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
             Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
-            Action::BooksAnswered { .. } | Action::ServeBooks { .. } => {}
+            Action::BooksAnswered { .. } | Action::ServeBooks { .. } | Action::LostSessionTaken { .. } => {}
             Action::CallHub { .. } | Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }
