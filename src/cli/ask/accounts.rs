@@ -264,7 +264,13 @@ fn sessions_told(sessions: &Node<'_>, out: &mut Lines) {
 /// Whether a session that one side had lost came back to it; empty if none was lost.
 fn fetched(difference: &Node<'_>) -> String {
     let is_lost = !text(difference, "not_fetched").is_empty();
-    let word = if flag(difference, "fetched") { "yes" } else if is_lost { "NO" } else { "" };
+    let word = if flag(difference, "fetched") {
+        "yes"
+    } else if is_lost {
+        "NO"
+    } else {
+        ""
+    };
     word.to_owned()
 }
 

@@ -160,7 +160,8 @@ impl Accounts {
                 None => return Ok((missing, BTreeMap::new())),
             }
         }
-        let is_known = |session: &str| !matches!(known.get(session), None | Some(Some(SessionPhase::Refused)));
+        let is_known =
+            |session: &str| !matches!(known.get(session), None | Some(Some(SessionPhase::Refused)));
         let lacking = if ours.role == Role::Emp { Lacking::Here } else { Lacking::There };
         let (mut ready, mut held_back) = (Vec::new(), BTreeMap::new());
         for mark in missing {
@@ -201,7 +202,9 @@ impl Accounts {
 fn given_up(failure: &BooksFailure) -> String {
     match failure {
         BooksFailure::Silent(partner) => {
-            format!("the node of {partner} does not hand lost sessions over: it runs an older version, or is busy")
+            format!(
+                "the node of {partner} does not hand lost sessions over: it runs an older version, or is busy"
+            )
         }
         other => other.to_string(),
     }

@@ -83,10 +83,7 @@ pub(super) async fn stored(
     let mut found = Vec::new();
     for mark in marks {
         let fits = |cdr: &StoredCdr| {
-            cdr.hash == mark.hash
-                && !cdr.incoming
-                && cdr.ours == *ours
-                && cdr.partner == *partner
+            cdr.hash == mark.hash && !cdr.incoming && cdr.ours == *ours && cdr.partner == *partner
         };
         match store.0.reader.cdrs_of(mark.session.clone()).await {
             Ok(of_session) => found.extend(of_session.cdrs.into_iter().filter(fits)),

@@ -10,9 +10,11 @@ impl Runner {
         let reader = self.parts.store.0.reader.clone();
         // Wherever an answer goes, the asker may have gone.
         match command {
-            EvidenceCommand::Read { session, between, reply } => self.parts.spawner.task(Box::pin(async move {
-                let _gone = reply.send(reader.logged(session, between).await.map_err(refused));
-            })),
+            EvidenceCommand::Read { session, between, reply } => {
+                self.parts.spawner.task(Box::pin(async move {
+                    let _gone = reply.send(reader.logged(session, between).await.map_err(refused));
+                }))
+            }
             EvidenceCommand::Lines { session, before, most, reply } => {
                 self.parts.spawner.task(Box::pin(async move {
                     let lines = reader.log_lines(session, before, most).await;

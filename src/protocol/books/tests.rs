@@ -107,8 +107,7 @@ fn the_hash_of_a_day_knows_what_ran_and_what_is_unclear() {
     for same in [SessionPhase::Closed, SessionPhase::Expired] {
         assert_eq!(of(&[same, SessionPhase::Unconfirmed]), one);
     }
-    for other in [&[active, active][..], &[unclear, active], &[active], &[active, SessionPhase::Refused]]
-    {
+    for other in [&[active, active][..], &[unclear, active], &[active], &[active, SessionPhase::Refused]] {
         assert_ne!(of(other).hash, one.hash, "{other:?}");
     }
 }

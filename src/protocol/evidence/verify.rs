@@ -12,9 +12,9 @@ use super::{
     open_evidence, skips_to, what_is_said,
 };
 use crate::identity::{
-    Chain, ChainError, Credential, Envelope, EvidenceSeal, Issuer, IssuerClass, IssuerGrant, MessageId, PartyId,
-    Pin, PublicKey, Purpose, Registry, RegistryError, Role, Speaker, StatusList, Tombstone, TrustContext,
-    TrustList, Verified, hash_of, peek,
+    Chain, ChainError, Credential, Envelope, EvidenceSeal, Issuer, IssuerClass, IssuerGrant, MessageId,
+    PartyId, Pin, PublicKey, Purpose, Registry, RegistryError, Role, Speaker, StatusList, Tombstone,
+    TrustContext, TrustList, Verified, hash_of, peek,
 };
 use crate::protocol::{Digest, SessionMessage};
 

@@ -77,9 +77,8 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) {
-        let file = logged.ok_or(EvidenceRefusal::Nothing).and_then(|logged| {
-            self.evidence_for_partner(logged, now)
-        });
+        let file =
+            logged.ok_or(EvidenceRefusal::Nothing).and_then(|logged| self.evidence_for_partner(logged, now));
         let answer = file.map_or_else(|why| BooksMessage::Refused(why.to_string()), BooksMessage::Evidence);
         self.books_served(serve, &answer, now, fx);
     }
@@ -129,9 +128,10 @@ impl Roaming {
         if !self.has_room_for_session() {
             return Err("too many sessions are open here".to_owned());
         }
-        let of_it = stored.cdrs.iter().filter(|cdr| {
-            cdr.ours == record.ours && Some(&cdr.partner) == record.partner.as_ref()
-        });
+        let of_it = stored
+            .cdrs
+            .iter()
+            .filter(|cdr| cdr.ours == record.ours && Some(&cdr.partner) == record.partner.as_ref());
         if of_it.clone().any(|cdr| cdr.state != CdrState::Refused) {
             record.phase = SessionPhase::Closed;
         }

@@ -52,7 +52,9 @@ pub enum NotRebuilt {
     #[error("its evidence is about something else, or about others as well")]
     Foreign,
     /// What began it is not there.
-    #[error("the message that began it is not in the evidence: deleted, or never kept because it carries a PIN")]
+    #[error(
+        "the message that began it is not in the evidence: deleted, or never kept because it carries a PIN"
+    )]
     NoStart,
     /// What began it makes no sense.
     #[error("the message that began it cannot be read, or is not for this party to say")]
@@ -248,7 +250,8 @@ impl<'a> Talk<'a> {
     /// The partner's stops and notifications: none is carried out twice.
     fn seen(&self) -> Vec<MessageId> {
         let within = |said: &&&Said| {
-            let asks = matches!(&said.message, Some(SessionMessage::Ask { operation, .. }) if !operation.begins());
+            let asks =
+                matches!(&said.message, Some(SessionMessage::Ask { operation, .. }) if !operation.begins());
             asks && said.from == *self.partner
         };
         let seen: Vec<MessageId> = self.said.iter().filter(within).map(|said| said.id).collect();

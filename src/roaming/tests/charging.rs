@@ -5,6 +5,7 @@ mod cdr_facts;
 mod cdr_faults;
 mod evidence;
 mod hub;
+mod lost;
 mod own_parties;
 mod under_way;
 
@@ -43,6 +44,8 @@ pub(super) struct Told {
     pub(super) to_hub: Vec<(BackendCallId, Option<SessionOperation>, String, String)>,
     /// What it said to peers.
     pub(super) said: Vec<Bytes>,
+    /// What became of lost sessions.
+    pub(super) lost: BTreeMap<CallId, Result<Vec<Digest>, String>>,
 }
 
 impl Told {
@@ -64,6 +67,7 @@ impl Told {
             Action::CallHub { call, operation, path_id, body, .. } => {
                 self.to_hub.push((call, operation, path_id, String::from_utf8(body.to_vec()).unwrap()));
             }
+            Action::LostSessionTaken { call, taken } => drop(self.lost.insert(call, taken)),
             Action::CheckPin { call, pin, hash } => self.pins.push((call, pin, hash)),
             other => panic!("{other:?} is not about sessions"),
         }
