@@ -96,6 +96,11 @@ fn the_log_goes_on_where_it_was_and_answers_for_one_session() {
         assert_eq!(*entry, new.entry);
     }
     assert!(wait(opened.reader.logged("session-none".to_owned(), None)).unwrap().is_none());
+    let between = |partner| Some((party("CPO:CHABC"), party(partner)));
+    let same = wait(opened.reader.logged("session-3".to_owned(), between("EMP:DEEMP"))).unwrap().unwrap();
+    assert_eq!((&same.parts, same.head, same.party), (&found.parts, found.head, party("CPO:CHABC")));
+    let other = wait(opened.reader.logged("session-3".to_owned(), between("EMP:DEXYZ"))).unwrap();
+    assert!(other.is_none(), "what others said is told to nobody");
 
     let lines = wait(opened.reader.log_lines(Some("session-3".to_owned()), Some(1_504), 2)).unwrap();
     assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [1_004, 504]);

@@ -8,7 +8,9 @@ use super::{CARD, YES, agreed, remote_start, remote_stop};
 use crate::protocol::evidence::{
     EvidenceEntry, EvidenceParts, LogTail, LoggedSession, SaltedMessage, content_hash, leaf_hash,
 };
-use crate::protocol::{AskOutcome, CdrState, Direction, SessionMessage, SessionOperation, SessionPhase};
+use crate::protocol::{
+    AskOutcome, CdrState, Direction, SessionMessage, SessionOperation, SessionPhase, SessionRecord,
+};
 use crate::roaming::change::CdrsOfSession;
 use crate::roaming::{FoundAgain, LostFor, LostSession, NotRebuilt, OwnHand, rebuilt};
 
@@ -38,6 +40,9 @@ impl World {
         };
         let body = match operation {
             SessionOperation::AuthorizeStart => CARD.to_owned(),
+            SessionOperation::ReservationStart => {
+                remote_start("CH*ABC*E1").replacen('{', r#"{"Duration":15,"#, 1)
+            }
             _ => remote_start("CH*ABC*E1"),
         };
         self.charge(asker, operation, &body);
@@ -77,6 +82,10 @@ impl World {
 fn a_session_of_every_operation_is_made_anew_at_both_sides_as_it_was() {
     for operation in SessionOperation::ALL.into_iter().filter(|operation| operation.begins()) {
         let (mut world, a, b) = agreed();
+        for node in [a, b] {
+            let anybody = Rule { whom: Whom::default(), services: BTreeSet::new(), allow: true };
+            world.set_rules(node, vec![anybody]);
+        }
         let id = world.began((a, b), operation);
         for (loser, keeper) in [(a, b), (b, a)] {
             let was = world.record(loser, &id).unwrap();
@@ -184,10 +193,10 @@ fn what_this_node_decided_itself_is_not_undone_and_what_stands_in_its_place_is()
     let refused = world.taken(b, LostSession { record: active, refused_cdrs: Vec::new() });
     assert_eq!(refused, Err("it is known here, as refused".to_owned()));
     assert_eq!(world.session(b), record);
-    let other = crate::identity::PartyId::parse("CPO:CHOTHER").unwrap();
+    let other = crate::identity::PartyId::parse("CPO:CHOTH").unwrap();
     let foreign = SessionRecord { partner: Some(other), ..record.clone() };
     assert!(world.taken(b, LostSession { record: foreign, refused_cdrs: Vec::new() }).is_err());
-    let nobody = crate::identity::PartyId::parse("EMP:CHNOBODY").unwrap();
+    let nobody = crate::identity::PartyId::parse("EMP:CHNOB").unwrap();
     let session = SESSION.to_owned();
     let not_ours = LostSession {
         record: SessionRecord { ours: nobody, session, ..record.clone() },
