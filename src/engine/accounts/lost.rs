@@ -13,8 +13,8 @@ use crate::protocol::{
 };
 use crate::roaming::reconcile::{BooksFailure, SessionDifference};
 
-/// Most sessions that one comparison brings back: a day of a large operator, in some ten seconds. The next brings more.
-pub(super) const LOST_SESSIONS_MAX: usize = 500;
+/// Most sessions that one comparison brings back, so that it ends within a minute over a slow line; the next brings more.
+pub(super) const LOST_SESSIONS_MAX: usize = 200;
 
 /// Which side lacks a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

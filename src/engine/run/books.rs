@@ -103,20 +103,23 @@ impl Runner {
             let name = session.clone();
             let work = Box::new(move || {
                 // The task may have ended with the node.
-                let _gone = done.send(proven(&standing, (&ours, &partner), &name, &evidence));
+                let _gone = done.send(proven(&standing, (&ours, &partner), &session, &evidence));
             });
             if let Err(error) = threads.thread("evidence-check", work) {
                 tracing::warn!(%error, "no thread to check the evidence of a session");
             }
             let found = match checked.await.unwrap_or_else(|_| Err("it cannot be checked now".to_owned())) {
-                Ok(lost) => match store.0.reader.cdrs_of(session).await {
+                Ok(lost) => match store.0.reader.cdrs_of(name.clone()).await {
                     Ok(stored) => Ok(Box::new(FoundAgain { lost, stored })),
                     Err(error) => {
                         tracing::warn!(%error, "a session that was lost could not be looked up");
                         Err(NOT_READ.to_owned())
                     }
                 },
-                Err(why) => Err(why),
+                Err(why) => {
+                    tracing::debug!(session = %name, %why, "the evidence of a session proves none that is ours");
+                    Err(why)
+                }
             };
             let _stopped = told.send(Input::LostSession { waits, found }).await;
         }));

@@ -75,6 +75,9 @@ fn what_no_node_says_is_refused() {
     ] {
         assert!(BooksMessage::decode(&message.encode()).is_err(), "{message:?}");
     }
+    // What a later version says is refused, and nothing else of it is believed.
+    let later = encode(&[("Z", "something")].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    assert!(BooksMessage::decode(&later).is_err());
     let unknown = SessionWire("s".into(), SessionPhase::ALL.len() as u8 + 1);
     assert!(BooksMessage::decode(&encode(&BooksWire::Sessions(Limited(vec![unknown])))).is_err());
     let names = vec!["s".to_owned(); BOOKS_MISSING_MAX + 1];

@@ -99,7 +99,7 @@ pub fn rebuilt(
         return Err(NotRebuilt::Foreign);
     }
     let talk = Talk { said: &said, own, partner };
-    let start = talk.start()?;
+    let start = talk.start(said.len() == report.told.len())?;
     if said.iter().any(|said| matches!(said.message, Some(SessionMessage::Release { .. }))) {
         return Err(NotRebuilt::Released);
     }
@@ -109,7 +109,7 @@ pub fn rebuilt(
         return Err(NotRebuilt::NeverRan);
     }
     let decides = match start.asked_by_us {
-        true => Some(start.said),
+        true => start.said,
         false => [yes, sign].into_iter().flatten().find(|said| said.from == own.party),
     };
     let decides = decides.ok_or_else(|| NotRebuilt::NotSigned(own.party.clone()))?;
@@ -134,13 +134,16 @@ fn verified(evidence: &[u8], trust: &TrustList, own: &OwnHand) -> Result<Evidenc
     Ok(verify_evidence(evidence, Some(&trust))?)
 }
 
-/// The message that began a session.
+/// What began a session.
 struct Start<'a> {
-    said: &'a Said,
+    /// The message; `None` if it was never kept because it carries a PIN.
+    said: Option<&'a Said>,
+    ask: MessageId,
     operation: SessionOperation,
-    request: ChargeRequest,
-    budget_ms: u32,
+    request: Option<ChargeRequest>,
     asked_by_us: bool,
+    opened_unix_ms: u64,
+    budget_ms: u32,
 }
 
 /// What the two said to each other.
@@ -151,21 +154,39 @@ struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    fn start(&self) -> Result<Start<'a>, NotRebuilt> {
+    fn start(&self, is_whole: bool) -> Result<Start<'a>, NotRebuilt> {
         let start = self.said.iter().find_map(|said| match &said.message {
             Some(SessionMessage::Ask { operation, budget_ms, oicp, .. }) if operation.begins() => {
                 Some((*said, *operation, *budget_ms, oicp))
             }
             _ => None,
         });
-        let (said, operation, budget_ms, oicp) = start.ok_or(NotRebuilt::NoStart)?;
+        let Some((said, operation, budget_ms, oicp)) = start else {
+            return self.start_with_pin().filter(|_| !is_whole).ok_or(NotRebuilt::NoStart);
+        };
         let request = ChargeRequest::parse(operation, oicp, Reading::Tolerant);
-        let request = request.map_err(|_| NotRebuilt::Unreadable)?;
+        let request = Some(request.map_err(|_| NotRebuilt::Unreadable)?);
         if said.from.role != asker_role(operation) || said.to.role == said.from.role {
             return Err(NotRebuilt::Unreadable);
         }
-        let asked_by_us = said.from == self.own.party;
-        Ok(Start { said, operation, request, budget_ms, asked_by_us })
+        let (ask, opened_unix_ms) = (said.id, said.created_unix_ms);
+        let (said, asked_by_us) = (Some(said), said.from == self.own.party);
+        Ok(Start { said, ask, operation, request, asked_by_us, opened_unix_ms, budget_ms })
+    }
+
+    /// A message with a PIN is in no log. That our EMP authorized it is, and says as much as is needed.
+    fn start_with_pin(&self) -> Option<Start<'a>> {
+        let operation = SessionOperation::AuthorizeStart;
+        let authorizes = |said: &&&Said| {
+            said.from == self.own.party
+                && said.from.role == Role::Emp
+                && said.to.role == Role::Cpo
+                && answer_of(said).is_some_and(|oicp| said_yes(operation, oicp) == Some(true))
+        };
+        let yes = self.said.iter().find(authorizes)?;
+        let (ask, opened_unix_ms) = (yes.reply_to?, yes.created_unix_ms);
+        let (said, request, asked_by_us, budget_ms) = (None, None, false, 0);
+        Some(Start { said, ask, operation, request, asked_by_us, opened_unix_ms, budget_ms })
     }
 
     /// The yes of whom the start asks: the answer to it, or, of a station, to the question what became of it.
@@ -176,7 +197,7 @@ impl<'a> Talk<'a> {
             self.said.iter().filter(ask).any(|said| said.id == id)
         };
         let answers = |said: &Said| match said.reply_to {
-            Some(id) if id == start.said.id => true,
+            Some(id) if id == start.ask => true,
             // Such questions are in no log.
             Some(id) => start.operation != SessionOperation::AuthorizeStart && !is_ask(id),
             None => false,
@@ -209,9 +230,11 @@ impl<'a> Talk<'a> {
         let text = |reference: &Option<crate::oicp::charging::PartnerSessionId>| {
             reference.as_ref().map(|reference| reference.as_str().to_owned())
         };
-        let opened_unix_ms = start.said.created_unix_ms;
+        let opened_unix_ms = start.opened_unix_ms;
         let last = self.said.iter().map(|said| said.created_unix_ms).max();
-        let request = &start.request;
+        let request = start.request.as_ref();
+        let medium = request.and_then(|request| request.identification()).map(|medium| medium.medium_key());
+        let partners = request.map(|request| request.partners());
         let mut record = SessionRecord {
             session: session.to_owned(),
             operation: start.operation,
@@ -219,14 +242,14 @@ impl<'a> Talk<'a> {
             ours: self.own.party.clone(),
             partner: Some(self.partner.clone()),
             phase: SessionPhase::Active,
-            ask: start.said.id,
+            ask: start.ask,
             ask_expires_unix_ms: opened_unix_ms.saturating_add(u64::from(start.budget_ms)),
-            evse: request.evse().map(|evse| evse.as_str().to_owned()),
-            medium: request.identification().map(|medium| medium.medium_key().expose().to_owned()),
+            evse: request.and_then(|request| request.evse()).map(|evse| evse.as_str().to_owned()),
+            medium: medium.map(|medium| medium.expose().to_owned()),
             stop_media: Vec::new(),
             answer: yes.and_then(answer_of).cloned(),
-            cpo_partner_session: text(&request.partners().cpo),
-            emp_partner_session: text(&request.partners().emp),
+            cpo_partner_session: partners.and_then(|partners| text(&partners.cpo)),
+            emp_partner_session: partners.and_then(|partners| text(&partners.emp)),
             to_release: Vec::new(),
             seen: self.seen(),
             offline: false,

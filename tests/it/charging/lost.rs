@@ -126,8 +126,9 @@ fn a_session_that_one_side_lost_is_known_again_and_its_record_is_taken() {
 /// It is what it was before it was lost, but for times.
 fn same_session(before: &Value, after: &Value, session: &str) {
     let of = |view: &Value| {
-        let sessions = view["sessions"].as_array().unwrap().iter();
-        let mut found = sessions.cloned().find(|view| view["session"] == session).expect("the session");
+        let sessions = view["sessions"].as_array().unwrap();
+        let mut found =
+            sessions.into_iter().find(|view| view["session"] == session).expect("the session").clone();
         for time in ["opened_unix_ms", "changed_unix_ms"] {
             assert!(found.as_object_mut().unwrap().remove(time).is_some());
         }

@@ -393,6 +393,18 @@ fn forged_stripped_and_foreign_evidence_is_refused() {
     let mut stripped = logged();
     stripped.parts.entries[0].content = None;
     assert_eq!(world.proven(b, a, stripped).map(drop), Err(NotRebuilt::NoStart));
+    // A PIN is in no log: our yes says enough, and nobody else's does.
+    let card = asks(true, 1, SessionOperation::AuthorizeStart, CARD);
+    let mut with_pin = log(true, (a, b), [&cpo, &emp], &[card, says(false, 1, AUTHORIZED)], world.now());
+    with_pin.parts.entries[0].content = None;
+    let record = world.proven(b, a, with_pin).unwrap().record;
+    assert_eq!((record.operation, record.ask), (SessionOperation::AuthorizeStart, MessageId([1; 16])));
+    assert_eq!((record.evse, record.medium, record.asked_by_us), (None, None, false));
+    assert!(record.answer.is_some());
+    let card = asks(true, 1, SessionOperation::AuthorizeStart, CARD);
+    let mut of_emp = log(false, (a, b), [&cpo, &emp], &[card, says(false, 1, AUTHORIZED)], world.now());
+    of_emp.parts.entries[0].content = None;
+    assert_eq!(world.proven(a, b, of_emp).map(drop), Err(NotRebuilt::NoStart));
     let mut stripped = logged();
     stripped.parts.entries[1].content = None;
     assert_eq!(world.proven(b, a, stripped).map(drop), Err(NotRebuilt::NeverRan));
