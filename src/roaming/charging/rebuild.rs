@@ -60,14 +60,11 @@ pub enum NotRebuilt {
     #[error("the message that began it cannot be read, or is not for this party to say")]
     Unreadable,
     /// It did not come to be, as far as the evidence tells.
-    #[error("nothing in the evidence says that it ran")]
+    #[error("nothing in the evidence that is signed by whom it has to be says that it ran")]
     NeverRan,
     /// It was given up in favour of another EMP.
     #[error("it was released: another EMP has it")]
     Released,
-    /// Our own signature is missing.
-    #[error("nothing that decides is signed by {0}: the partner's word alone makes no session")]
-    NotSigned(PartyId),
     /// Our party's other node led it.
     #[error("it was led by another node of {party} (slot {slot}): that one has to know it")]
     OtherNode {
@@ -105,14 +102,9 @@ pub fn rebuilt(
     }
     let yes = talk.yes(&start);
     let sign = talk.sign_of_life(&start);
-    if yes.is_none() && sign.is_none() {
-        return Err(NotRebuilt::NeverRan);
-    }
-    let decides = match start.asked_by_us {
-        true => start.said,
-        false => [yes, sign].into_iter().flatten().find(|said| said.from == own.party),
-    };
-    let decides = decides.ok_or_else(|| NotRebuilt::NotSigned(own.party.clone()))?;
+    let ran = yes.or(sign).ok_or(NotRebuilt::NeverRan)?;
+    let decides = if start.asked_by_us { start.said } else { Some(ran) };
+    let decides = decides.filter(|said| said.from == own.party).ok_or(NotRebuilt::NeverRan)?;
     if decides.slot != own.slot {
         return Err(NotRebuilt::OtherNode { party: own.party.clone(), slot: decides.slot });
     }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chargemesh::backend::Kind;
+use chargemesh::backend::{Kind, Operation};
 use serde_json::Value;
 
 use super::reconcile::{CDR, cdr, charged, command, copy, sessions_compared, settled, span_around_today};
@@ -154,6 +154,29 @@ fn a_lost_record_is_sent_again_in_the_comparison_that_brings_its_session_back() 
         let asked = ["reconcile", "--partner", EMP, "--from", &from, "--to", &to];
         let (code, told) = command(stage.url(Kind::Cpo), &asked);
         assert!(code == 0 && !told.contains(&session), "{code}: {told}");
+        stage.end().await;
+    });
+}
+
+#[test]
+fn a_cpo_that_lost_session_and_record_sends_the_record_again_and_has_its_receipts() {
+    runtime().block_on(async {
+        let mut stage = before_the_loss(Kind::Cpo).await;
+        let session = started(&stage).await;
+        recorded(&stage, &session).await;
+        settled(&stage, &session).await;
+        let receipts = stage.admin(Kind::Emp, &format!("cdrs/{session}")).await;
+        lose(&mut stage, Kind::Cpo).await;
+        let refused = stage.cpo_calls(CDR, cdr(&session, "7.5")).await;
+        assert_eq!(refused.code(), (404, "400".to_owned()), "{refused:?}");
+        let found = sessions_compared(&stage, Kind::Cpo).await;
+        let difference = the_difference(&found, &session);
+        assert_eq!((&difference["there"], &difference["fetched"]), (&"closed".into(), &true.into()));
+        recorded(&stage, &session).await;
+        settled(&stage, &session).await;
+        assert_eq!(stage.admin(Kind::Emp, &format!("cdrs/{session}")).await, receipts, "it counts once");
+        let twice = stage.emp.got(Operation::ChargeDetailRecord);
+        assert_eq!(twice.iter().filter(|got| got.session.as_deref() == Some(&*session)).count(), 1);
         stage.end().await;
     });
 }
