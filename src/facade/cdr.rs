@@ -1,6 +1,7 @@
 //! ChargeDetailRecord and GetChargeDetailRecords (OPERATIONS rows 14 and 15): from a CPO's body to the engine, and
 //! from what an EMP's node keeps to a page.
 
+use axum::http::StatusCode as Http;
 use bytes::Bytes;
 
 use super::answer::Answer;
@@ -34,10 +35,15 @@ pub(super) async fn bring(
     reading: Reading,
     replaces: Option<Hash>,
 ) -> Result<Answer, Answer> {
-    let cdr =
-        ChargeDetailRecord::parse(&body, reading).map_err(|fault| Answer::malformed(fault.to_json()))?;
+    let cdr = ChargeDetailRecord::parse(&body, reading).map_err(|fault| {
+        if reading == Reading::Tolerant && fault.is_about("/SessionID") {
+            let why = "no session has this SessionID: it is absent or does not match its pattern";
+            return Answer::fault(Http::NOT_FOUND, Code::SessionInvalid, Some(why));
+        }
+        Answer::malformed(fault.to_json())
+    })?;
     let facts = facts(shared, &cdr).await?;
-    let arrival = CdrArrival::new(&cdr, Some(facts), (shared.now_unix_ms)());
+    let arrival = CdrArrival::new(cdr, Some(facts), (shared.now_unix_ms)());
     let answer = shared.engine.charge_detail_record(party, arrival, body, replaces).await?;
     let HttpAnswer { http_status, body } = answer;
     Ok(Answer::oicp(http_status, &body))

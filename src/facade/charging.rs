@@ -10,6 +10,9 @@ use super::hub;
 use super::shared::Shared;
 use crate::engine::{ChargeRequest, EvseSeen, HttpAnswer, SessionOperation};
 use crate::identity::{PartyId, Role};
+use crate::oicp::charging::with_only_medium;
+use crate::oicp::finding::Fault;
+use crate::oicp::reading::Reading;
 use crate::oicp::record::summarise;
 
 /// EVSEs that are looked up at once; further starts wait for their turn. Storage refuses what finds no place in its
@@ -28,11 +31,27 @@ pub(super) async fn charge(
     }
     let request = ChargeRequest::parse(operation, &call.body, call.reading)
         .map_err(|fault| Answer::malformed(fault.to_json()))?;
+    if let Some(first) = request.findings().first() {
+        let count = request.findings().len();
+        tracing::debug!(?operation, count, %first, "a message was accepted that deviates");
+    }
     let party = party(shared, role, &call, &request)?;
     let evse = seen(shared, operation, &request).await?;
-    let body: Bytes = call.body.clone();
+    let body = sent_on(&request, &call)?;
     let HttpAnswer { http_status, body } = shared.engine.charge(party, request, body, evse).await?;
     Ok(Answer::oicp(http_status, &body))
+}
+
+/// The message as it goes to the partner: as it came. Of several media, which tolerant reading takes, only the one that
+/// counts here goes on, so that both sides mean the same driver.
+fn sent_on(request: &ChargeRequest, call: &Call<Option<PartyId>>) -> Result<Bytes, Answer> {
+    match request.identification().filter(|_| call.reading == Reading::Tolerant) {
+        None => Ok(call.body.clone()),
+        Some(medium) => match with_only_medium(&call.body, medium) {
+            Ok(body) => Ok(Bytes::from(body)),
+            Err(error) => Err(Answer::malformed(Fault::single("", error.to_string()).to_json())),
+        },
+    }
 }
 
 /// The caller's party: that of the path, which the body must name too. A notification has no id in its path.

@@ -50,7 +50,7 @@ pub(super) async fn brings_cdr(shared: &Shared, call: Call) -> Result<Answer, An
     let facts = facts.inspect_err(|error| {
         tracing::warn!(%error, "a charge detail record of the hub is not held against its EVSE");
     });
-    let arrival = CdrArrival::new(&cdr, facts.ok(), (shared.now_unix_ms)());
+    let arrival = CdrArrival::new(cdr, facts.ok(), (shared.now_unix_ms)());
     let body: Bytes = call.body.clone();
     let HttpAnswer { http_status, body } = shared.engine.hub_cdr(call.party.clone(), arrival, body).await?;
     Ok(Answer::oicp(http_status, &body))

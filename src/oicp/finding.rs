@@ -124,8 +124,8 @@ rules! {
     EvseIdRepeated = "evse-id-repeated", OwnerMustSupply, "remove one of the records";
     /// An OperatorID that breaks its pattern.
     OperatorIdInvalid = "operator-id-invalid", OwnerMustSupply, "use the id in the EvseIDs; `lint --fix` does it if they agree";
-    /// A record of authentication data with several media, where exactly one is allowed.
-    SeveralMedia = "several-media", OwnerMustSupply, "push one record for each medium";
+    /// Several media where exactly one is allowed: in a record of authentication data, or in a message.
+    SeveralMedia = "several-media", OwnerMustSupply, "name one medium in each record or message";
     /// A file in another envelope than the push message.
     Envelope = "envelope", Error, "use the published message; `lint --fix` renames the fields";
 }
@@ -155,6 +155,14 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub what_to_do: &'static str,
+}
+
+impl Finding {
+    pub(super) fn several_media(pointer: &str, message: String) -> Finding {
+        let rule = Rule::SeveralMedia;
+        let (pointer, severity, what_to_do) = (pointer.to_owned(), rule.severity(), rule.what_to_do());
+        Finding { pointer, rule, severity, message, what_to_do }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -269,6 +277,13 @@ impl Fault {
             })
             .collect();
         Fault { message: Fault::MESSAGE.to_owned(), validation_errors }
+    }
+
+    /// Whether it objects to one thing only, at this RFC 6901 pointer.
+    #[must_use]
+    pub fn is_about(&self, pointer: &str) -> bool {
+        let [only] = self.validation_errors.as_slice() else { return false };
+        only.field_reference == field_reference(pointer)
     }
 
     /// The body as the hub writes it.

@@ -13,6 +13,11 @@ use crate::roaming::change::SessionAccount;
 /// Sessions that the migration reads at once.
 const FILLED_AT_ONCE: u32 = 1_000;
 
+/// Sessions of two parties that began in a time; 6 is `SessionPhase::Refused`.
+const MARKS_SQL: &str = "SELECT known_as, phase FROM sessions
+    WHERE ours IN (?1, ?2) AND partner IN (?1, ?2) AND opened_unix_ms >= ?3 AND opened_unix_ms < ?4
+        AND known_as IS NOT NULL AND phase != 6 LIMIT ?5";
+
 /// Writes a session as it is now.
 pub(super) fn write(
     tx: &Transaction<'_>,
@@ -47,11 +52,7 @@ pub(super) fn marks(
     sessions_max: u64,
 ) -> std::result::Result<Vec<SessionMark>, StorageError> {
     let read = || -> Result<Vec<SessionMark>> {
-        let mut statement = connection.prepare_cached(
-            "SELECT known_as, phase FROM sessions
-             WHERE ours IN (?1, ?2) AND partner IN (?1, ?2) AND opened_unix_ms >= ?3 AND opened_unix_ms < ?4
-                AND known_as IS NOT NULL AND phase != 6 LIMIT ?5",
-        )?;
+        let mut statement = connection.prepare_cached(MARKS_SQL)?;
         let marks = statement.query_map(
             params![
                 account.ours.to_text(),
@@ -226,10 +227,8 @@ mod tests {
     fn a_day_is_read_from_its_index() {
         let opened = open(&memory());
         let connection = opened.ledger.connection.lock().unwrap();
-        let sql = "EXPLAIN QUERY PLAN SELECT known_as, phase FROM sessions
-             WHERE ours IN (?1, ?2) AND partner IN (?1, ?2) AND opened_unix_ms >= ?3 AND opened_unix_ms < ?4
-                AND known_as IS NOT NULL AND phase != 6 LIMIT ?5";
-        let plan: String = connection.query_row(sql, params!["a", "b", 1, 2, 3], |row| row.get(3)).unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {MARKS_SQL}");
+        let plan: String = connection.query_row(&sql, params!["a", "b", 1, 2, 3], |row| row.get(3)).unwrap();
         let expected = "COVERING INDEX sessions_by_opening (ours=? AND partner=? AND opened_unix_ms>?";
         assert!(plan.contains(expected), "{plan}");
     }

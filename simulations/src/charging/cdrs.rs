@@ -62,7 +62,7 @@ impl Charges {
         let read = ChargeDetailRecord::parse(&body, Reading::Strict);
         let read = read.map_err(|fault| anyhow::anyhow!("{}: {fault:?}", String::from_utf8_lossy(&body)))?;
         let now_unix_ms = crate::determinism::START_UNIX_S * 1_000 + elapsed().as_millis() as u64;
-        let arrival = CdrArrival::new(&read, None, now_unix_ms);
+        let arrival = CdrArrival::new(read, None, now_unix_ms);
         let key = (session, hash_of(&body));
         let new = Cdr { play, acknowledged_ms: None, given: 0, tries: 0, said: None };
         self.state().cdrs.entry(key.clone()).or_insert(new);

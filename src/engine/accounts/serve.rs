@@ -1,7 +1,5 @@
 //! What this node answers when a partner's node asks about their common books: from storage, within bounds.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use super::super::store::Store;
@@ -117,14 +115,11 @@ pub(super) async fn day_marks(
     from: u32,
     days: u32,
 ) -> Result<Vec<DayMark>, AccountError> {
-    let mut marks = Vec::new();
-    for day in days_from(from, days)? {
-        let mut of_day = marks_of(store, ours, partner, day).await?;
-        if !of_day.is_empty() {
-            marks.push(DayMark::of(day, &mut of_day));
-        }
-    }
-    Ok(marks)
+    let of_day = |day| async move {
+        let mut marks = marks_of(store, ours, partner, day).await?;
+        Ok(DayMark::of(day, &mut marks))
+    };
+    by_day(from, days, of_day).await
 }
 
 /// The records of one day, in order.
@@ -148,14 +143,11 @@ pub(super) async fn session_day_marks(
     from: u32,
     days: u32,
 ) -> Result<Vec<DayMark>, AccountError> {
-    let mut marks = Vec::new();
-    for day in days_from(from, days)? {
-        let mut of_day = session_marks_of(store, ours, partner, day).await?;
-        if !of_day.is_empty() {
-            marks.push(DayMark::of_sessions(day, &mut of_day));
-        }
-    }
-    Ok(marks)
+    let of_day = |day| async move {
+        let mut marks = session_marks_of(store, ours, partner, day).await?;
+        Ok(DayMark::of_sessions(day, &mut marks))
+    };
+    by_day(from, days, of_day).await
 }
 
 /// The sessions that began on one day, in order.
@@ -181,11 +173,23 @@ pub(super) async fn named(
     Ok(store.0.reader.sessions_named((ours.clone(), partner.clone()), names).await?)
 }
 
-fn days_from(from: u32, days: u32) -> Result<Range<u32>, AccountError> {
-    match days as usize <= BOOKS_DAYS_MAX {
-        true => Ok(from..from.saturating_add(days)),
-        false => Err(AccountError::Period("too many days for one comparison")),
+/// The marks of days that are not empty.
+async fn by_day<OfDay: Future<Output = Result<DayMark, AccountError>>>(
+    from: u32,
+    days: u32,
+    of_day: impl Fn(u32) -> OfDay,
+) -> Result<Vec<DayMark>, AccountError> {
+    if days as usize > BOOKS_DAYS_MAX {
+        return Err(AccountError::Period("too many days for one comparison"));
     }
+    let mut marks = Vec::new();
+    for day in from..from.saturating_add(days) {
+        let mark = of_day(day).await?;
+        if mark.records > 0 {
+            marks.push(mark);
+        }
+    }
+    Ok(marks)
 }
 
 fn of_day(ours: &PartyId, partner: &PartyId, day: u32) -> Result<Account, AccountError> {

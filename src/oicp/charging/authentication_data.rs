@@ -4,7 +4,7 @@ use super::body::Body;
 use super::identification::{Identification, IdentificationError, Media, OPTIONS};
 use super::medium::{HashedPin, MediumKey};
 use super::schema::PUSH_AUTHENTICATION_DATA;
-use crate::oicp::finding::{Fault, Finding, Rule};
+use crate::oicp::finding::{Fault, Finding};
 use crate::oicp::id::{OperatorId, ProviderId};
 use crate::oicp::json::{self, Node};
 use crate::oicp::json_write::Writer;
@@ -165,13 +165,8 @@ fn each_medium(
         return Err(Fault::single(pointer, "none of the media can be read"));
     }
     if findings.len() < FINDINGS_MAX {
-        findings.push(Finding {
-            pointer: pointer.to_owned(),
-            rule: Rule::SeveralMedia,
-            severity: Rule::SeveralMedia.severity(),
-            message: format!("several media in one record, {} of them readable", found.len()),
-            what_to_do: Rule::SeveralMedia.what_to_do(),
-        });
+        let message = format!("several media in one record, {} of them readable", found.len());
+        findings.push(Finding::several_media(pointer, message));
     }
     Ok(found)
 }
@@ -179,6 +174,7 @@ fn each_medium(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oicp::finding::Rule;
 
     fn push(records: &str) -> Result<PushAuthenticationData, Fault> {
         let body = format!(

@@ -1,7 +1,7 @@
 //! Reading one received message: its schema first, then single fields. A mandatory field that cannot be read
 //! refuses the message; an optional one counts as absent in tolerant reading (strict reading has refused it).
 
-use super::identification::{Identification, Media};
+use super::identification::{Identification, Media, given};
 use super::session_id::{PartnerSessions, SessionId};
 use crate::oicp::check;
 use crate::oicp::decimal::Decimal;
@@ -40,7 +40,14 @@ impl<'n, 'a> Body<'n, 'a> {
 
     /// All deviations, at most [`FINDINGS_MAX`].
     pub(super) fn findings(&self) -> Vec<Finding> {
-        check::findings(self.root, self.table, FINDINGS_MAX)
+        let mut findings = check::findings(self.root, self.table, FINDINGS_MAX);
+        let media = self.get("Identification").map_or(0, |node| given(node).count());
+        if media > 1 {
+            findings.truncate(FINDINGS_MAX.saturating_sub(1));
+            let message = format!("{media} media in one message: the first that it may hold counts");
+            findings.push(Finding::several_media("/Identification", message));
+        }
+        findings
     }
 
     pub(super) fn reading(&self) -> Reading {
@@ -130,7 +137,11 @@ impl<'n, 'a> Body<'n, 'a> {
 
     pub(super) fn needed_identification(&self, media: Media) -> Result<Identification, Fault> {
         let node = self.needed("Identification", self.get("Identification"))?;
-        Identification::read(node, media).map_err(|error| error.at("/Identification"))
+        let read = match self.reading {
+            Reading::Strict => Identification::read(node, media),
+            Reading::Tolerant => Identification::read_first(node, media),
+        };
+        read.map_err(|error| error.at("/Identification"))
     }
 
     /// An identification that nothing depends on: unreadable in tolerant reading means absent.

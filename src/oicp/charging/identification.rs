@@ -163,14 +163,26 @@ impl Identification {
         if !node.is_object() {
             return Err(IdentificationError::NotAnObject);
         }
-        let given = OPTIONS.iter().filter_map(|name| Some((*name, node.field_any_case(&[*name])?)));
-        let given: Vec<_> = given.collect();
+        let given: Vec<_> = given(node).collect();
         let (option, value) = match given.as_slice() {
             [] => return Err(IdentificationError::None),
             [one] => *one,
             several => return Err(IdentificationError::Several(several.len())),
         };
         Identification::lone(option, value, media)
+    }
+
+    /// As [`Self::read`], in tolerant reading: of several options the first that the message may hold and that can
+    /// be read, in the order of [`OPTIONS`].
+    ///
+    /// # Errors
+    /// [`IdentificationError`].
+    pub fn read_first(node: &Node<'_>, media: Media) -> Result<Identification, IdentificationError> {
+        let read = Identification::read(node, media);
+        let Err(IdentificationError::Several(_)) = &read else { return read };
+        let mut readable =
+            given(node).filter_map(|(option, value)| Identification::lone(option, value, media).ok());
+        readable.next().map_or(read, Ok)
     }
 
     /// Reads the value of one option by its name, in any case.
@@ -317,6 +329,11 @@ impl Identification {
         self.write(&mut writer);
         writer.finish()
     }
+}
+
+/// The options that are there; one that is null is not.
+pub(super) fn given<'n, 'a>(node: &'n Node<'a>) -> impl Iterator<Item = (&'static str, &'n Node<'a>)> {
+    OPTIONS.iter().filter_map(|name| Some((*name, node.field_any_case(&[*name])?)))
 }
 
 fn secret(option: &'static str, node: &Node<'_>) -> Result<QrSecret, IdentificationError> {

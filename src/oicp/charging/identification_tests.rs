@@ -57,6 +57,27 @@ fn media_per_message() {
 }
 
 #[test]
+fn tolerant_reading_takes_the_first_that_the_message_may_hold() {
+    let [card, details, .., remote] = all().map(|(json, _)| json.trim_matches(['{', '}']).to_owned() + "}");
+    let first = |options: &[&str], media| {
+        let text = format!("{{{}}}", options.join(","));
+        let node = json::parse_text(&text).unwrap();
+        Identification::read_first(&node, media).map(|read| read.option_name())
+    };
+    let bad_card = r#""RFIDMifareFamilyIdentification":{"UID":"12345ABCD"}"#;
+    let (card, details, remote) = (card.as_str(), details.as_str(), remote.as_str());
+    for (options, media, expected) in [
+        (vec![remote, card], Media::Authorization, Ok(OPTIONS[0])),
+        (vec![card, remote], Media::Remote, Ok(OPTIONS[4])),
+        (vec![bad_card, remote, details], Media::Any, Ok(OPTIONS[1])),
+        (vec![bad_card, remote], Media::Authorization, Err(IdentificationError::Several(2))),
+        (vec![remote], Media::Authorization, Err(IdentificationError::NotAllowed(OPTIONS[4]))),
+    ] {
+        assert_eq!(first(&options, media), expected, "{options:?}");
+    }
+}
+
+#[test]
 fn exactly_one_option() {
     let several = format!(
         "{{\"RFIDMifareFamilyIdentification\":{{\"UID\":\"04A2B3C4\"}},\"RemoteIdentification\":{{\"EvcoID\":\"{CONTRACT}\"}}}}"

@@ -36,7 +36,9 @@ pub use remote::{
     AuthorizeRemoteReservationStart, AuthorizeRemoteReservationStop, AuthorizeRemoteStart,
     AuthorizeRemoteStop,
 };
-pub use rewrite::{FieldValue, RewriteError, with_fields, with_upper_case_medium, with_upper_case_uid};
+pub use rewrite::{
+    FieldValue, RewriteError, with_fields, with_only_medium, with_upper_case_medium, with_upper_case_uid,
+};
 pub(super) use schema::table_of;
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};
 

@@ -5,7 +5,7 @@ use crate::oicp::json::{self, JsonError, Node};
 use crate::oicp::json_write::Writer;
 use crate::oicp::reading::Reading;
 
-use super::identification::OPTIONS;
+use super::identification::{Identification, OPTIONS, given};
 
 /// A value to be put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,26 @@ pub fn with_upper_case_medium(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
     with_upper_case(body, &["UID", "EvcoID"])
 }
 
+/// The message with this medium as the only one of its `Identification`; that one's text stays. With one only it comes
+/// back as it is.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_only_medium(body: &[u8], medium: &Identification) -> Result<Vec<u8>, RewriteError> {
+    let root = json::parse(body, Reading::Tolerant)?;
+    if !root.is_object() {
+        return Err(RewriteError::NotAnObject(root.kind()));
+    }
+    let name = medium.option_name();
+    let several = root.field_any_case(&["Identification"]).filter(|node| given(node).count() > 1);
+    let change = several.and_then(|node| {
+        let mut only = Writer::new();
+        only.begin_object().key(name).raw(node.field_any_case(&[name])?.raw()).end_object();
+        Change::of(&root, node, only.finish())
+    });
+    Ok(applied(root.raw(), change.into_iter().collect()).into_bytes())
+}
+
 /// As [`with_upper_case_medium`], for the UID only.
 ///
 /// # Errors
@@ -160,6 +180,7 @@ fn written(value: FieldValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oicp::charging::Media;
 
     fn set(body: &str, fields: &[(&str, FieldValue<'_>)]) -> String {
         String::from_utf8(with_fields(body.as_bytes(), fields).unwrap()).unwrap()
@@ -194,6 +215,27 @@ mod tests {
         );
         assert!(matches!(with_fields(b"[]", &[]), Err(RewriteError::NotAnObject("list"))));
         assert!(matches!(with_fields(b"{", &[]), Err(RewriteError::Json(_))));
+    }
+
+    #[test]
+    fn one_medium_is_left_as_it_was_written() {
+        let remote = r#"{ "EvcoID":"DE-DCB-C12345678-X","n":1.0 }"#;
+        let only = format!("{{\"RemoteIdentification\":{remote}}}");
+        let medium = Identification::parse(&only, Media::Any).unwrap();
+        let narrowed = |identification: &str| {
+            let body = format!("{{\"a\":1e2,\"Identification\":{identification}, \"z\":null}}");
+            let narrowed = with_only_medium(body.as_bytes(), &medium).unwrap();
+            let expected = body.replace(identification, &only);
+            (String::from_utf8(narrowed).unwrap(), expected)
+        };
+        let card = r#""RFIDMifareFamilyIdentification":{"UID":"04A2B3C4"}"#;
+        for several in [format!("{{{card},\"remoteidentification\":{remote}}}"), only.clone()] {
+            let (narrowed, expected) = narrowed(&several);
+            assert_eq!(narrowed, expected);
+        }
+        let null = format!("{{\"RFIDIdentification\":null,\"RemoteIdentification\":{remote}}}");
+        assert!(narrowed(&null).0.contains(&null), "what is null is nobody's medium");
+        assert!(with_only_medium(b"[]", &medium).is_err());
     }
 
     #[test]

@@ -121,23 +121,21 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> Result<(), &'static str> {
-        let Some(session) = self.charging.sessions.get(&id) else { return Ok(()) };
-        let succeeded = session.record.phase == SessionPhase::Active;
-        if succeeded && self.stops_late_starts(&session.record.ours) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return Ok(()) };
+        if session.record.phase != SessionPhase::Active {
+            session.waiting.push(waiting);
+            session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
+            self.note_unsettled(id);
+            return Ok(());
+        }
+        let (ours, yes) = (session.record.ours.clone(), own_yes(&session.record));
+        if self.stops_late_starts(&ours) {
             return Err(
                 "an earlier start of it succeeded too late and is being stopped; start again after that",
             );
         }
-        if let Some(session) = self.charging.sessions.get_mut(&id) {
-            session.waiting.push(waiting);
-            session.settle_at_ms = session.settle_at_ms.min(now.mono_ms);
-        }
-        if succeeded && let Some(session) = self.charging.sessions.get(&id) {
-            let answer = HttpAnswer::verbatim(own_yes(&session.record));
-            self.answer_all(id, &answer, fx);
-            self.late_start_done(id, fx);
-        }
-        self.note_unsettled(id);
+        reply(waiting.call, HttpAnswer::verbatim(yes), fx);
+        self.late_start_done(id, fx);
         Ok(())
     }
 

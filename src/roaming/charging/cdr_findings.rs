@@ -74,13 +74,13 @@ pub struct CdrArrival {
 impl CdrArrival {
     /// Looks at a record. `facts` is what the directory says to [`CdrSubject::of`] it; `None` if that could not be
     /// read: then it is not held against it.
-    pub fn new(cdr: &ChargeDetailRecord, facts: Option<CdrFacts>, now_unix_ms: u64) -> CdrArrival {
+    pub fn new(cdr: ChargeDetailRecord, facts: Option<CdrFacts>, now_unix_ms: u64) -> CdrArrival {
         CdrArrival {
             session: cdr.session_id,
-            ended_unix_ms: ended_unix_ms(cdr),
+            ended_unix_ms: ended_unix_ms(&cdr),
             evse: cdr.evse_id.clone(),
-            findings: cdr_findings(cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX)),
-            record: Box::new(cdr.clone()),
+            findings: cdr_findings(&cdr, i64::try_from(now_unix_ms).unwrap_or(i64::MAX)),
+            record: Box::new(cdr),
             facts,
         }
     }

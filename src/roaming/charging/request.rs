@@ -6,7 +6,7 @@ use crate::oicp::charging::{
     AuthorizeRemoteStop, AuthorizeStart, AuthorizeStop, ChargingNotification, Identification,
     PartnerSessions, SessionId,
 };
-use crate::oicp::finding::Fault;
+use crate::oicp::finding::{Fault, Finding};
 use crate::oicp::id::EvseId;
 use crate::oicp::reading::Reading;
 use crate::protocol::SessionOperation;
@@ -127,6 +127,19 @@ impl ChargeRequest {
             ChargeRequest::RemoteStop(_)
             | ChargeRequest::ReservationStop(_)
             | ChargeRequest::Notification(_) => None,
+        }
+    }
+
+    /// What deviates in it, and was accepted all the same.
+    pub fn findings(&self) -> &[Finding] {
+        match self {
+            ChargeRequest::AuthorizeStart(start) => &start.findings,
+            ChargeRequest::AuthorizeStop(stop) => &stop.findings,
+            ChargeRequest::RemoteStart(start) => &start.findings,
+            ChargeRequest::RemoteStop(stop) => &stop.findings,
+            ChargeRequest::ReservationStart(reservation) => &reservation.start.findings,
+            ChargeRequest::ReservationStop(reservation) => &reservation.stop.findings,
+            ChargeRequest::Notification(notification) => &notification.findings,
         }
     }
 

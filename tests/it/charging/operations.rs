@@ -165,6 +165,24 @@ fn a_card_is_authorized_and_stopped() {
     });
 }
 
+/// Both sides have to mean the same driver.
+#[test]
+fn of_several_media_the_provider_hears_of_one() {
+    let card = r#""RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}"#;
+    runtime().block_on(async {
+        let stage = Stage::new().await;
+        let contract = r#""PlugAndChargeIdentification":{"EvcoID":"DE-EMP-C12345678-X"}"#;
+        let answer =
+            stage.cpo_calls(AUTHORIZE_START, authorize_start(&format!("{contract},{card}"))).await.json();
+        assert_eq!(answer["AuthorizationStatus"], "Authorized");
+        let session = answer["SessionID"].as_str().unwrap().to_owned();
+        let received = stage.emp.next().await;
+        let one = authorize_start(card).replacen('{', &format!(r#"{{"SessionID":"{session}","#), 1);
+        assert_eq!(String::from_utf8_lossy(&received.body), one);
+        stage.end().await;
+    });
+}
+
 #[test]
 fn notifications_arrive_as_they_were_said() {
     runtime().block_on(async {

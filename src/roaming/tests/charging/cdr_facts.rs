@@ -30,7 +30,7 @@ impl World {
     /// A record as the facade hands it over.
     pub(super) fn arrival(&self, node: usize, read: &ChargeDetailRecord) -> Box<CdrArrival> {
         let facts = self.nodes[node].store.cdr_facts(&CdrSubject::of(read, None));
-        Box::new(CdrArrival::new(read, Some(facts), self.now().unix_ms))
+        Box::new(CdrArrival::new(read.clone(), Some(facts), self.now().unix_ms))
     }
 
     /// The CPO's one EVSE promises signed values from now on.

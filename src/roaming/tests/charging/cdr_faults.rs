@@ -258,7 +258,7 @@ fn what_the_disk_refused_was_not_promised_and_comes_again() {
     };
     let body = cdr(&id, "10.1");
     let read = crate::oicp::charging::ChargeDetailRecord::parse(body.as_bytes(), Reading::Strict).unwrap();
-    let arrival = Box::new(CdrArrival::new(&read, None, world.now().unix_ms));
+    let arrival = Box::new(CdrArrival::new(read, None, world.now().unix_ms));
     let party = Some(cpo().party());
     let (call, sent) = (CallId(77), Bytes::from(body.clone()));
     refused(&mut world, a, Input::Cdr { call, party, arrival, body: sent, replaces: None });

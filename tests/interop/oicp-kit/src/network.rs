@@ -65,8 +65,13 @@ impl Network {
         if party.starts_with("EMP") {
             more.push_str("notifications = true\n");
         }
+        self.set(name, &more);
+    }
+
+    /// Puts settings at the end of a node's file.
+    pub fn set(&self, name: &str, settings: &str) {
         let file = self.dir.path().join(name).join("node.toml");
-        OpenOptions::new().append(true).open(file).unwrap().write_all(more.as_bytes()).unwrap();
+        OpenOptions::new().append(true).open(file).unwrap().write_all(settings.as_bytes()).unwrap();
     }
 
     /// Runs the program to its end.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod errata;
+mod hub;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use futures_util::StreamExt as _;
 use oicp_kit::client::{ClientConfig, CpoClient, EmpClient, RetryPolicy};
 use oicp_kit::cpo::EvseStatus;
 use oicp_kit::emp::{Page, PullEvseDataRecord, PullEvseDataRequest};
-use oicp_kit::testkit::{MockEmp, MockHubject, MockHubjectServer, samples};
+use oicp_kit::testkit::samples;
 use oicp_kit::transport::{HubjectEnv, OicpError, Operation, PageQuery, PathId};
 use oicp_kit::types::{Acknowledgement, DateTime, GeoCoordinatesFormat, SessionId, Validate};
 use serde_json::{Value, json};
@@ -371,35 +372,6 @@ impl Stage {
         assert_eq!(found, 1);
         self.verdicts.works("PullEvsePricing");
     }
-
-    /// Its broker is a hub to which our client pushes.
-    async fn hub(&mut self) {
-        let mut hub = MockHubject::new();
-        hub.register_emp(MockEmp::permissive(PROVIDER.parse().unwrap()));
-        let server = MockHubjectServer::start(hub).await.unwrap();
-        let url = server.base_url().trim_end_matches("/api/oicp").to_owned();
-        let record = serde_json::to_value(samples::evse_data_record(EVSE)).unwrap();
-        let data = json!({ "ActionType": "fullLoad", "OperatorEvseData": { "OperatorID": "DE*ABC",
-            "OperatorName": "ABC technologies", "EvseDataRecord": [record] } });
-        let status = json!({ "ActionType": "fullLoad", "OperatorEvseStatus": { "OperatorID": "DE*ABC",
-            "OperatorName": "ABC technologies", "EvseStatusRecord": [{ "EvseID": EVSE, "EvseStatus": "Reserved" }] } });
-        for (name, body) in [("data.json", data), ("status.json", status)] {
-            std::fs::write(self.network.dir.path().join(name), body.to_string()).unwrap();
-            self.network.call(&["push", name, "--node", &url]);
-        }
-        assert_eq!(server.hubject().evse_count(), 1);
-        let status = server.hubject().status_of(&EVSE.parse().unwrap()).unwrap();
-        assert_eq!(status.evse_status, EvseStatus::Reserved);
-        self.verdicts.works("MockHubjectServer takes what `chargemesh push` sends: data and status");
-        self.verdicts.cannot(
-            "MockHubjectServer for reservations, pricing, GetChargeDetailRecords, PushAuthenticationData, \
-             remote starts of a partner over HTTP",
-            "its server has no route for them",
-        );
-        self.verdicts
-            .cannot("MockHubjectServer as the `[hub]` of a node", "open: the node is not set to it here yet");
-        server.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -417,6 +389,7 @@ async fn all_that_the_other_implementation_can_do() {
     stage.pricing().await;
     stage.errata().await;
     stage.hub().await;
+    stage.hub_of_nodes().await;
     for (side, heard) in [("CPO", &stage.asked_cpo), ("EMP", &stage.asked_emp)] {
         assert_eq!(heard.objections(), [""; 0], "the {side}'s backend finds fault with what we sent");
     }
