@@ -147,7 +147,8 @@ impl Accounts {
         }
     }
 
-    /// Has what the EMP lacks sent again, and says by session what was held back. A CPO that lacks a record of its own has lost it: that is only listed.
+    /// Has what the EMP lacks sent again, and says by session what was held back and why. A CPO that lacks a record of
+    /// its own has lost it: that is only listed.
     async fn bring(
         &self,
         (ours, partner): (&PartyId, &PartyId),

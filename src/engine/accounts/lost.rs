@@ -8,10 +8,9 @@ use super::serve::named;
 use super::{AccountError, Accounts, AccountsCommand};
 use crate::identity::{PartyId, Role};
 use crate::protocol::{
-    BOOKS_MISSING_MAX, BooksMessage, CdrMark, CdrState, Digest, MarkState, SessionKind, SessionMark,
-    SessionPhase,
+    BOOKS_MISSING_MAX, BooksMessage, CdrMark, CdrState, Digest, MarkState, SessionKind, SessionPhase,
 };
-use crate::roaming::reconcile::{BooksFailure, SessionDifference};
+use crate::roaming::reconcile::{BooksAnswer, BooksFailure, SessionDifference};
 
 /// Most sessions that one comparison brings back, so that it ends within a minute over a slow line; the next brings more.
 pub(super) const LOST_SESSIONS_MAX: usize = 200;
@@ -108,10 +107,15 @@ impl Accounts {
         // They were refused for their session was unknown: the CPO's node sends them once more.
         let mark = |hash: Digest| CdrMark { session: session.to_owned(), hash, state: MarkState::Good };
         let missing = refused.into_iter().take(BOOKS_MISSING_MAX).map(mark).collect();
-        match self.ask(ours, partner, BooksMessage::Missing(missing)).await?.message {
-            BooksMessage::Resending(count) => Ok(Ok(u64::from(count))),
-            _ => Err(Self::unexpected(partner)),
-        }
+        Ok(match self.ask(ours, partner, BooksMessage::Missing(missing)).await {
+            Ok(BooksAnswer { message: BooksMessage::Resending(count), .. }) => Ok(u64::from(count)),
+            Ok(_) => {
+                Err("it is known again; its record was refused before, and is not sent again".to_owned())
+            }
+            Err(error) => {
+                Err(format!("it is known again; its record, refused before, is not sent again: {error}"))
+            }
+        })
     }
 
     /// Proves it to the partner.
@@ -152,20 +156,20 @@ impl Accounts {
         missing: Vec<CdrMark>,
         lost: &mut LostSessions,
     ) -> Result<(Vec<CdrMark>, BTreeMap<String, String>), AccountError> {
-        let mut known = BTreeMap::new();
-        for marks in missing.chunks(BOOKS_MISSING_MAX) {
-            let names = marks.iter().map(|mark| mark.session.clone()).collect();
-            match self.known_to_emp(ours, partner, names).await? {
-                Some(found) => known.extend(found.into_iter().map(|mark| (mark.session, mark.phase))),
-                None => return Ok((missing, BTreeMap::new())),
-            }
-        }
-        let is_known =
-            |session: &str| !matches!(known.get(session), None | Some(Some(SessionPhase::Refused)));
+        let names: Vec<String> = missing.iter().map(|mark| mark.session.clone()).collect();
+        let (ours_is_emp, at) = (ours.role == Role::Emp, (ours, partner));
+        let Some(at_emp) = self.phases(at, &names, ours_is_emp).await? else {
+            return Ok((missing, BTreeMap::new()));
+        };
+        let unknown = |name: &String| is_unknown(at_emp.get(name));
+        let names: Vec<String> = names.into_iter().filter(unknown).collect();
+        let Some(at_cpo) = self.phases(at, &names, !ours_is_emp).await? else {
+            return Ok((missing, BTreeMap::new()));
+        };
         let lacking = if ours.role == Role::Emp { Lacking::Here } else { Lacking::There };
         let (mut ready, mut held_back) = (Vec::new(), BTreeMap::new());
         for mark in missing {
-            if is_known(&mark.session) {
+            if !is_lost(at_emp.get(&mark.session), at_cpo.get(&mark.session)) {
                 ready.push(mark);
                 continue;
             }
@@ -177,25 +181,43 @@ impl Accounts {
         Ok((ready, held_back))
     }
 
-    /// What the EMP's side knows of these sessions; `None` if its node does not say: an older one cannot.
-    async fn known_to_emp(
+    /// How far these sessions have come here or at the partner's; `None` if its node does not say: an older one cannot.
+    async fn phases(
         &self,
-        ours: &PartyId,
-        partner: &PartyId,
-        names: Vec<String>,
-    ) -> Result<Option<Vec<SessionMark>>, AccountError> {
-        if ours.role == Role::Emp {
-            return named(&self.store, ours, partner, names).await.map(Some);
+        (ours, partner): (&PartyId, &PartyId),
+        names: &[String],
+        here: bool,
+    ) -> Result<Option<Phases>, AccountError> {
+        let mut phases = Phases::new();
+        for names in names.chunks(BOOKS_MISSING_MAX) {
+            let found = match here {
+                true => named(&self.store, ours, partner, names.to_vec()).await?,
+                false => match self.ask(ours, partner, BooksMessage::AskSessions(names.to_vec())).await {
+                    Ok(BooksAnswer { message: BooksMessage::Sessions(sessions), .. }) => sessions,
+                    Ok(_) => return Err(Self::unexpected(partner)),
+                    Err(AccountError::Partner(_) | AccountError::Refused(..)) => return Ok(None),
+                    Err(other) => return Err(other),
+                },
+            };
+            phases.extend(found.into_iter().map(|mark| (mark.session, mark.phase)));
         }
-        match self.ask(ours, partner, BooksMessage::AskSessions(names)).await {
-            Ok(answer) => match answer.message {
-                BooksMessage::Sessions(sessions) => Ok(Some(sessions)),
-                _ => Err(Self::unexpected(partner)),
-            },
-            Err(AccountError::Partner(_) | AccountError::Refused(..)) => Ok(None),
-            Err(other) => Err(other),
-        }
+        Ok(Some(phases))
     }
+}
+
+/// What a side knows of sessions; `None` in it: it goes through the hub.
+type Phases = BTreeMap<String, Option<SessionPhase>>;
+
+/// Whether a record of it would be refused; a session through the hub is known by its record.
+fn is_unknown(at_emp: Option<&Option<SessionPhase>>) -> bool {
+    matches!(at_emp, None | Some(Some(SessionPhase::Refused)))
+}
+
+/// Whether a session has to be brought back before its record is sent: the EMP's side does not know it, and between the
+/// nodes the CPO's does.
+fn is_lost(at_emp: Option<&Option<SessionPhase>>, at_cpo: Option<&Option<SessionPhase>>) -> bool {
+    let ran = |phase: &Option<SessionPhase>| phase.and_then(SessionKind::of) == Some(SessionKind::Ran);
+    is_unknown(at_emp) && at_cpo.is_some_and(ran)
 }
 
 /// Why a partner's node is asked no more.
@@ -228,6 +250,21 @@ mod tests {
         }
         assert_eq!(of(None, Some(Unconfirmed)), None);
         assert_eq!(of(Some(InDoubt), Some(Refused)), None);
+    }
+
+    #[test]
+    fn a_record_waits_for_its_session_only_where_that_was_lost() {
+        let lost = |at_emp: Option<Option<SessionPhase>>, at_cpo: Option<Option<SessionPhase>>| {
+            is_lost(at_emp.as_ref(), at_cpo.as_ref())
+        };
+        for unknown in [None, Some(Some(Refused))] {
+            assert!(lost(unknown, Some(Some(Closed))) && lost(unknown, Some(Some(Active))));
+            // It goes through the hub at the CPO's, or is lost there as well: its record speaks for itself.
+            assert!(!lost(unknown, Some(None)) && !lost(unknown, None));
+        }
+        for known in [Some(None), Some(Some(Active)), Some(Some(InDoubt))] {
+            assert!(!lost(known, Some(Some(Closed))), "{known:?}");
+        }
     }
 
     #[test]

@@ -127,8 +127,7 @@ fn a_session_that_one_side_lost_is_known_again_and_its_record_is_taken() {
 fn same_session(before: &Value, after: &Value, session: &str) {
     let of = |view: &Value| {
         let sessions = view["sessions"].as_array().unwrap();
-        let mut found =
-            sessions.into_iter().find(|view| view["session"] == session).expect("the session").clone();
+        let mut found = sessions.iter().find(|view| view["session"] == session).expect("the session").clone();
         for time in ["opened_unix_ms", "changed_unix_ms"] {
             assert!(found.as_object_mut().unwrap().remove(time).is_some());
         }
