@@ -423,6 +423,10 @@ fn a_talk_of_days_is_handed_out_within_its_bounds() {
         let lost = world.proven(b, a, logged).unwrap();
         assert!(lost.record.seen.len() <= 64 && lost.record.answer.is_some());
     }
+    // A keeper that hands out more than it should makes nobody check without end.
+    let file = world.core(a).evidence_file(talk(300, "{}"), world.now()).unwrap();
+    let refused = rebuilt(&file, &everybody(), SESSION, &world.hand(b), &cpo.party()).map(drop);
+    assert_eq!(refused, Err(NotRebuilt::TooMany));
     let too_large = talk(2_000, "{}");
     let refused = world.core(a).evidence_for_partner(too_large, world.now()).unwrap_err();
     assert!(refused.to_string().contains("too large"), "{refused}");
