@@ -98,6 +98,8 @@ pub(crate) struct Runner {
     lost_calls: BTreeMap<CallId, LostReply>,
     /// What found no room and comes back.
     returned: Vec<Input>,
+    /// Whether backends heard of their starts: told with the next round, for nobody waits for it.
+    heard: Vec<Input>,
     partner_nodes: PartnerNodes,
     pin_checks: Arc<Semaphore>,
     cdr_lookups: Arc<Semaphore>,
@@ -132,6 +134,7 @@ impl Runner {
             books_calls: BTreeMap::new(),
             lost_calls: BTreeMap::new(),
             returned: Vec::new(),
+            heard: Vec::new(),
             partner_nodes: PartnerNodes::default(),
             pin_checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
             cdr_lookups: Arc::new(Semaphore::new(CDR_LOOKUPS_AT_ONCE)),
@@ -181,6 +184,7 @@ impl Runner {
     /// What else is there already.
     fn collect(&mut self, inputs: &mut Vec<Input>) {
         inputs.append(&mut self.returned);
+        inputs.append(&mut self.heard);
         while inputs.len() < ROUND_INPUTS_MAX
             && let Ok(answer) = self.parts.answers.try_recv()
         {
@@ -458,6 +462,10 @@ impl Runner {
 
     /// What is under way is finished; what was acknowledged is on disk already.
     async fn finish(mut self) {
+        let heard = std::mem::take(&mut self.heard);
+        if !heard.is_empty() {
+            self.round(heard).await;
+        }
         self.refuse_calls(&EngineError::Stopped);
         let commit = self.commit_gathered(self.parts.clock.now());
         self.commits.extend(commit);

@@ -177,6 +177,13 @@ pub enum Input {
         /// What it said.
         answer: BackendAnswer,
     },
+    /// The backends that waited for a start were told that it succeeded.
+    StartTold {
+        /// Our id of the session.
+        session: SessionId,
+        /// Whether one of them was still there.
+        heard: bool,
+    },
     /// An EMP's backend uploaded media.
     PushAuthentication {
         /// Who waits.

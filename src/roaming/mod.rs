@@ -29,6 +29,7 @@ mod prices;
 mod publish;
 pub mod reconcile;
 mod records;
+mod refusal;
 mod registry;
 mod reload;
 mod repair;
@@ -357,6 +358,7 @@ impl Roaming {
                 self.cdrs_found(session, found, facts, now, &mut fx);
             }
             Input::BackendAnswered { call, answer } => self.backend_answered(call, answer, now, &mut fx),
+            Input::StartTold { session, heard } => self.start_told(session, heard, now, &mut fx),
             Input::PushAuthentication { call, party, push } => {
                 self.push_authentication(call, &party, push, now, &mut fx)
             }

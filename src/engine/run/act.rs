@@ -129,9 +129,15 @@ impl Runner {
             }
             Action::ReplyOicp { call, answer } => {
                 if let Some(reply) = self.charge_calls.remove(&call) {
-                    // A backend that gave up hears of it by other ways.
+                    // A backend that gave up asks again, or hears of a late start.
                     let _gone = reply.send(Ok(answer));
                 }
+            }
+            Action::ReplyStarted { session, calls, answer } => {
+                let waiting = calls.iter().filter_map(|call| self.charge_calls.remove(call));
+                let heard = waiting.filter_map(|reply| reply.send(Ok(answer.clone())).ok()).count();
+                let told = Input::StartTold { session, heard: heard > 0 };
+                if heard > 0 { &mut self.heard } else { &mut self.returned }.push(told);
             }
             Action::Reloaded { call, outcome } => {
                 if let Some((standing, reply)) = self.reloads.remove(&call) {

@@ -129,13 +129,14 @@ impl Roaming {
             return Ok(());
         }
         let (ours, yes) = (session.record.ours.clone(), own_yes(&session.record));
-        if self.stops_late_starts(&ours) {
+        if !session.being_told && self.stops_late_starts(&ours) {
             return Err(
                 "an earlier start of it succeeded too late and is being stopped; start again after that",
             );
         }
-        reply(waiting.call, HttpAnswer::verbatim(yes), fx);
-        self.late_start_done(id, fx);
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return Ok(()) };
+        session.waiting.push(waiting);
+        self.answer_all(id, &HttpAnswer::verbatim(yes), fx);
         Ok(())
     }
 
@@ -331,17 +332,22 @@ impl Roaming {
 
     /// What became of a start is known, now or late: `settle` comes here too.
     pub(super) fn start_settled(&mut self, id: SessionId, outcome: AskOutcome, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let until_heard = self.is_marked_until_heard(&session.record.ours);
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let operation = session.record.operation;
         session.begins_with = None;
         match outcome {
             AskOutcome::Answered(oicp) => {
                 let yes = said_yes(operation, &oicp);
-                let was_late =
-                    matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed)
-                        && session.waiting.is_empty();
+                let is_to_tell = match session.waiting.is_empty() {
+                    true => {
+                        matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed)
+                    }
+                    false => until_heard,
+                };
                 session.record.answer = Some(oicp.clone());
-                session.record.to_tell_backend |= was_late && yes == Some(true);
+                session.record.to_tell_backend |= is_to_tell && yes == Some(true);
                 let event = match yes {
                     Some(true) => Event::Confirmed,
                     Some(false) => Event::Denied,
@@ -376,8 +382,11 @@ impl Roaming {
     /// Answers everybody who waits for a session's start.
     pub(super) fn answer_all(&mut self, id: SessionId, answer: &HttpAnswer, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        for waiting in std::mem::take(&mut session.waiting) {
-            reply(waiting.call, answer.clone(), fx);
+        let calls: Vec<CallId> = session.waiting.drain(..).map(|waiting| waiting.call).collect();
+        if !calls.is_empty() && session.record.phase == SessionPhase::Active {
+            self.tell_started(id, calls, answer.clone(), fx);
+        } else {
+            calls.into_iter().for_each(|call| reply(call, answer.clone(), fx));
         }
         self.note_unsettled(id);
     }

@@ -147,6 +147,8 @@ struct Session {
     progress_ms: Option<u64>,
     /// What was answered last within the session: its connection may have broken.
     said: Option<(MessageId, AskOutcome)>,
+    /// The backends that wait for its start are being told that it succeeded.
+    being_told: bool,
     /// The message that it begins with, as long as it may still turn to the hub.
     begins_with: Option<Bytes>,
 }
@@ -162,6 +164,7 @@ impl Session {
             settle_wait_ms: settle::WAIT_MS_MIN,
             progress_ms: None,
             said: None,
+            being_told: false,
             begins_with: None,
         }
     }
@@ -366,6 +369,19 @@ impl Roaming {
 
     /// Stores a session as it is now.
     fn remember(&mut self, id: SessionId, fx: &mut Effects) {
+        self.remember_quietly(id, fx);
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let record = &session.record;
+        fx.actions.push(Action::Report(Report::Session {
+            session: record.session.clone(),
+            operation: record.operation,
+            partner: record.partner.clone(),
+            phase: record.phase,
+        }));
+    }
+
+    /// Stores what is nobody else's news.
+    fn remember_quietly(&mut self, id: SessionId, fx: &mut Effects) {
         self.note_unsettled(id);
         let Some(session) = self.charging.sessions.get(&id) else { return };
         let record = &session.record;
@@ -376,12 +392,6 @@ impl Roaming {
             record: record.encode(),
             account: SessionAccount::of(record),
         });
-        fx.actions.push(Action::Report(Report::Session {
-            session: record.session.clone(),
-            operation: record.operation,
-            partner: record.partner.clone(),
-            phase: record.phase,
-        }));
     }
 
     /// Whether something is due in a session, now or later, that nobody outside causes.

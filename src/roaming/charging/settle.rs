@@ -18,7 +18,7 @@ use crate::planted::{Bug, planted};
 use crate::protocol::{AskOutcome, SessionMessage, SessionOperation, SessionPhase, Via};
 use crate::roaming::Roaming;
 use crate::roaming::effect::{Action, Effects};
-use crate::roaming::input::{BackendCallId, Now};
+use crate::roaming::input::{BackendCallId, CallId, Now};
 
 /// First wait before the other side is asked again, in milliseconds: the EMP's backend is to hear of a late start
 /// within five seconds.
@@ -63,7 +63,7 @@ impl Roaming {
         let in_doubt = record.asked_by_us
             && record.via == Via::Direct
             && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
-        let late = record.to_tell_backend && record.phase == SessionPhase::Active;
+        let late = record.to_tell_backend && !session.being_told && record.phase == SessionPhase::Active;
         let is_told = session.broadcast.is_none() && !planted(Bug::ReleaseNotSent);
         let released = if is_told { record.to_release.clone() } else { Vec::new() };
         let ask = record.ask;
@@ -110,12 +110,8 @@ impl Roaming {
         if open && outcome != AskOutcome::Pending {
             self.start_settled(id, outcome, now, fx);
             // A late start is dealt with at once.
-            if let Some(session) = self.charging.sessions.get_mut(&id)
-                && session.record.to_tell_backend
-            {
-                session.settle_at_ms = now.mono_ms;
-                session.settle_wait_ms = WAIT_MS_MIN;
-                self.settle(id, now, fx);
+            if self.charging.sessions.get(&id).is_some_and(|session| session.record.to_tell_backend) {
+                self.settle_at_once(id, now, fx);
             }
         }
     }
@@ -142,6 +138,57 @@ impl Roaming {
             self.notify_of_late_start(id, cpo, now, fx);
         } else {
             self.late_start_done(id, fx);
+        }
+    }
+
+    /// Whether the ledger says of a start that our backend is still to be told, until it has heard: this node may die
+    /// before that. Not if late starts are stopped: one that was heard of could be stopped then.
+    pub(super) fn is_marked_until_heard(&self, ours: &PartyId) -> bool {
+        !self.stops_late_starts(ours)
+    }
+
+    /// The backends that wait for a start are told that it succeeded.
+    pub(super) fn tell_started(
+        &mut self,
+        id: SessionId,
+        calls: Vec<CallId>,
+        answer: HttpAnswer,
+        fx: &mut Effects,
+    ) {
+        let Some(session) = self.charging.sessions.get(&id) else { return };
+        let until_heard = self.is_marked_until_heard(&session.record.ours);
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        session.being_told = true;
+        if until_heard && !std::mem::replace(&mut session.record.to_tell_backend, true) {
+            self.remember_quietly(id, fx);
+        }
+        fx.actions.push(Action::ReplyStarted { session: id, calls, answer });
+    }
+
+    /// They were told. If all had given up, it is a late start like any other.
+    pub(in crate::roaming) fn start_told(&mut self, id: SessionId, heard: bool, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        session.being_told = false;
+        if session.record.phase != SessionPhase::Active {
+            return;
+        }
+        if heard {
+            if std::mem::take(&mut session.record.to_tell_backend) {
+                self.remember_quietly(id, fx);
+            }
+            return;
+        }
+        if !std::mem::replace(&mut session.record.to_tell_backend, true) {
+            self.remember_quietly(id, fx);
+        }
+        self.settle_at_once(id, now, fx);
+    }
+
+    fn settle_at_once(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        if let Some(session) = self.charging.sessions.get_mut(&id) {
+            session.settle_at_ms = now.mono_ms;
+            session.settle_wait_ms = WAIT_MS_MIN;
+            self.settle(id, now, fx);
         }
     }
 

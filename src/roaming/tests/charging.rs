@@ -4,6 +4,7 @@ mod cdr;
 mod cdr_facts;
 mod cdr_faults;
 mod evidence;
+mod heard;
 mod hub;
 mod lost;
 mod own_parties;
@@ -46,6 +47,8 @@ pub(super) struct Told {
     pub(super) said: Vec<Bytes>,
     /// What became of lost sessions.
     pub(super) lost: BTreeMap<CallId, Result<Vec<Digest>, String>>,
+    /// Whether its backends give up before they are answered.
+    pub(super) impatient: bool,
 }
 
 impl Told {
@@ -125,16 +128,6 @@ pub(super) fn remote_stop(session: &str) -> String {
 pub(super) const CARD: &str = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"1234abcd"}}}"#;
 
 impl World {
-    pub(super) fn told_of_charging(&mut self, node: usize, action: Action) {
-        let Action::FindCdrs { session, subject } = action else {
-            return self.nodes[node].charging.told(action);
-        };
-        let asked = &self.nodes[node];
-        let found = (!asked.charging.disk_is_away).then(|| Box::new(asked.store.cdrs_of(session.as_str())));
-        let facts = subject.map(|subject| asked.store.cdr_facts(&subject));
-        self.deliver(node, None, 1, Event::Input(Input::CdrsFound { session, found, facts }));
-    }
-
     /// A backend of a node's first party asks.
     pub(super) fn charge(&mut self, node: usize, operation: SessionOperation, body: &str) -> CallId {
         self.calls += 1;

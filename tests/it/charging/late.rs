@@ -6,7 +6,7 @@ use chargemesh::backend::{Kind, Operation};
 use chargemesh::roaming::LateStart;
 
 use super::stage::{REMOTE_START, REMOTE_STOP, Stage, remote_start, remote_stop};
-use crate::support::runtime;
+use crate::support::{http_client, runtime};
 
 /// The EMP's backend is told of a late start within this time of the answer.
 const TOLD_WITHIN_MS: u64 = 5_000;
@@ -44,6 +44,28 @@ fn a_start_that_succeeds_late_is_adopted_and_told() {
         assert_eq!(stage.emp_calls(REMOTE_STOP, remote_stop(&session)).await.yes(), session);
         assert_eq!(stage.cpo.got(Operation::RemoteStart).len(), 1);
         assert_eq!(stage.emp.got(Operation::Notification).len(), 1);
+        stage.end().await;
+    });
+}
+
+/// Its HTTP client waits less long than the node does.
+#[test]
+fn a_start_whose_backend_hung_up_is_adopted_and_told() {
+    runtime().block_on(async {
+        let stage = Stage::new().await;
+        stage.cpo.behave("slow=1000");
+        let url = format!("{}{REMOTE_START}", stage.url(Kind::Emp));
+        let call = http_client().post(url).header("content-type", "application/json");
+        let call = call.body(remote_start("CH*ABC*E1")).timeout(Duration::from_millis(300));
+        assert!(call.send().await.unwrap_err().is_timeout());
+        let session = stage.cpo.next().await.session.unwrap();
+        let told = stage.emp.next().await;
+        assert_eq!(
+            (told.operation, told.session.as_deref()),
+            (Operation::Notification, Some(session.as_str()))
+        );
+        assert_eq!(stage.phases().await, ["active"]);
+        assert_eq!(stage.cpo.got(Operation::RemoteStart).len(), 1);
         stage.end().await;
     });
 }

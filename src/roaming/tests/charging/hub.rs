@@ -115,6 +115,7 @@ fn what_the_routes_send_to_the_hub_stays_on_that_way() {
     assert!(body.contains(r#""SessionID":null"#) && body.contains("CH-EMP-C12345678-X"), "{body}");
     let (http, said) = world.heard(b, call).unwrap();
     assert!(http == 200 && said.contains(GIVEN) && said.contains("mine"), "{said}");
+    world.run(100);
     // A restart changes no way.
     world.kill(b);
     world.start(b);

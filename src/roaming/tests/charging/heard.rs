@@ -1,0 +1,126 @@
+//! Backends that gave up before they heard that their start succeeded, and nodes that died before they could say it.
+
+use super::*;
+
+impl World {
+    pub(in crate::roaming::tests) fn told_of_charging(&mut self, node: usize, action: Action) {
+        let asked = &mut self.nodes[node];
+        let input = match action {
+            Action::FindCdrs { session, subject } => {
+                let found = Some(Box::new(asked.store.cdrs_of(session.as_str())));
+                let facts = subject.map(|subject| asked.store.cdr_facts(&subject));
+                Input::CdrsFound { session, found: found.filter(|_| !asked.charging.disk_is_away), facts }
+            }
+            Action::ReplyStarted { session, calls, answer } => {
+                let heard = !asked.charging.impatient;
+                for call in calls.into_iter().filter(|_| heard) {
+                    asked.charging.told(Action::ReplyOicp { call, answer: answer.clone() });
+                }
+                Input::StartTold { session, heard }
+            }
+            other => return asked.charging.told(other),
+        };
+        self.deliver(node, None, 1, Event::Input(input));
+    }
+
+    /// What a node's backend is being told of a session that it did not ask for just now.
+    fn notices(&self, node: usize) -> Vec<&str> {
+        let calls = self.nodes[node].charging.calls.iter();
+        calls
+            .filter(|(_, operation, _)| *operation == SessionOperation::Notification)
+            .map(|(.., body)| body.as_str())
+            .collect()
+    }
+
+    fn comes_back(&mut self, node: usize) {
+        self.kill(node);
+        self.nodes[node].charging.calls_gone();
+        self.start(node);
+        self.connect_all();
+        self.run(10_000);
+    }
+}
+
+#[test]
+fn a_backend_that_gave_up_before_the_answer_is_told_as_of_a_late_start() {
+    let (mut world, a, b) = agreed();
+    world.nodes[b].charging.impatient = true;
+    let call = world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    assert!(world.heard(b, call).is_none());
+    let id = world.session(b).session;
+    let [notice] = world.notices(b)[..] else { panic!("{:?}", world.nodes[b].charging.calls) };
+    assert!(notice.contains(&id) && notice.contains("Start"), "{notice}");
+    // It does not answer; it is told again, also after a crash, until it does.
+    world.comes_back(b);
+    assert_eq!(world.notices(b).len(), 1);
+    world.backend_says(b, YES);
+    world.comes_back(b);
+    assert_eq!((world.notices(b).len(), world.phases(b)), (0, vec![SessionPhase::Active]));
+    assert_eq!(world.nodes[a].charging.called, 1, "the station was asked once");
+}
+
+#[test]
+fn a_retry_of_a_backend_that_gave_up_hears_of_the_first_start() {
+    let (mut world, a, b) = agreed();
+    world.nodes[b].charging.impatient = true;
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    world.nodes[b].charging.impatient = false;
+    let retry = world.start_charging(b);
+    let id = world.session(b).session;
+    assert!(world.heard(b, retry).unwrap().1.contains(&id), "{:?}", world.heard(b, retry));
+    world.run(1_000);
+    world.comes_back(b);
+    assert_eq!((world.notices(b).len(), world.phases(b).len()), (0, 1));
+    assert_eq!(world.nodes[a].charging.called, 1);
+}
+
+#[test]
+fn what_nobody_heard_of_is_stopped_where_late_starts_are() {
+    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
+    for impatient in [false, true] {
+        let (mut world, a, b) = agreed_with([ChargingConfig::default(), config.clone()]);
+        world.nodes[b].charging.impatient = impatient;
+        world.start_charging(b);
+        world.run(1_000);
+        world.backend_says(a, YES);
+        world.run(10_000);
+        let stops: Vec<SessionOperation> =
+            world.nodes[a].charging.calls.iter().map(|(_, operation, _)| *operation).collect();
+        assert_eq!(stops, if impatient { vec![SessionOperation::RemoteStop] } else { vec![] });
+        world.comes_back(b);
+        assert_eq!(world.nodes[a].charging.called, 1 + usize::from(impatient), "{impatient}");
+    }
+}
+
+#[test]
+fn a_node_that_dies_before_it_answers_tells_its_backend_afterwards() {
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    // It commits that it runs, and dies before it hears that its backend heard.
+    world.backend_says(a, YES);
+    while world.phases(b) != [SessionPhase::Active] {
+        world.run(1);
+    }
+    world.comes_back(b);
+    let id = world.session(b).session;
+    let [notice] = world.notices(b)[..] else { panic!("{:?}", world.nodes[b].charging.calls) };
+    assert!(notice.contains(&id), "{notice}");
+    world.backend_says(b, YES);
+    world.comes_back(b);
+    assert_eq!(world.notices(b).len(), 0);
+    // One that heard is not told again.
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    world.comes_back(b);
+    assert_eq!((world.notices(b).len(), world.nodes[a].charging.called), (0, 1));
+}
