@@ -39,10 +39,12 @@ pub enum Bug {
     CdrDedupeForgotten,
     /// After a restart a node no longer sends the charge detail records that wait for their partners.
     OutboxForgotten,
+    /// A start of which no backend was there to hear that it succeeded is told to nobody.
+    UnheardForgotten,
 }
 
 /// All bugs with their names; the feature of each is its name after `planted-`.
-pub const BUGS: [(&str, Bug); 13] = [
+pub const BUGS: [(&str, Bug); 14] = [
     ("dedup-lost-on-crash", Bug::DedupLostOnCrash),
     ("gap-ignored", Bug::GapIgnored),
     ("root-not-checked", Bug::RootNotChecked),
@@ -56,6 +58,7 @@ pub const BUGS: [(&str, Bug); 13] = [
     ("late-answer-dropped", Bug::LateAnswerDropped),
     ("cdr-dedupe-forgotten", Bug::CdrDedupeForgotten),
     ("outbox-forgotten", Bug::OutboxForgotten),
+    ("unheard-forgotten", Bug::UnheardForgotten),
 ];
 
 /// Why no bug was planted.
@@ -101,6 +104,8 @@ const fn from_the_start() -> u8 {
         Bug::CdrDedupeForgotten as u8
     } else if cfg!(feature = "planted-outbox-forgotten") {
         Bug::OutboxForgotten as u8
+    } else if cfg!(feature = "planted-unheard-forgotten") {
+        Bug::UnheardForgotten as u8
     } else {
         0
     }

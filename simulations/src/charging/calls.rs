@@ -54,6 +54,8 @@ struct Call {
     body: String,
     /// Whether it names a session that is not the caller's.
     stranger: bool,
+    /// How long it waits, if less than its node does.
+    hangs_up: Option<Duration>,
 }
 
 impl Charges {
@@ -109,7 +111,13 @@ impl Charges {
         let party = self.party(by)?;
         self.trace.event(&format!("call {by:?} {} of {}", call.operation.as_str(), call.charge));
         let begin = elapsed();
-        let answer = tokio::time::timeout(NEVER, reach.engine.charge(party, request, body, evse)).await;
+        let patience = call.hangs_up.unwrap_or(NEVER);
+        let answer = tokio::time::timeout(patience, reach.engine.charge(party, request, body, evse)).await;
+        if answer.is_err() && call.hangs_up.is_some() {
+            self.state().tally.lost += 1;
+            self.trace.event(&format!("hung up {} of {}", call.operation.as_str(), call.charge));
+            return Ok(());
+        }
         let took_ms = (elapsed() - begin).as_millis() as u64;
         self.answered(&call, took_ms, answer.ok())
     }
@@ -183,7 +191,11 @@ impl Charges {
         if matches!(act, Act::Start(_) | Act::Again { .. }) {
             state.tally.starts += 1;
         }
-        Some(Call { by, charge, operation, body, stranger })
+        let hangs_up = match act {
+            Act::Start(start) => start.hangs_up_ms.map(Duration::from_millis),
+            _ => None,
+        };
+        Some(Call { by, charge, operation, body, stranger, hangs_up })
     }
 
     pub(super) fn medium(&self, start: &Start) -> String {

@@ -49,7 +49,13 @@ pub(crate) struct Start {
     /// Another provider that says yes to the card as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) other: Option<u32>,
+    /// The backend that asks hangs up if it is not answered within so many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hangs_up_ms: Option<u64>,
 }
+
+/// The longest that a backend waits that hangs up, in milliseconds.
+const HANGS_UP_MS_MAX: u64 = 2_000;
 
 /// Of a hundred sessions so many begin in each way.
 const HOW: [(How, u64); 4] =
@@ -59,8 +65,9 @@ const HOW: [(How, u64); 4] =
 pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entry> {
     let sessions = &scenario.sessions;
     let mut draw = Draw {
-        // A stream of its own, so that other entries stay as they are.
+        // Streams of their own, so that other entries stay as they are.
         chance: ChaCha8Rng::seed_from_u64(seed ^ 0xc4a2_6e00),
+        patience: ChaCha8Rng::seed_from_u64(seed ^ 0x9a71_e4ce),
         scenario,
         sessions,
         entries: Vec::new(),
@@ -85,6 +92,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
 
 struct Draw<'s> {
     chance: ChaCha8Rng,
+    patience: ChaCha8Rng,
     scenario: &'s Scenario,
     sessions: &'s Sessions,
     entries: Vec<Entry>,
@@ -146,12 +154,20 @@ impl Draw<'_> {
             .then(|| (provider + 1 + self.below(u64::from(nodes.emp) - 1) as u32) % nodes.emp)
             .filter(|other| *other != provider);
         let play = self.play();
-        let start = Start { charge, how, provider, operator, evse, card, play, other };
+        let hangs_up_ms = self.hangs_up();
+        let start = Start { charge, how, provider, operator, evse, card, play, other, hangs_up_ms };
         self.add(at_ms, Act::Start(start));
         self.retries(charge, how, at_ms);
         if !self.sessions.cards_only {
             self.course(charge, at_ms);
         }
+    }
+
+    /// Half as many backends hang up as have another fault.
+    fn hangs_up(&mut self) -> Option<u64> {
+        let number = self.patience.next_u64();
+        let share = self.sessions.faulty / 2.0;
+        (((number >> 32) as f64) < share * (1u64 << 32) as f64).then_some(number % HANGS_UP_MS_MAX)
     }
 
     /// A backend that is impatient, or has a fault, asks again.

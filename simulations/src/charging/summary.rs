@@ -14,7 +14,7 @@ pub(super) struct Tally {
     pub(super) starts: u64,
     /// Acts that were left out: the node was down, or there was nothing to stop.
     pub(super) left_out: u64,
-    /// The node died before it answered.
+    /// The node died before it answered, or who asked hung up.
     pub(super) lost: u64,
     took_ms: BTreeMap<&'static str, Vec<u32>>,
     codes: BTreeMap<&'static str, BTreeMap<String, u64>>,

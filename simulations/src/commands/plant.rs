@@ -19,6 +19,7 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("late-answer-dropped", CHARGING),
     ("cdr-dedupe-forgotten", CHARGING),
     ("outbox-forgotten", CHARGING),
+    ("unheard-forgotten", CHARGING),
 ];
 
 /// The same with drivers who charge.

@@ -242,8 +242,8 @@ fn smaller(act: &Act) -> Vec<Act> {
         Act::Insert { operator, evses, version } => {
             all.extend(halves(&evses).into_iter().map(|evses| Act::Insert { operator, evses, version }));
         }
-        Act::Start(start) if !start.play.is_usual() => {
-            all.push(Act::Start(crate::charging::Start { play: Play::Yes, ..start }));
+        Act::Start(start) if !start.play.is_usual() || start.hangs_up_ms.is_some() => {
+            all.push(Act::Start(crate::charging::Start { play: Play::Yes, hangs_up_ms: None, ..start }));
         }
         Act::Stop { charge, stranger, play } if !play.is_usual() => {
             all.push(Act::Stop { charge, stranger, play: Play::Yes });

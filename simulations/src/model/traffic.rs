@@ -148,7 +148,10 @@ impl World {
             // Nobody has partners in the model.
             Action::FindCard { .. } | Action::KnowAddress { .. } | Action::KeepPartners(_) => {}
             // And nobody charges.
-            Action::ReplyOicp { .. } | Action::ReplyStarted { .. } | Action::CallBackend { .. } | Action::CheckPin { .. } => {}
+            Action::ReplyOicp { .. }
+            | Action::ReplyStarted { .. }
+            | Action::CallBackend { .. }
+            | Action::CheckPin { .. } => {}
             Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
             Action::BooksAnswered { .. } | Action::ServeBooks { .. } | Action::LostSessionTaken { .. } => {}
             Action::CallHub { .. } | Action::AgreementDone { .. } | Action::Report(_) => {}

@@ -172,7 +172,7 @@ impl Roaming {
         if session.record.phase != SessionPhase::Active {
             return;
         }
-        if heard {
+        if heard || planted(Bug::UnheardForgotten) {
             if std::mem::take(&mut session.record.to_tell_backend) {
                 self.remember_quietly(id, fx);
             }
