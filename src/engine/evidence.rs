@@ -4,9 +4,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::handle::{Command, Engine, EngineError, PushOutcome};
+use crate::identity::PartyId;
 use crate::protocol::evidence::LoggedSession;
 use crate::roaming::{EvidenceRefusal, PersonalData};
-use crate::storage::LogLine;
+use crate::storage::{Between, LogLine};
 
 /// Most lines of the log in one answer: more than anybody reads at once.
 pub const LOG_LINES_MAX: u32 = 1_000;
@@ -15,10 +16,14 @@ pub const LOG_LINES_MAX: u32 = 1_000;
 pub(crate) enum EvidenceCommand {
     Read {
         session: String,
+        /// Only what these two said to each other.
+        between: Between,
         reply: oneshot::Sender<Result<Option<LoggedSession>, EngineError>>,
     },
     Seal {
         logged: Box<LoggedSession>,
+        /// For a partner that lost the session: as much as fits an envelope.
+        is_for_partner: bool,
         reply: oneshot::Sender<Result<Bytes, EvidenceRefusal>>,
     },
     Lines {
@@ -59,12 +64,31 @@ impl Engine {
         &self,
         session: String,
     ) -> Result<Result<Bytes, EvidenceRefusal>, EngineError> {
-        let of = |reply| EvidenceCommand::Read { session, reply };
+        self.sealed_evidence(session, None).await
+    }
+
+    /// The same for the partner of one of our parties, which lost the session: of what these two said to each other, as
+    /// much as fits an envelope.
+    pub(super) async fn evidence_for_partner(
+        &self,
+        session: String,
+        (ours, partner): (PartyId, PartyId),
+    ) -> Result<Result<Bytes, EvidenceRefusal>, EngineError> {
+        self.sealed_evidence(session, Some((ours, partner))).await
+    }
+
+    async fn sealed_evidence(
+        &self,
+        session: String,
+        between: Between,
+    ) -> Result<Result<Bytes, EvidenceRefusal>, EngineError> {
+        let is_for_partner = between.is_some();
+        let of = |reply| EvidenceCommand::Read { session, between, reply };
         let Some(logged) = self.ask(|reply| Command::Evidence(of(reply))).await?? else {
             return Ok(Err(EvidenceRefusal::Nothing));
         };
         let logged = Box::new(logged);
-        self.ask(|reply| Command::Evidence(EvidenceCommand::Seal { logged, reply })).await
+        self.ask(|reply| Command::Evidence(EvidenceCommand::Seal { logged, is_for_partner, reply })).await
     }
 
     /// At most `most` (and [`LOG_LINES_MAX`]) lines of the log before a number (`None`: its end), the newest first; of

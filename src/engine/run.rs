@@ -12,7 +12,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::BooksReply;
+use super::accounts::{BooksReply, LostReply};
 use super::agreements::{AgreementReply, permissions};
 use super::backends::Backends;
 use super::cdrs::{ChargeReply, cdr_counts};
@@ -95,6 +95,7 @@ pub(crate) struct Runner {
     gathered: Gathered,
     charge_calls: BTreeMap<CallId, ChargeReply>,
     books_calls: BTreeMap<CallId, BooksReply>,
+    lost_calls: BTreeMap<CallId, LostReply>,
     /// What found no room and comes back.
     returned: Vec<Input>,
     /// Whether backends heard of their starts: told with the next round, for nobody waits for it.
@@ -131,6 +132,7 @@ impl Runner {
             gathered: Gathered::default(),
             charge_calls: BTreeMap::new(),
             books_calls: BTreeMap::new(),
+            lost_calls: BTreeMap::new(),
             returned: Vec::new(),
             heard: Vec::new(),
             partner_nodes: PartnerNodes::default(),
@@ -413,6 +415,9 @@ impl Runner {
             let _gone = reply.send(Err(error.clone()));
         }
         for reply in std::mem::take(&mut self.agreement_calls).into_values() {
+            let _gone = reply.send(Err(error.clone()));
+        }
+        for reply in std::mem::take(&mut self.lost_calls).into_values() {
             let _gone = reply.send(Err(error.clone()));
         }
         for reply in std::mem::take(&mut self.charge_calls).into_values() {

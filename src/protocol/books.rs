@@ -1,6 +1,6 @@
 //! How two parties' nodes compare their books: what they hold of each other's charge detail records, first one hash
 //! for each day, then the records of days that differ, then what is missing (`decisions.md` 30); and how far the
-//! sessions between them have come, in the same way.
+//! sessions between them have come, in the same way; and what proves a session that one side lost.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::Digest;
 use super::codec::{ProtocolError, decode, encode};
 use super::session::SESSION_ID_BYTES_MAX;
 use super::session_record::SessionPhase;
-use super::wire::{Hash, Limited};
+use super::wire::{Buf, Hash, Limited};
 use crate::identity::envelope::ENVELOPE_BODY_BYTES_MAX;
 
 /// Most days that are compared at once: a year and a month.
@@ -24,6 +24,9 @@ pub const BOOKS_OF_DAY_MAX: usize = 100_000;
 
 /// Most records that are asked for again at once, and most sessions that are asked for by name.
 pub const BOOKS_MISSING_MAX: usize = 1_000;
+
+/// Largest evidence of one session in bytes: what fits an envelope, with some words around it.
+pub const BOOKS_EVIDENCE_BYTES_MAX: usize = ENVELOPE_BODY_BYTES_MAX - 1_024;
 
 /// Longest text of a refusal in bytes.
 const WHY_BYTES_MAX: usize = 500;
@@ -203,6 +206,19 @@ pub enum BooksMessage {
     AskSessions(Vec<String>),
     /// Sessions, in order; fewer than [`BOOKS_MARKS_MAX`]: these were the last of the day.
     Sessions(Vec<SessionMark>),
+    /// I lost this session: what proves it? Answered by `Evidence`; a node that hands out none cannot read it.
+    AskEvidence(String),
+    /// The evidence of a session between us ([`crate::protocol::evidence`]), at most [`BOOKS_EVIDENCE_BYTES_MAX`].
+    Evidence(Bytes),
+    /// You lost a session: this proves it. Answered by `Taken`; a node that takes none cannot read it.
+    TakeEvidence {
+        /// SessionID.
+        session: String,
+        /// As in `Evidence`.
+        evidence: Bytes,
+    },
+    /// The session is known here from now on.
+    Taken,
     /// It cannot be answered.
     Refused(String),
 }
@@ -240,6 +256,14 @@ enum BooksWire {
     AskSessions(Limited<String, BOOKS_MISSING_MAX>),
     #[serde(rename = "o")]
     Sessions(Limited<SessionWire, BOOKS_MARKS_MAX>),
+    #[serde(rename = "V")]
+    AskEvidence(String),
+    #[serde(rename = "v")]
+    Evidence(Buf),
+    #[serde(rename = "T")]
+    TakeEvidence(String, Buf),
+    #[serde(rename = "t")]
+    Taken,
     #[serde(rename = "r")]
     Refused(String),
 }
@@ -274,6 +298,12 @@ impl BooksMessage {
                 let wire = |mark: &SessionMark| SessionWire(mark.session.clone(), code(mark));
                 BooksWire::Sessions(Limited(sessions.iter().take(BOOKS_MARKS_MAX).map(wire).collect()))
             }
+            BooksMessage::AskEvidence(session) => BooksWire::AskEvidence(session.clone()),
+            BooksMessage::Evidence(evidence) => BooksWire::Evidence(Buf(evidence.clone())),
+            BooksMessage::TakeEvidence { session, evidence } => {
+                BooksWire::TakeEvidence(session.clone(), Buf(evidence.clone()))
+            }
+            BooksMessage::Taken => BooksWire::Taken,
             BooksMessage::Refused(why) => BooksWire::Refused(why.chars().take(WHY_BYTES_MAX / 4).collect()),
         })
         .into()
@@ -319,6 +349,22 @@ impl BooksMessage {
                 BooksMessage::AskSessions(names.0)
             }
             BooksWire::Sessions(sessions) => BooksMessage::Sessions(sessions_of(sessions.0)?),
+            BooksWire::AskEvidence(session) | BooksWire::TakeEvidence(session, _)
+                if session.len() > SESSION_ID_BYTES_MAX =>
+            {
+                return Err(invalid("a SessionID is too long"));
+            }
+            BooksWire::AskEvidence(session) => BooksMessage::AskEvidence(session),
+            BooksWire::Evidence(Buf(evidence)) | BooksWire::TakeEvidence(_, Buf(evidence))
+                if evidence.len() > BOOKS_EVIDENCE_BYTES_MAX =>
+            {
+                return Err(invalid("the evidence is too large"));
+            }
+            BooksWire::Evidence(Buf(evidence)) => BooksMessage::Evidence(evidence),
+            BooksWire::TakeEvidence(session, Buf(evidence)) => {
+                BooksMessage::TakeEvidence { session, evidence }
+            }
+            BooksWire::Taken => BooksMessage::Taken,
             BooksWire::Refused(why) if why.len() > WHY_BYTES_MAX => {
                 return Err(invalid("the reason is too long"));
             }
@@ -355,102 +401,4 @@ fn sessions_of(wire: Vec<SessionWire>) -> Result<Vec<SessionMark>, ProtocolError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mark(number: u8, state: MarkState) -> CdrMark {
-        CdrMark { session: format!("{number:036}"), hash: [number; 32], state }
-    }
-
-    fn session(number: usize, phase: SessionPhase) -> SessionMark {
-        SessionMark { session: format!("{number:036}"), phase: Some(phase) }
-    }
-
-    #[test]
-    fn messages_are_read_as_they_were_said() {
-        let day = |day| DayMark { day, records: 3, hash: [7; 32] };
-        let statement =
-            StatementMark { month: "2026-11".into(), digest: [9; 32], records: 2, energy: "7.3".into() };
-        for message in [
-            BooksMessage::AskDays { from: 20_000, days: 31 },
-            BooksMessage::Days(vec![day(20_000), day(20_002)]),
-            BooksMessage::AskDay { day: 20_000, after: 4 },
-            BooksMessage::Day(vec![mark(1, MarkState::Good), mark(2, MarkState::Rejected)]),
-            BooksMessage::Missing(vec![mark(1, MarkState::Rejected)]),
-            BooksMessage::Resending(1),
-            BooksMessage::Statement(statement),
-            BooksMessage::AskSessionDays { from: 20_000, days: BOOKS_DAYS_MAX as u32 },
-            BooksMessage::AskSessionDay { day: 20_000, after: 7 },
-            BooksMessage::AskSessions(vec![format!("{:036}", 1), "2".into()]),
-            BooksMessage::Sessions(
-                SessionPhase::ALL.iter().enumerate().map(|(at, phase)| session(at, *phase)).collect(),
-            ),
-            BooksMessage::Sessions(vec![SessionMark { session: "3".into(), phase: None }]),
-            BooksMessage::Refused("why".into()),
-        ] {
-            assert_eq!(BooksMessage::decode(&message.encode()).unwrap(), message);
-        }
-        let many = (0..BOOKS_MARKS_MAX).map(|number| mark((number % 250) as u8, MarkState::Good)).collect();
-        let full = BooksMessage::Day(many).encode();
-        assert!(full.len() < ENVELOPE_BODY_BYTES_MAX / 2, "{}", full.len());
-        let many = (0..BOOKS_MARKS_MAX + 1).map(|number| session(number, SessionPhase::Active)).collect();
-        let full = BooksMessage::Sessions(many).encode();
-        assert!(full.len() < ENVELOPE_BODY_BYTES_MAX / 2, "{}", full.len());
-        let BooksMessage::Sessions(read) = BooksMessage::decode(&full).unwrap() else { panic!() };
-        assert_eq!(read.len(), BOOKS_MARKS_MAX);
-    }
-
-    #[test]
-    fn what_no_node_says_is_refused() {
-        let day = |day| DayMark { day, records: 3, hash: [7; 32] };
-        let long = CdrMark { session: "s".repeat(37), ..mark(1, MarkState::Good) };
-        for message in [
-            BooksMessage::AskDays { from: 1, days: 0 },
-            BooksMessage::AskDays { from: 1, days: BOOKS_DAYS_MAX as u32 + 1 },
-            BooksMessage::Days(vec![day(2), day(2)]),
-            BooksMessage::Day(vec![long]),
-            BooksMessage::AskSessionDays { from: 1, days: 0 },
-            BooksMessage::AskSessionDays { from: 1, days: BOOKS_DAYS_MAX as u32 + 1 },
-            BooksMessage::AskSessions(vec!["s".repeat(37)]),
-            BooksMessage::Sessions(vec![SessionMark { session: "s".repeat(37), phase: None }]),
-        ] {
-            assert!(BooksMessage::decode(&message.encode()).is_err(), "{message:?}");
-        }
-        let unknown = SessionWire("s".into(), SessionPhase::ALL.len() as u8 + 1);
-        assert!(BooksMessage::decode(&encode(&BooksWire::Sessions(Limited(vec![unknown])))).is_err());
-        let names = vec!["s".to_owned(); BOOKS_MISSING_MAX + 1];
-        let too_many = encode(&[("N", names)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
-        assert!(BooksMessage::decode(&too_many).is_err());
-        bolero::check!().for_each(|bytes: &[u8]| drop(BooksMessage::decode(bytes)));
-    }
-
-    #[test]
-    fn the_hash_of_a_day_knows_every_record_and_no_order() {
-        let mut marks = [mark(1, MarkState::Good), mark(2, MarkState::Good)];
-        let one = DayMark::of(5, &mut marks);
-        marks.reverse();
-        assert_eq!(DayMark::of(5, &mut marks), one);
-        let mut rejected = [mark(1, MarkState::Good), mark(2, MarkState::Rejected)];
-        assert_ne!(DayMark::of(5, &mut rejected).hash, one.hash);
-        assert_ne!(DayMark::of(5, &mut rejected[..1]).hash, one.hash);
-    }
-
-    #[test]
-    fn the_hash_of_a_day_knows_what_ran_and_what_is_unclear() {
-        let of = |phases: &[SessionPhase]| {
-            let mut marks: Vec<SessionMark> =
-                phases.iter().enumerate().map(|(at, phase)| session(at, *phase)).rev().collect();
-            DayMark::of_sessions(5, &mut marks)
-        };
-        let (active, unclear) = (SessionPhase::Active, SessionPhase::InDoubt);
-        let one = of(&[active, unclear]);
-        assert_eq!((one.day, one.records), (5, 2));
-        for same in [SessionPhase::Closed, SessionPhase::Expired] {
-            assert_eq!(of(&[same, SessionPhase::Unconfirmed]), one);
-        }
-        for other in [&[active, active][..], &[unclear, active], &[active], &[active, SessionPhase::Refused]]
-        {
-            assert_ne!(of(other).hash, one.hash, "{other:?}");
-        }
-    }
-}
+mod tests;

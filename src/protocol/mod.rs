@@ -27,8 +27,8 @@ pub use agreement::{AGREEMENT_PAPERS_BYTES_MAX, AgreementPapers};
 pub use announcement::{Announcement, Change, ChangeSet};
 pub use audience::{Audience, Members};
 pub use books::{
-    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark,
-    MarkState, SessionKind, SessionMark, StatementMark,
+    BOOKS_DAYS_MAX, BOOKS_EVIDENCE_BYTES_MAX, BOOKS_MARKS_MAX, BOOKS_MISSING_MAX, BOOKS_OF_DAY_MAX,
+    BooksMessage, CdrMark, DayMark, MarkState, SessionKind, SessionMark, StatementMark,
 };
 pub use card_filter::{CARD_FILTER_BYTES_MAX, CARD_FILTER_KEY_BYTES, CardFilter};
 pub use cdr_record::{CDR_FINDING_BYTES_MAX, CDR_FINDINGS_MAX, CdrRecord, CdrState};

@@ -11,6 +11,7 @@ use super::clock_check::ClockState;
 use super::input::{AskId, BackendCallId, CallId, GossipId, RequestId, SyncId};
 use super::partners::PartnerCardError;
 use super::reconcile::{BooksAnswer, BooksFailure, BooksServeId};
+pub use super::refusal::Refusal;
 use super::reload::ReloadError;
 use crate::identity::{IdConflict, PartyId};
 use crate::oicp::charging::{HashedPin, Pin, SessionId};
@@ -201,7 +202,14 @@ pub enum Action {
         /// What it said.
         answer: Result<BooksAnswer, BooksFailure>,
     },
-    /// Read what a partner asks of our books; `BooksServed` follows.
+    /// Answer who had a lost session proven.
+    LostSessionTaken {
+        /// Which call.
+        call: CallId,
+        /// The records of it that this node refused before, or why it is not known here now.
+        taken: Result<Vec<Digest>, String>,
+    },
+    /// Read what a partner asks of our books; `BooksServed` follows, or for evidence `EvidenceRead` or `LostSession`.
     ServeBooks {
         /// Our id.
         serve: BooksServeId,
@@ -442,64 +450,4 @@ pub enum Report {
         /// Why.
         why: Refusal,
     },
-}
-
-/// Why something that came from the mesh was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Not readable.
-    #[error("malformed: {0}")]
-    Malformed(String),
-    /// The chain behind it is wrong, or not trusted here.
-    #[error("the sender's credential: {0}")]
-    Chain(String),
-    /// The sender is known and not trusted here.
-    #[error("the sender is not trusted here")]
-    Untrusted,
-    /// Nobody told us who the sender is.
-    #[error("the sender's credential is unknown")]
-    UnknownSender,
-    /// The sender may not say this.
-    #[error("out of scope: {0}")]
-    Scope(String),
-    /// The head is older than what we have, or the same.
-    #[error("already known")]
-    Known,
-    /// Signed outside the validity of its delegation, or in the future.
-    #[error("signed at a time when it could not be")]
-    Time,
-    /// The writer showed two histories: frozen until a higher incarnation.
-    #[error("the writer showed two histories")]
-    Equivocation,
-    /// The changes do not yield the signed root.
-    #[error("the changes do not yield the signed root")]
-    WrongRoot,
-    /// Too many messages of this feed.
-    #[error("too many messages of this feed")]
-    RateLimit,
-    /// What is known of the writer's revocation is too old.
-    #[error("it is not known whether the writer was revoked: {0}")]
-    Stale(super::Stale),
-    /// This node does not hold such feeds, or no more of them.
-    #[error("this node does not hold this feed")]
-    NotHeld,
-}
-
-impl Refusal {
-    /// Penalties only for what is wrong for everybody (`decisions.md` 5).
-    pub fn verdict(&self) -> Verdict {
-        match self {
-            Refusal::Malformed(_) | Refusal::Scope(_) => Verdict::Reject,
-            Refusal::Chain(_)
-            | Refusal::Untrusted
-            | Refusal::UnknownSender
-            | Refusal::Known
-            | Refusal::Time
-            | Refusal::Equivocation
-            | Refusal::WrongRoot
-            | Refusal::RateLimit
-            | Refusal::Stale(_)
-            | Refusal::NotHeld => Verdict::Ignore,
-        }
-    }
 }

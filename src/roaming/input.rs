@@ -5,13 +5,16 @@ use bytes::Bytes;
 use super::OurParty;
 use super::agreements::AgreementAct;
 use super::change::{CdrsOfSession, PersonalData, StoredCdr};
-use super::charging::{AuthenticationPush, BackendAnswer, CdrArrival, CdrFacts, ChargeRequest, EvseSeen};
+use super::charging::{
+    AuthenticationPush, BackendAnswer, CdrArrival, CdrFacts, ChargeRequest, EvseSeen, FoundAgain, LostFor,
+};
 use super::policy::Policy;
 use super::reconcile::BooksServeId;
 use crate::identity::{PartyId, TrustList};
 use crate::oicp::charging::SessionId;
 use crate::oicp::pricing::PushPrices;
 use crate::oicp::push::{PushEvseData, PushEvseStatus};
+use crate::protocol::evidence::LoggedSession;
 use crate::protocol::{BooksMessage, Digest, NodeId, Topic};
 
 /// The time, as the engine read it once for a round.
@@ -219,6 +222,20 @@ pub enum Input {
     ResendCdrs {
         /// As they are stored.
         cdrs: Vec<StoredCdr>,
+    },
+    /// The log was read for a partner that lost a session.
+    EvidenceRead {
+        /// Which question.
+        serve: BooksServeId,
+        /// What it holds of the session; `None`: nothing.
+        logged: Option<Box<LoggedSession>>,
+    },
+    /// The evidence of a session that this node lost was checked.
+    LostSession {
+        /// Who waits.
+        waits: LostFor,
+        /// What it proves, or what is wrong.
+        found: Result<Box<FoundAgain>, String>,
     },
     /// A partner's question about books was read.
     BooksServed {

@@ -29,6 +29,7 @@ mod prices;
 mod publish;
 pub mod reconcile;
 mod records;
+mod refusal;
 mod registry;
 mod reload;
 mod repair;
@@ -57,8 +58,8 @@ pub use audience::Misplaced;
 pub use change::PersonalData;
 pub use charging::{
     AuthenticationPush, BackendAnswer, BackendTraits, CardQuestions, CdrArrival, CdrFacts, CdrSubject,
-    ChargeRequest, ChargingConfig, EvidenceRefusal, EvseSeen, HttpAnswer, LateStart, MEDIA_MAX, PartyList,
-    SESSION_OVER_FOR_MS,
+    ChargeRequest, ChargingConfig, EvidenceRefusal, EvseSeen, FoundAgain, HttpAnswer, LateStart, LostFor,
+    LostSession, MEDIA_MAX, NotRebuilt, OwnHand, PartyList, SESSION_OVER_FOR_MS, rebuilt,
 };
 pub use claims::{Conflict, decide};
 pub use clock_check::ClockState;
@@ -367,6 +368,12 @@ impl Roaming {
                 self.ask_books(call, (ours, partner), &message, now, &mut fx);
             }
             Input::ResendCdrs { cdrs } => self.resend_cdrs(cdrs, now, &mut fx),
+            Input::EvidenceRead { serve, logged } => {
+                self.serve_evidence(serve, logged.map(|logged| *logged), now, &mut fx);
+            }
+            Input::LostSession { waits, found } => {
+                self.lost_session_came(waits, found.map(|found| *found), now, &mut fx);
+            }
             Input::BooksServed { serve, message } => self.books_served(serve, &message, now, &mut fx),
             Input::SyncFrame { sync, bytes } => self.sync_frame(sync, &bytes, now, &mut fx),
             Input::SyncFailed { sync } => self.sync_failed(sync, now, &mut fx),

@@ -51,6 +51,18 @@ pub struct LogLine {
     pub is_erased: bool,
 }
 
+/// Our party and the partner, if it is about what these two said to each other alone.
+pub type Between = Option<(PartyId, PartyId)>;
+
+/// Which entries are meant, as parameters of [`OF_SESSION`].
+struct Of<'a> {
+    session: &'a str,
+    ours: Option<String>,
+    partner: Option<String>,
+}
+
+const OF_SESSION: &str = "session = ?1 AND (?2 IS NULL OR ours = ?2 AND partner = ?3)";
+
 /// Appends an entry.
 pub(super) fn append(tx: &Transaction<'_>, new: &NewEvidence) -> Result<()> {
     let NewEvidence { entry, hash, session, ours, partner, signer, what } = new;
@@ -164,24 +176,29 @@ fn hash_at(connection: &Connection, number: u64) -> Result<Digest> {
         .query_row([Number(number)], |row| digest(row, 0))
 }
 
-/// What the log holds about a session: its entries, what leads to them from the end of the log, and who signed them.
+/// What the log holds about a session: its entries, what leads to them from the end of the log, and who signed them. Of
+/// what others said, when `between` names two, there is nothing but hashes.
 pub(super) fn of_session(
     connection: &Connection,
     session: &str,
+    between: Between,
 ) -> std::result::Result<Option<LoggedSession>, StorageError> {
+    let sides = between.map(|(ours, partner)| (ours.to_text(), partner.to_text()));
+    let (ours, partner) = sides.unzip();
+    let of = Of { session, ours, partner };
     let read = || -> Result<Option<LoggedSession>> {
         let party = connection
-            .prepare_cached("SELECT ours FROM evidence WHERE session = ? ORDER BY number LIMIT 1")?
-            .query_row([session], |row| party(row, 0))
+            .prepare_cached(&format!("SELECT ours FROM evidence WHERE {OF_SESSION} ORDER BY number LIMIT 1"))?
+            .query_row(params![of.session, of.ours, of.partner], |row| party(row, 0))
             .optional()?;
         let Some(party) = party else { return Ok(None) };
-        let entries = entries(connection, session)?;
+        let entries = entries(connection, &of)?;
         let head = head(connection)?;
         let numbers: Vec<u64> = entries.iter().map(|entry| entry.number).collect();
         let steps = log_path(head.number, &numbers).into_iter().map(|number| step(connection, number));
         let parts = EvidenceParts {
             steps: steps.collect::<Result<_>>()?,
-            chains: chains(connection, session)?,
+            chains: chains(connection, &of)?,
             entries,
             registry: Vec::new(),
         };
@@ -190,13 +207,14 @@ pub(super) fn of_session(
     read().map_err(failed)
 }
 
-fn entries(connection: &Connection, session: &str) -> Result<Vec<EvidenceEntry>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT number, at_unix_ms, direction, content_hash, salt, message FROM evidence WHERE session = ?
-         ORDER BY number LIMIT ?",
-    )?;
+fn entries(connection: &Connection, of: &Of<'_>) -> Result<Vec<EvidenceEntry>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT number, at_unix_ms, direction, content_hash, salt, message FROM evidence WHERE {OF_SESSION}
+         ORDER BY number LIMIT ?4"
+    ))?;
     // One more than fits a file: whoever makes it says so.
-    let rows = statement.query_map(params![session, Number(EVIDENCE_ENTRIES_MAX as u64 + 1)], |row| {
+    let most = Number(EVIDENCE_ENTRIES_MAX as u64 + 1);
+    let rows = statement.query_map(params![of.session, of.ours, of.partner, most], |row| {
         let number = number(row, 0)?;
         let content = match row.get_ref(5)?.as_blob_or_null().map_err(|error| damaged(5, error))? {
             Some(_) => {
@@ -233,12 +251,12 @@ fn step(connection: &Connection, number: u64) -> Result<EvidenceStep> {
     })
 }
 
-fn chains(connection: &Connection, session: &str) -> Result<Vec<Chain>> {
-    let mut statement = connection.prepare_cached(
+fn chains(connection: &Connection, of: &Of<'_>) -> Result<Vec<Chain>> {
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT credential, signed FROM evidence_chains
-         WHERE delegation IN (SELECT signer FROM evidence WHERE session = ?) ORDER BY delegation",
-    )?;
-    let rows = statement.query_map([session], |row| {
+         WHERE delegation IN (SELECT signer FROM evidence WHERE {OF_SESSION}) ORDER BY delegation"
+    ))?;
+    let rows = statement.query_map(params![of.session, of.ours, of.partner], |row| {
         Ok(Chain { credential: blob(row, 0)?.to_vec(), delegation: blob(row, 1)?.to_vec() })
     })?;
     rows.collect()

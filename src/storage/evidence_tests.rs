@@ -84,7 +84,7 @@ fn the_log_goes_on_where_it_was_and_answers_for_one_session() {
     let next = tail.append([5; 32]);
     assert_eq!((next.previous, skips_to(2_001)), (last.hash, 2_000));
 
-    let found = wait(opened.reader.logged("session-3".to_owned())).unwrap().unwrap();
+    let found = wait(opened.reader.logged("session-3".to_owned(), None)).unwrap().unwrap();
     let numbers: Vec<u64> = found.parts.entries.iter().map(|entry| entry.number).collect();
     assert_eq!(numbers, [4, 504, 1_004, 1_504]);
     assert_eq!((found.party, found.head.number), (party("CPO:CHABC"), 2_000));
@@ -95,7 +95,12 @@ fn the_log_goes_on_where_it_was_and_answers_for_one_session() {
         let Some(LedgerChange::Evidence(new)) = changes.get(entry.number as usize - 1) else { panic!() };
         assert_eq!(*entry, new.entry);
     }
-    assert!(wait(opened.reader.logged("session-none".to_owned())).unwrap().is_none());
+    assert!(wait(opened.reader.logged("session-none".to_owned(), None)).unwrap().is_none());
+    let between = |partner| Some((party("CPO:CHABC"), party(partner)));
+    let same = wait(opened.reader.logged("session-3".to_owned(), between("EMP:DEEMP"))).unwrap().unwrap();
+    assert_eq!((&same.parts, same.head, same.party), (&found.parts, found.head, party("CPO:CHABC")));
+    let other = wait(opened.reader.logged("session-3".to_owned(), between("EMP:DEXYZ"))).unwrap();
+    assert!(other.is_none(), "what others said is told to nobody");
 
     let lines = wait(opened.reader.log_lines(Some("session-3".to_owned()), Some(1_504), 2)).unwrap();
     assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [1_004, 504]);
@@ -108,15 +113,15 @@ fn personal_data_of_one_session_is_deleted_and_its_hashes_stay() {
     opened.ledger.commit(&logged(&[1, 2, 1])).unwrap();
     let sessions = [session("session-1", true, 5), session("session-2", true, 5)];
     opened.ledger.commit(&sessions).unwrap();
-    let before = wait(opened.reader.logged("session-1".to_owned())).unwrap().unwrap().parts;
+    let before = wait(opened.reader.logged("session-1".to_owned(), None)).unwrap().unwrap().parts;
     let erase = PersonalData::Session("session-1".to_owned());
     opened.ledger.commit(&[LedgerChange::PersonalDataErased(erase)]).unwrap();
-    let after = wait(opened.reader.logged("session-1".to_owned())).unwrap().unwrap().parts;
+    let after = wait(opened.reader.logged("session-1".to_owned(), None)).unwrap().unwrap().parts;
     assert!(after.entries.iter().all(|entry| entry.content.is_none()));
     let without = |entry: &EvidenceEntry| EvidenceEntry { content: None, ..entry.clone() };
     assert_eq!(after.entries, before.entries.iter().map(without).collect::<Vec<_>>());
     assert_eq!(media(&opened.reader), [false, true]);
-    let other = wait(opened.reader.logged("session-2".to_owned())).unwrap().unwrap();
+    let other = wait(opened.reader.logged("session-2".to_owned(), None)).unwrap().unwrap();
     assert!(other.parts.entries[0].content.is_some());
 }
 
@@ -139,7 +144,7 @@ fn what_is_old_goes_in_parts_and_sessions_that_go_on_keep_what_they_need() {
     }
     assert_eq!(rounds, 2, "3,200 messages of sessions that are over, 2,000 at once");
     let erased = |number: &str| {
-        let found = wait(opened.reader.logged(format!("session-{number}"))).unwrap().unwrap();
+        let found = wait(opened.reader.logged(format!("session-{number}"), None)).unwrap().unwrap();
         found.parts.entries.iter().filter(|entry| entry.content.is_none()).count()
     };
     assert_eq!((erased("0"), erased("1"), erased("2")), (1_600, 0, 1_600));

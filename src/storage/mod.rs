@@ -44,7 +44,7 @@ pub use directory::{
     RestoredEntry, RestoredFeed, StatusQuery, StatusRow,
 };
 pub use error::{Database, StorageError};
-pub use evidence::LogLine;
+pub use evidence::{Between, LogLine};
 pub use ledger::{Ledger, LedgerState};
 pub use place::{DataDir, MemoryDisk, Place};
 pub use reader::Reader;

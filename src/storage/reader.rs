@@ -17,7 +17,7 @@ use super::directory::{
     PriceQuery, PriceRow, RestoredFeed, StatusQuery, StatusRow,
 };
 use super::error::{Database, StorageError};
-use super::evidence::{self, LogLine};
+use super::evidence::{self, Between, LogLine};
 use super::ledger::{self, Ledger, LedgerState};
 use super::media;
 use super::place::{SharedConnection, lock, open_reader};
@@ -139,9 +139,9 @@ impl Reader {
         self.of_ledger(evidence::tail).await
     }
 
-    /// What the log holds about a session; `None` if there is nothing.
-    pub async fn logged(&self, session: String) -> Result<Option<LoggedSession>, StorageError> {
-        self.of_ledger(move |connection| evidence::of_session(connection, &session)).await
+    /// What the log holds about a session, of what two parties said to each other if they are given; `None`: nothing.
+    pub async fn logged(&self, session: String, of: Between) -> Result<Option<LoggedSession>, StorageError> {
+        self.of_ledger(move |connection| evidence::of_session(connection, &session, of)).await
     }
 
     /// At most `most` entries of the log before a number (`None`: its end), the newest first; of one session only, if

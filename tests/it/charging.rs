@@ -14,6 +14,7 @@ mod hub;
 mod late;
 mod link;
 mod load;
+mod lost;
 mod operations;
 mod privacy;
 mod reconcile;

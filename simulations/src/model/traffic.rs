@@ -153,7 +153,7 @@ impl World {
             | Action::CallBackend { .. }
             | Action::CheckPin { .. } => {}
             Action::ForwardCdr { .. } | Action::FindCdrs { .. } => {}
-            Action::BooksAnswered { .. } | Action::ServeBooks { .. } => {}
+            Action::BooksAnswered { .. } | Action::ServeBooks { .. } | Action::LostSessionTaken { .. } => {}
             Action::CallHub { .. } | Action::AgreementDone { .. } | Action::Report(_) => {}
         }
     }

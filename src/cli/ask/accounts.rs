@@ -1,5 +1,6 @@
 //! `chargemesh statement` and `reconcile`: a month on paper, and whether the other side sees it the same way.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ use crate::cli::{EXIT_FAILED, EXIT_FOUND, files, text as words};
 
 /// Characters shown of a reason: a hundred validation errors fit.
 pub(super) const REASON_CHARACTERS_MAX: usize = 8_000;
+
+/// Reasons why something was not done that are shown; `--json` has all.
+const REASONS_SHOWN_MAX: usize = 10;
 
 /// Differences that are shown; `--json` has up to 10,000.
 const DIFFERENCES_SHOWN_MAX: usize = 50;
@@ -66,6 +70,8 @@ pub(crate) struct StatementArgs {
 
 /// Compare with the partner's node who holds which charge detail records, and how far sessions have come; records that
 /// the EMP lacks are sent again.
+///
+/// A session that one side lost, which ran at the other, comes back with the proof that both signed.
 ///
 /// A session differs if it runs or ran at one side and not at the other, or if one side does not know yet: that side
 /// asks by itself. Refused and unknown are the same.
@@ -225,6 +231,7 @@ fn told(root: &Node<'_>) -> String {
         Some(("record", |record| text(record, "hash").chars().take(12).collect())),
         &mut out,
     );
+    reasons_told(root, "not_sent", "Not sent to the EMP", &mut out);
     match number(root, "sent_again") {
         0 => {}
         again => out.line(&format!(
@@ -250,7 +257,35 @@ fn sessions_told(sessions: &Node<'_>, out: &mut Lines) {
         grouped(number(sessions, "here")),
         grouped(number(sessions, "there"))
     ));
-    differences_told(sessions, None, out);
+    differences_told(sessions, Some(("fetched", fetched)), out);
+    reasons_told(sessions, "not_fetched", "Not fetched", out);
+}
+
+/// Whether a session that one side had lost came back to it; empty if none was lost.
+fn fetched(difference: &Node<'_>) -> String {
+    let is_lost = !text(difference, "not_fetched").is_empty();
+    let word = if flag(difference, "fetched") {
+        "yes"
+    } else if is_lost {
+        "NO"
+    } else {
+        ""
+    };
+    word.to_owned()
+}
+
+/// Why something was not done about differences: each reason once.
+fn reasons_told(part: &Node<'_>, name: &str, what: &str, out: &mut Lines) {
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for why in items(part, "differences").iter().map(|difference| text(difference, name)) {
+        if !why.is_empty() {
+            *reasons.entry(why).or_default() += 1;
+        }
+    }
+    for (why, times) in reasons.into_iter().take(REASONS_SHOWN_MAX) {
+        let why = words::shown(&why, REASON_CHARACTERS_MAX);
+        out.line(&format!("  {what} ({}): {why}", grouped(times as u64)));
+    }
 }
 
 /// A further column: its name, and what stands in it.

@@ -1,7 +1,10 @@
 //! A comparison with the partner's node: hashes of days, then the records of days that differ; what one side lacks is
 //! sent again.
 
+use std::collections::BTreeMap;
+
 use super::super::handle::Command;
+use super::lost::LostSessions;
 use super::serve::{DAY_MS, day_marks, marks_of, stored};
 use super::sessions::SessionsCompared;
 use super::{AccountError, Accounts, AccountsCommand};
@@ -25,6 +28,8 @@ pub struct DifferenceView {
     pub here: &'static str,
     /// ... and there.
     pub there: &'static str,
+    /// Why it is not sent to the EMP that lacks it: its session is not known there, and could not be brought back.
+    pub not_sent: Option<String>,
 }
 
 /// What a comparison found.
@@ -62,8 +67,9 @@ pub(super) fn day_text(day: u32) -> String {
 
 impl Accounts {
     /// Compares what this node and the partner's hold of each other's records, for days since 1970 (UTC) of
-    /// SessionEnd, the last one included. What is missing at the EMP's side is sent again. Then their sessions that
-    /// began on these days are compared.
+    /// SessionEnd, the last one included. What is missing at the EMP's side is sent again. Before that their sessions
+    /// that began on these days are compared, and what one side lost of them is brought back: a record of an unknown
+    /// session would be refused.
     ///
     /// # Errors
     /// [`AccountError`].
@@ -77,6 +83,8 @@ impl Accounts {
         let days = days.filter(|days| *days as usize <= BOOKS_DAYS_MAX);
         let days =
             days.ok_or(AccountError::Period("the days end before they begin, or are more than 400"))?;
+        let mut lost = LostSessions::default();
+        let sessions = self.compare_sessions(&ours, &partner, (from, days), &mut lost).await?;
         let here = day_marks(&self.store, &ours, &partner, from, days).await?;
         let answer = self.ask(&ours, &partner, BooksMessage::AskDays { from, days }).await?;
         let BooksMessage::Days(there) = answer.message else { return Err(Self::unexpected(&partner)) };
@@ -93,19 +101,23 @@ impl Accounts {
             differences: Vec::new(),
             difference_count: 0,
             sent_again: 0,
-            sessions: SessionsCompared::default(),
+            sessions,
         };
         for day in differing.into_iter().filter(in_period) {
             let here = marks_of(&self.store, &ours, &partner, day).await?;
             let question = |after| BooksMessage::AskDay { day, after };
             let there = self.listed_there(&ours, &partner, question, records_in).await?;
             let found = differences(&here, &there);
-            done.sent_again += self.bring(&ours, &partner, &found).await?;
+            let (sent, held_back) = self.bring((&ours, &partner), &found, &mut lost).await?;
+            done.sent_again += sent;
             done.difference_count += found.len() as u64;
             let room = DIFFERENCES_MAX.saturating_sub(done.differences.len());
-            done.differences.extend(found.iter().take(room).map(|difference| view(day, difference)));
+            done.differences.extend(found.iter().take(room).map(|difference| {
+                let not_sent = held_back.get(difference.session()).cloned();
+                DifferenceView { not_sent, ..view(day, difference) }
+            }));
         }
-        done.sessions = self.compare_sessions(&ours, &partner, from, days).await?;
+        done.sent_again += lost.sent_again;
         Ok(done)
     }
 
@@ -135,13 +147,14 @@ impl Accounts {
         }
     }
 
-    /// Has what the EMP lacks sent again. A CPO that lacks a record of its own has lost it: that is only listed.
+    /// Has what the EMP lacks sent again, and says by session what was held back and why. A CPO that lacks a record of
+    /// its own has lost it: that is only listed.
     async fn bring(
         &self,
-        ours: &PartyId,
-        partner: &PartyId,
+        (ours, partner): (&PartyId, &PartyId),
         found: &[Difference],
-    ) -> Result<u64, AccountError> {
+        lost: &mut LostSessions,
+    ) -> Result<(u64, BTreeMap<String, String>), AccountError> {
         let missing = |difference: &Difference| match (ours.role, difference) {
             (Role::Cpo, Difference::OnlyHere(mark)) | (Role::Emp, Difference::OnlyThere(mark)) => {
                 Some(mark.clone())
@@ -150,13 +163,14 @@ impl Accounts {
         };
         let missing: Vec<CdrMark> = found.iter().filter_map(missing).collect();
         if missing.is_empty() {
-            return Ok(0);
+            return Ok((0, BTreeMap::new()));
         }
+        let (missing, held_back) = self.with_session((ours, partner), missing, lost).await?;
         let mut on_their_way = 0;
         for missing in missing.chunks(BOOKS_MISSING_MAX) {
             on_their_way += self.send_again(ours, partner, missing).await?;
         }
-        Ok(on_their_way)
+        Ok((on_their_way, held_back))
     }
 
     /// As CPO we send them; as EMP we ask the CPO's node to.
@@ -199,6 +213,7 @@ fn view(day: u32, difference: &Difference) -> DifferenceView {
         hash: mark.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         here,
         there,
+        not_sent: None,
     }
 }
 

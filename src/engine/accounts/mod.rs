@@ -3,12 +3,14 @@
 
 mod alarms;
 mod compare;
+mod lost;
 mod serve;
 mod sessions;
 mod sign;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub use alarms::{Alarm, AlarmKind, Alarms};
@@ -24,7 +26,7 @@ use super::store::Store;
 use crate::identity::{PartyId, Role};
 use crate::oicp::charging::ChargeDetailRecord;
 use crate::oicp::reading::Reading;
-use crate::protocol::BooksMessage;
+use crate::protocol::{BooksMessage, Digest};
 use crate::roaming::ChargingConfig;
 use crate::roaming::change::{StoredCdr, oicp_of};
 use crate::roaming::reconcile::{BooksAnswer, BooksFailure};
@@ -39,12 +41,17 @@ pub(crate) enum AccountsCommand {
     Ask { ours: PartyId, partner: PartyId, message: Box<BooksMessage>, reply: BooksReply },
     /// Send records again.
     Resend { cdrs: Vec<StoredCdr>, reply: oneshot::Sender<()> },
+    /// Take a session that this node lost, if this evidence of the partner's log proves it.
+    TakeLost { ours: PartyId, partner: PartyId, session: String, evidence: Bytes, reply: LostReply },
     /// Sessions of which nothing was heard since a time.
     Quiet { before_unix_ms: u64, reply: oneshot::Sender<Vec<SessionView>> },
 }
 
 /// Where the answer of a partner's node goes.
 pub(crate) type BooksReply = oneshot::Sender<Result<BooksAnswer, BooksFailure>>;
+
+/// Where it goes whether a lost session is known now: the records of it that this node refused before, or why not.
+pub(crate) type LostReply = oneshot::Sender<Result<Result<Vec<Digest>, String>, EngineError>>;
 
 /// Why an account could not be read or compared.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +159,7 @@ impl Accounts {
     ) -> Result<BooksAnswer, AccountError> {
         let answer = if self.parties.contains(partner) {
             let (message, _) = answer(&self.store, partner, ours, message, None).await;
-            BooksAnswer { message, asked: bytes::Bytes::new(), signed: bytes::Bytes::new() }
+            BooksAnswer { message, asked: Bytes::new(), signed: Bytes::new() }
         } else {
             let (ours, partner, message) = (ours.clone(), partner.clone(), Box::new(message));
             let ask = |reply| Command::Accounts(AccountsCommand::Ask { ours, partner, message, reply });

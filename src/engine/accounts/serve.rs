@@ -6,7 +6,7 @@ use super::super::store::Store;
 use super::{AccountError, statement};
 use crate::identity::PartyId;
 use crate::protocol::{
-    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, CdrState, DayMark, SessionMark,
+    BOOKS_DAYS_MAX, BOOKS_MARKS_MAX, BOOKS_OF_DAY_MAX, BooksMessage, CdrMark, DayMark, SessionMark,
     StatementMark,
 };
 use crate::roaming::change::{LedgerChange, SignedStatement, StoredCdr};
@@ -71,7 +71,7 @@ pub(in crate::engine) async fn answer(
     (answer, Vec::new())
 }
 
-/// Our own records with these names, as far as they are stored and were not refused.
+/// Our own records with these names, as far as they are stored.
 pub(super) async fn stored(
     store: &Store,
     ours: &PartyId,
@@ -81,11 +81,7 @@ pub(super) async fn stored(
     let mut found = Vec::new();
     for mark in marks {
         let fits = |cdr: &StoredCdr| {
-            cdr.hash == mark.hash
-                && !cdr.incoming
-                && cdr.ours == *ours
-                && cdr.partner == *partner
-                && cdr.state != CdrState::Refused
+            cdr.hash == mark.hash && !cdr.incoming && cdr.ours == *ours && cdr.partner == *partner
         };
         match store.0.reader.cdrs_of(mark.session.clone()).await {
             Ok(of_session) => found.extend(of_session.cdrs.into_iter().filter(fits)),

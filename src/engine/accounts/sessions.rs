@@ -1,7 +1,8 @@
 //! A comparison of sessions with the partner's node: hashes of days, then the sessions of days that differ, then those
-//! by name that only one list has.
+//! by name that only one list has; what one side lost is brought back.
 
 use super::compare::day_text;
+use super::lost::{LostSessions, lacking};
 use super::serve::{named, session_day_marks, session_marks_of};
 use super::{AccountError, Accounts};
 use crate::identity::PartyId;
@@ -21,6 +22,10 @@ pub struct SessionDifferenceView {
     pub here: &'static str,
     /// ... and there.
     pub there: &'static str,
+    /// Whether the side that had lost it got it back from the other just now.
+    pub fetched: bool,
+    /// Why a session that one side lost was not brought back; `None` if it was, or none was lost.
+    pub not_fetched: Option<String>,
 }
 
 /// What a comparison of sessions found.
@@ -36,6 +41,8 @@ pub struct SessionsCompared {
     pub differences: Vec<SessionDifferenceView>,
     /// How many there are.
     pub difference_count: u64,
+    /// Sessions that one side had lost and got back from the other just now, these among the differences.
+    pub fetched: u64,
     /// Why they were not compared, if so: the partner's node cannot, or did not answer.
     pub not_compared: Option<String>,
 }
@@ -47,18 +54,18 @@ impl Accounts {
         &self,
         ours: &PartyId,
         partner: &PartyId,
-        from: u32,
-        days: u32,
+        (from, days): (u32, u32),
+        lost: &mut LostSessions,
     ) -> Result<SessionsCompared, AccountError> {
-        told(self.sessions_compared(ours, partner, from, days).await)
+        told(self.sessions_compared(ours, partner, (from, days), lost).await)
     }
 
     async fn sessions_compared(
         &self,
         ours: &PartyId,
         partner: &PartyId,
-        from: u32,
-        days: u32,
+        (from, days): (u32, u32),
+        lost: &mut LostSessions,
     ) -> Result<SessionsCompared, AccountError> {
         let here = session_day_marks(&self.store, ours, partner, from, days).await?;
         let answer = self.ask(ours, partner, BooksMessage::AskSessionDays { from, days }).await?;
@@ -77,8 +84,18 @@ impl Accounts {
             let found = self.look_up(ours, partner, session_differences(&here, &there)).await?;
             done.differing_days += u64::from(!found.is_empty());
             done.difference_count += found.len() as u64;
-            let room = DIFFERENCES_MAX.saturating_sub(done.differences.len());
-            done.differences.extend(found.iter().take(room).map(|difference| view(day, difference)));
+            for difference in found {
+                let became = match lacking(&difference) {
+                    Some(side) => {
+                        Some(self.bring_back((ours, partner), &difference.session, side, lost).await?)
+                    }
+                    None => None,
+                };
+                done.fetched += u64::from(became == Some(Ok(())));
+                if done.differences.len() < DIFFERENCES_MAX {
+                    done.differences.push(view(day, &difference, became));
+                }
+            }
         }
         Ok(done)
     }
@@ -129,13 +146,19 @@ fn sessions_in(message: BooksMessage) -> Option<Vec<SessionMark>> {
     }
 }
 
-fn view(day: u32, difference: &SessionDifference) -> SessionDifferenceView {
+fn view(
+    day: u32,
+    difference: &SessionDifference,
+    became: Option<Result<(), String>>,
+) -> SessionDifferenceView {
     let text = |phase: Option<SessionPhase>| phase.map_or("absent", SessionPhase::as_str);
     SessionDifferenceView {
         day: day_text(day),
         session: difference.session.clone(),
         here: text(difference.here),
         there: text(difference.there),
+        fetched: became == Some(Ok(())),
+        not_fetched: became.and_then(Result::err),
     }
 }
 
@@ -147,8 +170,13 @@ mod tests {
     fn a_difference_as_people_read_it() {
         let difference =
             SessionDifference { session: "s".into(), here: Some(SessionPhase::InDoubt), there: None };
-        let shown = view(20_778, &difference);
+        let shown = view(20_778, &difference, None);
         assert_eq!((shown.day.as_str(), shown.here, shown.there), ("2026-11-21", "in doubt", "absent"));
+        assert_eq!((shown.fetched, shown.not_fetched), (false, None));
+        let shown = view(20_778, &difference, Some(Err("why".to_owned())));
+        assert_eq!((shown.fetched, shown.not_fetched.as_deref()), (false, Some("why")));
+        let shown = view(20_778, &difference, Some(Ok(())));
+        assert_eq!((shown.fetched, shown.not_fetched), (true, None));
     }
 
     #[test]

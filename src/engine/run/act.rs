@@ -154,6 +154,12 @@ impl Runner {
                     let _gone = reply.send(answer);
                 }
             }
+            Action::LostSessionTaken { call, taken } => {
+                if let Some(reply) = self.lost_calls.remove(&call) {
+                    // Who compares may have given up: the session is known all the same.
+                    let _gone = reply.send(Ok(taken));
+                }
+            }
             Action::AgreementDone { call, done } => {
                 if let Some(reply) = self.agreement_calls.remove(&call) {
                     let _gone = reply.send(Ok(done));

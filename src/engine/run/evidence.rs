@@ -10,9 +10,11 @@ impl Runner {
         let reader = self.parts.store.0.reader.clone();
         // Wherever an answer goes, the asker may have gone.
         match command {
-            EvidenceCommand::Read { session, reply } => self.parts.spawner.task(Box::pin(async move {
-                let _gone = reply.send(reader.logged(session).await.map_err(refused));
-            })),
+            EvidenceCommand::Read { session, between, reply } => {
+                self.parts.spawner.task(Box::pin(async move {
+                    let _gone = reply.send(reader.logged(session, between).await.map_err(refused));
+                }))
+            }
             EvidenceCommand::Lines { session, before, most, reply } => {
                 self.parts.spawner.task(Box::pin(async move {
                     let lines = reader.log_lines(session, before, most).await;
@@ -25,9 +27,13 @@ impl Runner {
                     let _gone = reply.send(is_left.map_err(refused));
                 }));
             }
-            EvidenceCommand::Seal { logged, reply } => {
-                let now = self.parts.clock.now();
-                let _gone = reply.send(self.parts.core.evidence_file(*logged, now));
+            EvidenceCommand::Seal { logged, is_for_partner, reply } => {
+                let (core, now) = (&self.parts.core, self.parts.clock.now());
+                let file = match is_for_partner {
+                    true => core.evidence_for_partner(*logged, now),
+                    false => core.evidence_file(*logged, now),
+                };
+                let _gone = reply.send(file);
             }
             EvidenceCommand::Erase { what, reply } => {
                 self.calls.insert(call, reply);

@@ -12,9 +12,9 @@ use super::{
     open_evidence, skips_to, what_is_said,
 };
 use crate::identity::{
-    Chain, ChainError, Credential, Envelope, EvidenceSeal, Issuer, IssuerClass, IssuerGrant, PartyId, Pin,
-    PublicKey, Purpose, Registry, RegistryError, Role, Speaker, StatusList, Tombstone, TrustContext,
-    TrustList, Verified, hash_of, peek,
+    Chain, ChainError, Credential, Envelope, EvidenceSeal, Issuer, IssuerClass, IssuerGrant, MessageId,
+    PartyId, Pin, PublicKey, Purpose, Registry, RegistryError, Role, Speaker, StatusList, Tombstone,
+    TrustContext, TrustList, Verified, hash_of, peek,
 };
 use crate::protocol::{Digest, SessionMessage};
 
@@ -82,6 +82,12 @@ pub struct Said {
     pub to: PartyId,
     /// When it was signed, unix milliseconds.
     pub created_unix_ms: u64,
+    /// The message's name.
+    pub id: MessageId,
+    /// The message that it answers.
+    pub reply_to: Option<MessageId>,
+    /// As it was signed; `None` if this release cannot read it.
+    pub message: Option<SessionMessage>,
     /// In words.
     pub what: String,
     /// The OICP message, as it was signed: it may name a driver. `None` if there is none.
@@ -307,6 +313,9 @@ impl<'a> Judge<'a> {
             from_name: speaker.legal_name().to_owned(),
             to: envelope.to.clone(),
             created_unix_ms: envelope.created_unix_ms,
+            id: envelope.id,
+            reply_to: envelope.reply_to,
+            message,
             what: what.unwrap_or_else(|| "says what this release cannot read".to_owned()),
             oicp,
             slot: speaker.slot(),

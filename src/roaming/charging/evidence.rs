@@ -56,6 +56,9 @@ pub enum EvidenceRefusal {
     /// More than fits a file.
     #[error("the log holds more about this session than one file can: {EVIDENCE_ENTRIES_MAX} entries")]
     TooLarge,
+    /// More than fits an envelope.
+    #[error("what the log holds about this session is too large to be sent: export it and take it there")]
+    TooLargeToSend,
 }
 
 impl Roaming {

@@ -6,6 +6,7 @@ mod cdr_faults;
 mod evidence;
 mod heard;
 mod hub;
+mod lost;
 mod own_parties;
 mod under_way;
 
@@ -44,6 +45,8 @@ pub(super) struct Told {
     pub(super) to_hub: Vec<(BackendCallId, Option<SessionOperation>, String, String)>,
     /// What it said to peers.
     pub(super) said: Vec<Bytes>,
+    /// What became of lost sessions.
+    pub(super) lost: BTreeMap<CallId, Result<Vec<Digest>, String>>,
     /// Whether its backends give up before they are answered.
     pub(super) impatient: bool,
 }
@@ -67,6 +70,7 @@ impl Told {
             Action::CallHub { call, operation, path_id, body, .. } => {
                 self.to_hub.push((call, operation, path_id, String::from_utf8(body.to_vec()).unwrap()));
             }
+            Action::LostSessionTaken { call, taken } => drop(self.lost.insert(call, taken)),
             Action::CheckPin { call, pin, hash } => self.pins.push((call, pin, hash)),
             other => panic!("{other:?} is not about sessions"),
         }

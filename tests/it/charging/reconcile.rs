@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::stage::{CPO, EMP, REMOTE_START, Stage, remote_start};
 use crate::support::{PATIENCE, runtime};
 
-const CDR: &str = "/api/oicp/cdrmgmt/v22/operators/CH*ABC/charge-detail-record";
+pub(super) const CDR: &str = "/api/oicp/cdrmgmt/v22/operators/CH*ABC/charge-detail-record";
 
 /// When all sessions ended, whenever the test runs.
 const DAY: &str = "2024-05-14";
@@ -22,7 +22,7 @@ const MONTH: &str = "2024-05";
 /// A day in milliseconds.
 const DAY_MS: i64 = 86_400_000;
 
-fn cdr(session: &str, energy: &str) -> String {
+pub(super) fn cdr(session: &str, energy: &str) -> String {
     format!(
         r#"{{"SessionID":"{session}","EvseID":"CH*ABC*E1","PartnerProductID":"AC1","Identification":{{"RemoteIdentification":{{"EvcoID":"DE-EMP-C12345678-X"}}}},
 "SessionStart":"{DAY}T10:00:00+02:00","SessionEnd":"{DAY}T10:30:00+02:00","ChargingStart":"{DAY}T10:00:10+02:00","ChargingEnd":"{DAY}T10:29:00+02:00","ConsumedEnergy":{energy},"x-own":1.50}}"#
@@ -30,7 +30,7 @@ fn cdr(session: &str, energy: &str) -> String {
 }
 
 /// A session with its record, at both sides.
-async fn charged(stage: &Stage, energy: &str) -> String {
+pub(super) async fn charged(stage: &Stage, energy: &str) -> String {
     let session = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
     let answer = stage.cpo_calls(CDR, cdr(&session, energy)).await;
     assert_eq!(answer.code(), (200, "000".to_owned()), "{answer:?}");
@@ -40,7 +40,7 @@ async fn charged(stage: &Stage, energy: &str) -> String {
 
 /// Waits until the EMP's backend accepted it, and the CPO's node knows.
 #[allow(clippy::disallowed_methods, reason = "a test lives in real time")]
-async fn settled(stage: &Stage, session: &str) {
+pub(super) async fn settled(stage: &Stage, session: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
         let list = stage.admin(Kind::Cpo, &format!("cdrs/{session}")).await;
@@ -60,7 +60,7 @@ async fn reconciled(stage: &Stage, kind: Kind) -> Value {
     answer.json()
 }
 
-fn command(url: &str, args: &[&str]) -> (i32, String) {
+pub(super) fn command(url: &str, args: &[&str]) -> (i32, String) {
     let run =
         Command::new(env!("CARGO_BIN_EXE_chargemesh")).args(args).args(["--node", url]).output().unwrap();
     (run.status.code().unwrap(), String::from_utf8(run.stdout).unwrap())
@@ -129,7 +129,7 @@ fn both_sides_make_and_sign_the_same_statement() {
 }
 
 /// A directory with what is in it.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     let _none_yet = std::fs::remove_dir_all(to);
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -189,9 +189,9 @@ fn what_a_restored_node_lost_is_found_and_comes_back() {
 }
 
 /// The sessions that began yesterday, today or tomorrow, as both nodes hold them.
-async fn sessions_compared(stage: &Stage, kind: Kind) -> Value {
+pub(super) async fn sessions_compared(stage: &Stage, kind: Kind) -> Value {
     let partner = if kind == Kind::Cpo { EMP } else { CPO };
-    let (from, to) = around_today();
+    let (from, to) = span_around_today();
     let body = format!(r#"{{"partner":"{partner}","from":"{from}","to":"{to}"}}"#);
     let answer = stage.calls(kind, "/admin/v1/reconcile", body).await.unwrap();
     assert_eq!(answer.http, 200, "{answer:?}");
@@ -199,58 +199,10 @@ async fn sessions_compared(stage: &Stage, kind: Kind) -> Value {
 }
 
 /// Yesterday and tomorrow: midnight may pass while a test runs.
-fn around_today() -> (String, String) {
+pub(super) fn span_around_today() -> (String, String) {
     let now_ms = SystemClock::start().now().unix_ms.cast_signed();
     let day = |ms: i64| format_ms(ms).chars().take(10).collect::<String>();
     (day(now_ms - DAY_MS), day(now_ms + DAY_MS))
-}
-
-#[test]
-fn a_session_that_one_side_lost_is_a_difference_at_both() {
-    runtime().block_on(async {
-        let mut stage = Stage::new().await;
-        stage.emp.stop().await;
-        stage.spawn(Kind::Emp).await;
-        stage.connected().await;
-        let kept = charged(&stage, "1").await;
-        stage.cpo.behave("refuse=501");
-        let refused = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await;
-        assert_eq!(refused.code(), (200, "501".to_owned()), "{refused:?}");
-        stage.cpo.behave("answer");
-        // A backup of the EMP's node, from before the session.
-        stage.emp.kill().await;
-        let (data, backup) = (stage.dir().join("emp"), stage.dir().join("backup"));
-        copy(&data, &backup);
-        stage.spawn(Kind::Emp).await;
-        stage.connected().await;
-        let session = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
-        stage.agreed().await;
-        for kind in [Kind::Cpo, Kind::Emp] {
-            let equal = sessions_compared(&stage, kind).await;
-            let expected = serde_json::json!({"here": 2, "there": 2, "differing_days": 0, "differences": [],
-                "difference_count": 0, "not_compared": null});
-            assert_eq!(equal, expected, "{kind}");
-        }
-        stage.emp.kill().await;
-        copy(&backup, &data);
-        stage.spawn(Kind::Emp).await;
-        stage.connected().await;
-
-        for (kind, here, there) in [(Kind::Cpo, "active", "absent"), (Kind::Emp, "absent", "active")] {
-            let found = sessions_compared(&stage, kind).await;
-            let difference = &found["differences"][0];
-            assert_eq!(found["difference_count"], 1, "{found:#}");
-            assert_eq!((&difference["here"], &difference["there"]), (&here.into(), &there.into()), "{kind}");
-            assert_eq!(difference["session"], session.as_str());
-        }
-        let (from, to) = around_today();
-        let asked = ["reconcile", "--partner", CPO, "--from", &from, "--to", &to];
-        let (code, told) = command(stage.url(Kind::Emp), &asked);
-        let line = told.lines().find(|line| line.contains(&session)).unwrap_or_default();
-        assert!(code == 1 && line.contains("absent") && line.contains("active"), "{code}: {told}");
-        assert!(told.contains("Both sides hold the same") && !told.contains(&kept), "{told}");
-        stage.end().await;
-    });
 }
 
 #[test]
