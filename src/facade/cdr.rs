@@ -13,6 +13,7 @@ use super::shared::Shared;
 use crate::engine::{CdrArrival, HttpAnswer};
 use crate::identity::{Hash, PartyId};
 use crate::oicp::charging::{ChargeDetailRecord, GetChargeDetailRecords};
+use crate::oicp::json;
 use crate::oicp::page;
 use crate::oicp::reading::Reading;
 use crate::oicp::status_code::{Code, StatusCode};
@@ -36,8 +37,8 @@ pub(super) async fn bring(
     replaces: Option<Hash>,
 ) -> Result<Answer, Answer> {
     let cdr = ChargeDetailRecord::parse(&body, reading).map_err(|fault| {
-        if reading == Reading::Tolerant && fault.is_about("/SessionID") {
-            let why = "no session has this SessionID: it is absent or does not match its pattern";
+        if reading == Reading::Tolerant && fault.is_about("/SessionID") && names_a_session(&body) {
+            let why = "no session has this SessionID: it does not match its pattern";
             return Answer::fault(Http::NOT_FOUND, Code::SessionInvalid, Some(why));
         }
         Answer::malformed(fault.to_json())
@@ -47,6 +48,10 @@ pub(super) async fn bring(
     let answer = shared.engine.charge_detail_record(party, arrival, body, replaces).await?;
     let HttpAnswer { http_status, body } = answer;
     Ok(Answer::oicp(http_status, &body))
+}
+
+fn names_a_session(body: &[u8]) -> bool {
+    json::parse(body, Reading::Tolerant).is_ok_and(|root| root.field_any_case(&["SessionID"]).is_some())
 }
 
 /// What the directory shows of a record's EVSE and of its price product. Of which EMP the session is, the engine knows.

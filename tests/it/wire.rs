@@ -7,7 +7,7 @@ use chargemesh::node::Node;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Plan, World, push_data, runtime};
+use crate::support::{Plan, World, http_client, push_data, runtime};
 
 const JSON: &str = "application/json";
 
@@ -47,7 +47,7 @@ struct Said {
 /// Asks, and checks what every answer has: a `Process-ID` and its content type.
 async fn ask(node: &Node, method: Method, path: &str, kind: &str, body: &str) -> Said {
     let url = format!("http://{}{path}", node.facade_address().unwrap());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = http_client();
     let request = client.request(method, url).header("content-type", kind).body(body.to_owned());
     let answer = request.send().await.unwrap();
     let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
