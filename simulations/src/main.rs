@@ -22,8 +22,18 @@ mod world;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_at_a_panic();
     commands::main().unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// A task's panic ends with the task alone: what it was to show would be missing, and the run would pass.
+fn end_at_a_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(2);
+    }));
 }

@@ -304,21 +304,31 @@ impl Charges {
     }
 }
 
+/// What an answer says.
+struct Heard {
+    yes: bool,
+    session: Option<String>,
+    code: String,
+}
+
+fn heard(operation: SessionOperation, body: &[u8]) -> Result<Heard> {
+    if matches!(operation, SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop)
+        && let Ok(answer) = AuthorizationStart::read(body)
+    {
+        let yes = answer.verdict == AuthorizationStatus::Authorized;
+        let session = answer.session_id.filter(|_| yes).map(|id| id.as_str().to_owned());
+        return Ok(Heard { yes, session, code: answer.status.code.as_str().to_owned() });
+    }
+    // A short refusal is no authorization.
+    let answer = read_acknowledgement(body)?;
+    Ok(Heard { yes: answer.result, session: answer.session_id, code: answer.status.code.as_str().to_owned() })
+}
+
 impl State {
     /// What a backend hears, and what it knows from then on. Gives the code.
     fn told(&mut self, call: &Call, answer: &HttpAnswer) -> Result<String> {
-        let read = read_acknowledgement(&answer.body).context("a node's answer is none")?;
-        let authorized = || {
-            let answer = AuthorizationStart::read(&answer.body).ok()?;
-            (answer.verdict == AuthorizationStatus::Authorized).then_some(answer.session_id)
-        };
-        let (yes, session) = match call.operation {
-            SessionOperation::AuthorizeStart | SessionOperation::AuthorizeStop => {
-                (authorized().is_some(), authorized().flatten().map(|id| id.as_str().to_owned()))
-            }
-            _ => (read.result, read.session_id.clone()),
-        };
-        let code = read.status.code.as_str().to_owned();
+        let Heard { yes, session, code } =
+            heard(call.operation, &answer.body).context("a node's answer is none")?;
         if call.stranger && yes {
             self.wrong("no-foreign-session-served", || format!("{} of charge {}", code, call.charge));
         }
