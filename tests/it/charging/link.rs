@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chargemesh::backend::{Kind, Operation};
 
 use super::stage::{NOTIFICATION, REMOTE_START, REMOTE_STOP, Stage, notification, remote_start, remote_stop};
-use crate::support::runtime;
+use crate::support::{Plan, runtime};
 
 /// The link. Cut, it closes what is open, and is there again at once for who dials anew.
 struct Link {
@@ -48,7 +48,11 @@ impl Link {
 
 /// Both nodes, the EMP's behind the link.
 async fn linked() -> (Stage, Link) {
-    let mut stage = Stage::empty(|_, plan| plan.settings.charging.remote_ms = 8_000).await;
+    // Time to dial anew, on a busy machine as well.
+    let patient = |_, plan: &mut Plan| {
+        (plan.settings.charging.remote_ms, plan.settings.charging.notification_ms) = (8_000, 8_000);
+    };
+    let mut stage = Stage::empty(patient).await;
     stage.start(Kind::Cpo).await;
     let address = stage.cpo.mesh().to_owned();
     let (head, rest) = address.split_once("/tcp/").unwrap();
