@@ -11,8 +11,7 @@ use super::shared::Shared;
 use crate::engine::{ChargeRequest, EvseSeen, HttpAnswer, SessionOperation};
 use crate::identity::{PartyId, Role};
 use crate::oicp::charging::with_only_medium;
-use crate::oicp::finding::Fault;
-use crate::oicp::reading::Reading;
+use crate::oicp::finding::{Fault, Rule};
 use crate::oicp::record::summarise;
 
 /// EVSEs that are looked up at once; further starts wait for their turn. Storage refuses what finds no place in its
@@ -45,7 +44,8 @@ pub(super) async fn charge(
 /// The message as it goes to the partner: as it came. Of several media, which tolerant reading takes, only the one that
 /// counts here goes on, so that both sides mean the same driver.
 fn sent_on(request: &ChargeRequest, call: &Call<Option<PartyId>>) -> Result<Bytes, Answer> {
-    match request.identification().filter(|_| call.reading == Reading::Tolerant) {
+    let several = request.findings().iter().any(|finding| finding.rule == Rule::SeveralMedia);
+    match request.identification().filter(|_| several) {
         None => Ok(call.body.clone()),
         Some(medium) => match with_only_medium(&call.body, medium) {
             Ok(body) => Ok(Bytes::from(body)),

@@ -27,8 +27,11 @@ pub(super) fn write(
     account: Option<&SessionAccount>,
 ) -> Result<()> {
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO sessions(session, is_over, changed_unix_ms, record, ours, partner, opened_unix_ms,
-            phase, known_as) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        // An update writes the indexes whose columns changed; a replaced row writes all of them, twice.
+        "INSERT INTO sessions(session, is_over, changed_unix_ms, record, ours, partner, opened_unix_ms, phase,
+            known_as) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT(session) DO UPDATE SET is_over = ?2, changed_unix_ms = ?3, record = ?4, ours = ?5,
+            partner = ?6, opened_unix_ms = ?7, phase = ?8, known_as = ?9, is_forgotten = 0",
     )?
     .execute(params![
         session,

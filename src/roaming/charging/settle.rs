@@ -169,13 +169,14 @@ impl Roaming {
     pub(in crate::roaming) fn start_told(&mut self, id: SessionId, heard: bool, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         session.being_told = false;
-        if session.record.phase != SessionPhase::Active {
-            return;
-        }
+        // Also where it ended in the meantime: who heard of it is owed nothing.
         if heard || planted(Bug::UnheardForgotten) {
             if std::mem::take(&mut session.record.to_tell_backend) {
                 self.remember_quietly(id, fx);
             }
+            return;
+        }
+        if session.record.phase != SessionPhase::Active {
             return;
         }
         if !std::mem::replace(&mut session.record.to_tell_backend, true) {
