@@ -117,10 +117,8 @@ pub enum Action {
     ReplyStarted {
         /// Our id of the session.
         session: SessionId,
-        /// Which calls.
-        calls: Vec<CallId>,
-        /// What they hear.
-        answer: HttpAnswer,
+        /// Which calls, and what each hears.
+        answers: Vec<(CallId, HttpAnswer)>,
     },
     /// Call a backend of ours.
     CallBackend {
@@ -251,8 +249,8 @@ impl fmt::Debug for Action {
             Action::Penalise { node, why } => write!(f, "Penalise({node}, {why:?})"),
             Action::Reply { call, status, .. } => write!(f, "Reply({call:?}, {status:?})"),
             Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
-            Action::ReplyStarted { session, calls, answer } => {
-                write!(f, "ReplyStarted({}, {calls:?}, {answer:?})", session.as_str())
+            Action::ReplyStarted { session, answers } => {
+                write!(f, "ReplyStarted({}, {answers:?})", session.as_str())
             }
             Action::CallBackend { call, party, operation, .. } => {
                 write!(f, "CallBackend({call:?}, {party}, {operation:?})")

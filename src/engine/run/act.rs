@@ -133,9 +133,11 @@ impl Runner {
                     let _gone = reply.send(Ok(answer));
                 }
             }
-            Action::ReplyStarted { session, calls, answer } => {
-                let waiting = calls.iter().filter_map(|call| self.charge_calls.remove(call));
-                let heard = waiting.filter_map(|reply| reply.send(Ok(answer.clone())).ok()).count();
+            Action::ReplyStarted { session, answers } => {
+                let waiting = answers
+                    .into_iter()
+                    .filter_map(|(call, answer)| self.charge_calls.remove(&call)?.send(Ok(answer)).ok());
+                let heard = waiting.count();
                 let told = Input::StartTold { session, heard: heard > 0 };
                 if heard > 0 { &mut self.heard } else { &mut self.returned }.push(told);
             }

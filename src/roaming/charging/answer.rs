@@ -119,6 +119,15 @@ pub(super) fn partners(session: Option<&SessionRecord>) -> PartnerSessions {
     })
 }
 
+/// The answer to a start as a backend hears it that waits for it with its own EMPPartnerSessionID.
+pub(super) fn with_reference(answer: &HttpAnswer, own: Option<String>, first: Option<&str>) -> HttpAnswer {
+    let Some(own) = own.filter(|own| Some(own.as_str()) != first) else { return answer.clone() };
+    let fields = [("EMPPartnerSessionID", FieldValue::from(Some(own.as_str())))];
+    // What is no JSON object has no place for it.
+    let body = with_fields(&answer.body, &fields).map_or_else(|_| answer.body.clone(), Bytes::from);
+    HttpAnswer { body, ..answer.clone() }
+}
+
 /// An answer with the session's ids where the partner left them out.
 pub(super) fn with_ids(oicp: &Bytes, session: Option<&SessionRecord>) -> Bytes {
     let (Some(session), Ok(said)) = (session, read_acknowledgement(oicp)) else { return oicp.clone() };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, refusal, with_ids};
+use super::answer::{HttpAnswer, refusal, with_ids, with_reference};
 use super::request::{ChargeRequest, service};
 use super::serve::own_yes;
 use super::table::Event;
@@ -91,7 +91,9 @@ impl Roaming {
             _ => {}
         }
         let until_ms = now.mono_ms + self.budget_ms(operation);
-        let waiting = Waiting { call: asked.call, until_ms };
+        let reference = asked.request.partners().emp.as_ref();
+        let emp_partner_session = reference.map(|reference| reference.as_str().to_owned());
+        let waiting = Waiting { call: asked.call, emp_partner_session, until_ms };
         let medium = medium.medium_key().expose().to_owned();
         if let Some(id) = self.same_start(asked.party, operation, evse.as_str(), &medium) {
             return self
@@ -382,11 +384,14 @@ impl Roaming {
     /// Answers everybody who waits for a session's start.
     pub(super) fn answer_all(&mut self, id: SessionId, answer: &HttpAnswer, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        let calls: Vec<CallId> = session.waiting.drain(..).map(|waiting| waiting.call).collect();
-        if !calls.is_empty() && session.record.phase == SessionPhase::Active {
-            self.tell_started(id, calls, answer.clone(), fx);
+        let first = session.record.emp_partner_session.as_deref();
+        let own =
+            |waiting: Waiting| (waiting.call, with_reference(answer, waiting.emp_partner_session, first));
+        let answers: Vec<(CallId, HttpAnswer)> = session.waiting.drain(..).map(own).collect();
+        if !answers.is_empty() && session.record.phase == SessionPhase::Active {
+            self.tell_started(id, answers, fx);
         } else {
-            calls.into_iter().for_each(|call| reply(call, answer.clone(), fx));
+            answers.into_iter().for_each(|(call, answer)| reply(call, answer, fx));
         }
         self.note_unsettled(id);
     }

@@ -120,9 +120,11 @@ pub struct EvseSeen {
 }
 
 /// A backend that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Waiting {
     call: CallId,
+    /// Its own EMPPartnerSessionID: a retry that joins a start may have another.
+    emp_partner_session: Option<String>,
     /// Until when, on the monotonic clock.
     until_ms: u64,
 }

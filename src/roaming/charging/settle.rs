@@ -151,8 +151,7 @@ impl Roaming {
     pub(super) fn tell_started(
         &mut self,
         id: SessionId,
-        calls: Vec<CallId>,
-        answer: HttpAnswer,
+        answers: Vec<(CallId, HttpAnswer)>,
         fx: &mut Effects,
     ) {
         let Some(session) = self.charging.sessions.get(&id) else { return };
@@ -162,7 +161,7 @@ impl Roaming {
         if until_heard && !std::mem::replace(&mut session.record.to_tell_backend, true) {
             self.remember_quietly(id, fx);
         }
-        fx.actions.push(Action::ReplyStarted { session: id, calls, answer });
+        fx.actions.push(Action::ReplyStarted { session: id, answers });
     }
 
     /// They were told. If all had given up, it is a late start like any other.

@@ -306,12 +306,19 @@ fn a_retry_while_in_doubt_joins_the_same_session() {
     let first: Vec<CallId> = (0..5).map(|_| world.start_charging(b)).collect();
     world.run(6_000);
     assert!(first.iter().all(|call| world.heard(b, *call).unwrap().1.contains("\"310\"")));
-    let retry = world.start_charging(b);
+    let retries = ["mine", "another"].map(|reference| {
+        let body = remote_start("CH*ABC*E1").replace("mine", reference);
+        (world.charge(b, SessionOperation::RemoteStart, &body), reference)
+    });
     assert_eq!((world.phases(b).len(), world.nodes[a].charging.called), (1, 1));
     world.backend_says(a, YES);
     world.run(3_000);
-    let (_, answer) = world.heard(b, retry).unwrap();
-    assert!(answer.contains("true") && answer.contains(&world.session(b).session), "{answer}");
+    for (retry, reference) in retries {
+        let (_, answer) = world.heard(b, retry).unwrap();
+        assert!(answer.contains("true") && answer.contains(&world.session(b).session), "{answer}");
+        let own = format!(r#""EMPPartnerSessionID":"{reference}""#);
+        assert_eq!((answer.matches("EMPPartner").count(), answer.contains(&own)), (1, true), "{answer}");
+    }
 }
 
 #[test]

@@ -11,10 +11,10 @@ impl World {
                 let facts = subject.map(|subject| asked.store.cdr_facts(&subject));
                 Input::CdrsFound { session, found: found.filter(|_| !asked.charging.disk_is_away), facts }
             }
-            Action::ReplyStarted { session, calls, answer } => {
+            Action::ReplyStarted { session, answers } => {
                 let heard = !asked.charging.impatient;
-                for call in calls.into_iter().filter(|_| heard) {
-                    asked.charging.told(Action::ReplyOicp { call, answer: answer.clone() });
+                for (call, answer) in answers.into_iter().filter(|_| heard) {
+                    asked.charging.told(Action::ReplyOicp { call, answer });
                 }
                 Input::StartTold { session, heard }
             }
