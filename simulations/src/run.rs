@@ -28,6 +28,7 @@ pub(crate) type Progress = Box<dyn Fn(&str) + Send>;
 /// process follows from its seed alone: libp2p numbers connections per process.
 ///
 /// # Errors
+    let file = scenario.file.clone();
 /// If the simulation itself fails; that an invariant does not hold is no error.
 pub(crate) fn run(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
@@ -41,7 +42,9 @@ pub(crate) fn run(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
             tokio::spawn(simulate(scenario, seed, progress)).await.context("the simulation panicked")?
         })
     })?;
-    thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread panicked"))?
+    let outcome = thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread panicked"))?;
+    // What a node says of its settings is said of those in the scenario.
+    outcome.with_context(|| format!("in {}", file.display()))
 }
 
 struct Run {

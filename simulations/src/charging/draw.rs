@@ -34,6 +34,7 @@ pub(crate) enum Notice {
 
 /// A driver who charges.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Start {
     /// Number of the story; whatever follows in it names it.
     pub(crate) charge: u32,
@@ -75,6 +76,9 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     let duration_ms = match sessions.until.ms() {
         0 => scenario.duration.ms(),
         until_ms => until_ms.min(scenario.duration.ms()),
+/// A provider's node that is to be away goes down so long after the last charge began, in milliseconds.
+pub(crate) const AWAY_AFTER_MS: u64 = 60_000;
+
     };
     let count = (sessions.per_s * duration_ms as f64 / 1_000.0).round() as u32;
     for charge in 0..count {
@@ -85,7 +89,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     if down_ms > 0 {
         let nodes = scenario.nodes;
         let node = nodes.bootstrap + nodes.cpo + nodes.emp - 1;
-        draw.add(duration_ms + 60_000, Act::Crash { node, kind: Death::Process, down_ms });
+        draw.add(duration_ms + AWAY_AFTER_MS, Act::Crash { node, kind: Death::Process, down_ms });
     }
     draw.entries
 }

@@ -36,10 +36,19 @@ pub(crate) struct Options {
 
 /// Prints the scenarios.
 pub(super) fn list() -> Result<ExitCode> {
-    for scenario in scenario::all()? {
-        println!("{:<24} {:>5} nodes  {}", scenario.name, scenario.node_count(), scenario.about);
+    let mut broken = 0;
+    for scenario in scenario::each()? {
+        match scenario {
+            Ok(scenario) => {
+                println!("{:<24} {:>5} nodes  {}", scenario.name, scenario.node_count(), scenario.about);
+            }
+            Err(error) => {
+                broken += 1;
+                eprintln!("error: {error:#}");
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// Runs a scenario.

@@ -307,7 +307,7 @@ mod tests {
         write(&path, &scenario, &schedule, "# A comment.\n").unwrap();
         let read = Scenario::find(&path.display().to_string()).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(read, Scenario { schedule: Some(schedule), ..scenario });
+        assert_eq!(read, Scenario { schedule: Some(schedule), file: path, ..scenario });
     }
 
     #[test]
