@@ -107,6 +107,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         samples: run.samples,
         totals: seen.nodes.iter().map(totals).collect(),
         faults: faults::spans(&schedule, work_from_s),
+        again: String::new(),
         work_s: Some((work_from_s, work_from_s + scenario.duration.0.as_secs_f64())),
         violations: run.violations,
         planted,

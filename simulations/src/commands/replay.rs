@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use super::again::again;
 use super::children::{Job, run_all};
 use crate::determinism::elapsed;
 use crate::scenario::Scenario;
@@ -65,7 +66,8 @@ pub(super) fn replay(options: &Options) -> Result<ExitCode> {
             tracing::info!(target: "world", "{line}");
         }
     });
-    let report = crate::run::run(scenario, seed, told)?;
+    let mut report = crate::run::run(scenario, seed, told)?;
+    report.again = again("run", &options.scenario, seed, options.plant.as_deref());
     super::run::print(&report);
     if let Some(expected) = &options.expect {
         let same = *expected == report.trace_hash;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use super::again::again;
 use crate::charging::SessionsReport;
 use crate::determinism;
 use crate::report::{Delivery, Report, Sample, units};
@@ -57,7 +58,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     plant(&mut scenario, options.plant.as_deref())?;
     let seed = options.seed.or(scenario.seed).unwrap_or(1);
     let terminal = std::io::stderr().is_terminal();
-    let report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
+    let mut report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
+    report.again = again("run", &options.scenario, seed, options.plant.as_deref());
     if terminal && !options.quiet {
         // What is shown next takes the place of the last look.
         eprint!("\r\x1b[K");
@@ -237,14 +239,11 @@ fn print_violations(report: &Report) {
     if report.ok {
         return;
     }
-    let Report { scenario, seed, .. } = report;
     println!();
     for violation in &report.violations {
         let at_s = violation.at_ms as f64 / 1e3;
         println!("  {} at {at_s:.1} s: {}", coloured("VIOLATED", 31), violation.invariant);
         println!("    {}", violation.what);
     }
-    println!(
-        "  again: cargo run --release --manifest-path simulations/Cargo.toml -- run {scenario} --seed {seed}"
-    );
+    println!("  again: {}", report.again);
 }

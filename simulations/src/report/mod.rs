@@ -130,6 +130,9 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     /// The planted bug, if one was switched on.
     pub(crate) planted: Option<String>,
+    /// The command that makes the run once more, for a shell in the directory where it was made; empty: not known.
+    #[serde(default)]
+    pub(crate) again: String,
 }
 
 /// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some days, as a
@@ -223,6 +226,7 @@ mod tests {
         let sorted_ms = [0, 1, 2, 50, 54, 55, 6 * 3_600_000];
         let histogram = histogram(&sorted_ms);
         assert_eq!(histogram[..4], [(1, 2), (2, 1), (54, 2), (64, 1)]);
+        again: String::new(),
         assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 7);
         let Delivery { count, p50_ms, max_ms, .. } = delivery(&sorted_ms);
         assert_eq!((count, p50_ms, max_ms), (7, 50, 21_600_000));

@@ -73,7 +73,7 @@ fn page(report: &Report, comparison: Option<&Comparison>, drawings: &[Drawing]) 
 }
 
 fn head(report: &Report) -> String {
-    let Report { scenario, seed, nodes, trace_hash, .. } = report;
+    let Report { nodes, trace_hash, .. } = report;
     let mut head = match report.violations.len() {
         0 if report.ok => "<p class=\"good\">All invariants held.</p>\n".to_owned(),
         count => {
@@ -105,12 +105,9 @@ fn head(report: &Report) -> String {
             calls.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         let _ = writeln!(head, "<p class=\"soft\">Calls of backends: {}</p>", escape(&calls.join(", ")));
     }
-    let _ = writeln!(
-        head,
-        "<p class=\"soft\">Again: <code>cargo run --release --manifest-path simulations/Cargo.toml -- run {} \
-         --seed {seed}</code></p>",
-        escape(scenario)
-    );
+    if !report.again.is_empty() {
+        let _ = writeln!(head, "<p class=\"soft\">Again: <code>{}</code></p>", escape(&report.again));
+    }
     head
 }
 
@@ -166,6 +163,7 @@ mod tests {
         report.delivery.p99_ms *= 3;
         report.ok = false;
         let what = "a <b> & \"c\"".to_owned();
+        report.again = "cargo run -- run 'a b.toml' --seed 7 --plant gap-ignored".to_owned();
         report.violations.push(Violation { invariant: "roots-equal".into(), at_ms: 1_500, what });
         let comparison = Comparison::new(&report, &baseline);
         let path = write(&report, Some((&baseline, &comparison)), &directory)?;
@@ -180,6 +178,9 @@ mod tests {
             "in sync (%)",
             "connections of a node",
         ] {
+            "Again: <code>cargo run -- run ",
+            "b.toml",
+            "--plant gap-ignored</code>",
             assert!(page.contains(needed), "{needed}");
         }
         for forbidden in ["<script", "src=", "NaN", "inf\"", "http://"] {
