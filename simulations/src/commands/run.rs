@@ -165,9 +165,10 @@ pub(super) fn print(report: &Report) {
         let (node, bootstrap) =
             (most(|sample| sample.connections_max), most(|sample| sample.connections_bootstrap_max));
         println!("  network        {sent} sent by a node in the mean");
-        let mean = last.connections_mean;
+        let mean = report.connections_mean().unwrap_or_default();
         println!(
-            "  connections    {mean:.1} at a node in the mean, {node} at most; {bootstrap} at a bootstrap node"
+            "  connections    {mean:.1} at a node in the mean at the end, {node} at most, without bootstrap nodes; \
+             {bootstrap} at a bootstrap node at most"
         );
     }
     if !report.revocations_ms.is_empty() {

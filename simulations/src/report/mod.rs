@@ -135,6 +135,18 @@ pub(crate) struct Report {
     pub(crate) again: String,
 }
 
+impl Report {
+    /// Connections of a node at the end in the mean, without bootstrap nodes. A large baseline keeps only some of its
+    /// nodes, and liars are not among them: then the last sample has it.
+    pub(crate) fn connections_mean(&self) -> Option<f64> {
+        let nodes = self.totals.iter().filter(|node| node.role != Role::Bootstrap);
+        let (count, all) = nodes.fold((0, 0), |(count, all), node| (count + 1, all + node.connections));
+        let complete = count > 0 && self.totals.len() == self.nodes as usize;
+        let last = self.samples.last().map(|sample| sample.connections_mean);
+        if complete { Some(all as f64 / f64::from(count)) } else { last }
+    }
+}
+
 /// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some days, as a
 /// long partition delays.
 fn bounds_ms() -> impl Iterator<Item = u32> {
@@ -214,6 +226,7 @@ fn golden() -> Report {
         sessions: None,
         violations: Vec::new(),
         planted: None,
+        again: String::new(),
     }
 }
 
@@ -222,11 +235,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_mean_of_connections_is_without_bootstrap_nodes() {
+        let mut report = golden();
+        for node in &mut report.totals {
+            node.connections = if node.role == Role::Bootstrap { 90 } else { 2 };
+        }
+        assert_eq!(report.connections_mean(), Some(2.0));
+        report.totals.truncate(2);
+        assert_eq!(report.connections_mean(), Some(2.5));
+        report.samples.clear();
+        assert_eq!(report.connections_mean(), None);
+    }
+
+    #[test]
     fn a_histogram_has_every_latency_in_its_step() {
         let sorted_ms = [0, 1, 2, 50, 54, 55, 6 * 3_600_000];
         let histogram = histogram(&sorted_ms);
         assert_eq!(histogram[..4], [(1, 2), (2, 1), (54, 2), (64, 1)]);
-        again: String::new(),
         assert_eq!(histogram.iter().map(|(_, count)| count).sum::<u64>(), 7);
         let Delivery { count, p50_ms, max_ms, .. } = delivery(&sorted_ms);
         assert_eq!((count, p50_ms, max_ms), (7, 50, 21_600_000));

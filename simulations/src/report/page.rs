@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::compare::{Comparison, Verdict, figures};
+use super::compare::{CONNECTIONS_NOTE, Comparison, Verdict, figures};
 use super::plots::{self, Drawing, Pair};
 use super::svg::escape;
 use super::{Report, units};
@@ -60,6 +60,7 @@ fn page(report: &Report, comparison: Option<&Comparison>, drawings: &[Drawing]) 
         Some(comparison) => compared(comparison),
         None => alone(report),
     });
+    let _ = writeln!(page, "<p class=\"soft\">{}.</p>", escape(CONNECTIONS_NOTE));
     page.push_str("<h2>Plots</h2>\n");
     for Drawing { name, caption, svg } in drawings {
         let caption = escape(caption);
@@ -162,8 +163,8 @@ mod tests {
         let (mut report, baseline) = (golden(), golden());
         report.delivery.p99_ms *= 3;
         report.ok = false;
-        let what = "a <b> & \"c\"".to_owned();
         report.again = "cargo run -- run 'a b.toml' --seed 7 --plant gap-ignored".to_owned();
+        let what = "a <b> & \"c\"".to_owned();
         report.violations.push(Violation { invariant: "roots-equal".into(), at_ms: 1_500, what });
         let comparison = Comparison::new(&report, &baseline);
         let path = write(&report, Some((&baseline, &comparison)), &directory)?;
@@ -177,10 +178,10 @@ mod tests {
             ">crash: 12.0 s to 22.0 s<",
             "in sync (%)",
             "connections of a node",
-        ] {
             "Again: <code>cargo run -- run ",
             "b.toml",
             "--plant gap-ignored</code>",
+        ] {
             assert!(page.contains(needed), "{needed}");
         }
         for forbidden in ["<script", "src=", "NaN", "inf\"", "http://"] {
