@@ -150,10 +150,9 @@ pub(super) fn print(report: &Report) {
     println!("  world          {nodes} nodes, {events} events, trace {trace_hash}");
     let (sim_s, wall_s) = (report.sim_seconds, report.wall_seconds);
     println!("  time           {sim_s:.0} s of virtual time in {wall_s:.1} s, peak memory {rss}");
-    let seconds = |time: Option<f64>| time.map_or_else(|| "never".to_owned(), |s| format!("{s:.1} s"));
-    println!("  loaded         everywhere after {}", seconds(report.warm_up_s));
+    println!("  loaded         {}", loaded(report.warm_up_s));
     println!("  faults         {}", faults(report));
-    println!("  repaired       {} after the last fault or change", seconds(report.repaired_s));
+    println!("  repaired       {}", repaired(report.repaired_s));
     let delivery = &report.delivery;
     let [p50, p90, p99, max] = [delivery.p50_ms, delivery.p90_ms, delivery.p99_ms, delivery.max_ms]
         .map(|ms| units::milliseconds(ms.into()));
@@ -172,8 +171,7 @@ pub(super) fn print(report: &Report) {
         );
     }
     if !report.revocations_ms.is_empty() {
-        let known = report.revocations_ms.iter().map(|ms| seconds(ms.map(|ms| ms as f64 / 1_000.0)));
-        println!("  revocations    known everywhere after {}", known.collect::<Vec<_>>().join(", "));
+        println!("  revocations    {}", revoked(&report.revocations_ms));
     }
     println!("  backend calls  {}", calls(report));
     if let Some(sessions) = &report.sessions {
@@ -188,8 +186,7 @@ fn print_sessions(sessions: &SessionsReport) {
         let texts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} x{count}")).collect();
         texts.join(", ")
     };
-    let agreed = sessions.agreed_s.map_or_else(|| "never".to_owned(), |s| format!("after {s:.1} s"));
-    println!("  sessions       {}; agreed {agreed}", count(&sessions.phases));
+    println!("  sessions       {}; {}", count(&sessions.phases), agreed(sessions.agreed_s));
     let took = |took: &Delivery| {
         let [p50, p99, max] =
             [took.p50_ms, took.p99_ms, took.max_ms].map(|ms| units::milliseconds(ms.into()));
@@ -213,6 +210,37 @@ fn print_sessions(sessions: &SessionsReport) {
             cards.cards, cards.questions, cards.asked_mean, cards.seen_by_mean, cards.seen_by_max
         );
     }
+}
+
+fn loaded(warm_up_s: Option<f64>) -> String {
+    warm_up_s.map_or_else(
+        || "not everywhere before the warm-up was over".to_owned(),
+        |s| format!("everywhere after {s:.1} s"),
+    )
+}
+
+fn repaired(repaired_s: Option<f64>) -> String {
+    repaired_s.map_or_else(
+        || "not before the time to settle was over".to_owned(),
+        |s| format!("{s:.1} s after the last fault or change"),
+    )
+}
+
+fn agreed(agreed_s: Option<f64>) -> String {
+    agreed_s.map_or_else(
+        || "not agreed before the time to settle was over".to_owned(),
+        |s| format!("agreed after {s:.1} s"),
+    )
+}
+
+/// When revocations were known everywhere.
+fn revoked(times_ms: &[Option<u64>]) -> String {
+    let known: Vec<String> =
+        times_ms.iter().flatten().map(|ms| format!("{:.1} s", *ms as f64 / 1_000.0)).collect();
+    let unknown = times_ms.len() - known.len();
+    let known = (!known.is_empty()).then(|| format!("known everywhere after {}", known.join(", ")));
+    let unknown = (unknown > 0).then(|| format!("{unknown} not known everywhere"));
+    known.into_iter().chain(unknown).collect::<Vec<_>>().join("; ")
 }
 
 /// The faults by kind.
@@ -247,4 +275,24 @@ fn print_violations(report: &Report) {
         println!("    {}", violation.what);
     }
     println!("  again: {}", report.again);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_happen_is_told_in_a_sentence() {
+        assert_eq!(loaded(Some(2.5)), "everywhere after 2.5 s");
+        assert_eq!(loaded(None), "not everywhere before the warm-up was over");
+        assert_eq!(repaired(Some(0.5)), "0.5 s after the last fault or change");
+        assert_eq!(repaired(None), "not before the time to settle was over");
+        assert_eq!(agreed(Some(0.5)), "agreed after 0.5 s");
+        assert_eq!(agreed(None), "not agreed before the time to settle was over");
+        assert_eq!(
+            revoked(&[Some(1_200), None, Some(900)]),
+            "known everywhere after 1.2 s, 0.9 s; 1 not known everywhere"
+        );
+        assert_eq!(revoked(&[None]), "1 not known everywhere");
+    }
 }
