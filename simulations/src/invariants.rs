@@ -181,13 +181,32 @@ fn connections_of(node: &NodeSeen) -> String {
 
 /// Of a node's peers; and of its connections, those that are being made or refused included.
 fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    for node in bounded(seen) {
-        let (peers, open) = (node.view.as_ref().map_or(0, |view| view.peers.len() as u64), node.traffic.open);
-        if peers > limits.connections || open > OPEN_FACTOR_MAX * limits.connections {
-            return Err(format!("{}; {limits:?}", connections_of(node)));
-        }
+    let peers = |node: &NodeSeen| node.view.as_ref().map_or(0, |view| view.peers.len() as u64);
+    let counts = bounded(seen).map(|node| (node.number, peers(node), node.traffic.open));
+    too_many_connections(counts, limits.connections)
+}
+
+/// Nodes with too many connections that are named; the others are counted.
+const NAMED_MAX: usize = 5;
+
+/// `counts`: number, peers and open connections of each node.
+fn too_many_connections(
+    counts: impl Iterator<Item = (NodeNumber, u64, u64)>,
+    limit: u64,
+) -> Result<(), String> {
+    let open_max = OPEN_FACTOR_MAX.saturating_mul(limit);
+    let mut most: Vec<_> = counts.filter(|(_, peers, open)| *peers > limit || *open > open_max).collect();
+    most.sort_by_key(|(number, peers, open)| (std::cmp::Reverse((*peers, *open)), *number));
+    let named = most.iter().take(NAMED_MAX);
+    let named =
+        named.map(|(number, peers, open)| format!("node {number} has {peers} peers and {open} connections"));
+    let mut what: Vec<String> = named.collect();
+    if most.len() > NAMED_MAX {
+        what.push(format!("{} more nodes have too many", most.len() - NAMED_MAX));
     }
-    Ok(())
+    ensure(most.is_empty(), || {
+        format!("{}; limits.connections allows {limit} peers and {open_max} connections", what.join(", "))
+    })
 }
 
 fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
@@ -234,6 +253,10 @@ fn nobody_honest_doubted(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), St
     Ok(())
 }
 
+fn position((incarnation, seq, root): &Position) -> String {
+    format!("incarnation {incarnation}, seq {seq}, root {root}")
+}
+
 /// Every honest node holds every feed as its writer has it.
 fn roots_equal(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let written = seen.written();
@@ -241,8 +264,10 @@ fn roots_equal(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
         let held = node.positions();
         let other = written.iter().find(|(feed, head)| held.get(*feed) != Some(*head));
         if let Some(((party, kind), head)) = other {
-            let held: Option<&Position> = held.get(&(party.clone(), *kind));
-            return Err(format!("node {}: {party}/{kind} is {held:?}, its writer has {head:?}", node.number));
+            let held = held.get(&(party.clone(), *kind));
+            let held = held.map_or_else(|| "not there".to_owned(), |held| format!("at {}", position(held)));
+            let head = position(head);
+            return Err(format!("node {}: {party}/{kind} is {held}, its writer is at {head}", node.number));
         }
     }
     Ok(())
@@ -304,10 +329,11 @@ async fn as_the_reference_says(world: &World) -> Result<Result<(), String>> {
         if shown != *wanted {
             let differs = |key: &&(Kind, _)| shown.get(*key) != wanted.get(*key);
             let wrong: Vec<_> = wanted.keys().chain(shown.keys()).filter(differs).collect();
-            let example = wrong.first().map(|(kind, key)| format!("{}/{}", kind.name(), key.as_str()));
-            let (number, wrong) = (host.number, wrong.len());
+            let example =
+                wrong.first().map(|(kind, key)| format!(", {}/{} is one", kind.name(), key.as_str()));
+            let (number, wrong, example) = (host.number, wrong.len(), example.unwrap_or_default());
             return Ok(Err(format!(
-                "node {number} shows {} records, the reference has {}; {wrong} differ, {example:?} is one",
+                "node {number} shows {} records, the reference has {}; {wrong} differ{example}",
                 shown.len(),
                 wanted.len()
             )));
@@ -383,4 +409,24 @@ async fn lookups_succeed(world: &World) -> Result<Result<(), String>> {
     Ok(ensure(failed.is_empty(), || {
         format!("{} of {} searches found nothing: {failed:?}", failed.len(), before.len())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_connections_are_told_in_one_line() {
+        let told = |counts: &[(NodeNumber, u64, u64)]| too_many_connections(counts.iter().copied(), 40);
+        assert_eq!(told(&[(1, 40, 120)]), Ok(()));
+        let two = told(&[(1, 41, 50), (2, 40, 120), (3, 12, 121)]);
+        let wanted = "node 1 has 41 peers and 50 connections, node 3 has 12 peers and 121 connections; \
+                      limits.connections allows 40 peers and 120 connections";
+        assert_eq!(two, Err(wanted.to_owned()));
+        let many: Vec<_> = (0..9).map(|number| (number, 50, 60)).collect();
+        assert!(
+            told(&many)
+                .is_err_and(|what| what.contains("node 4 has") && what.contains(", 4 more nodes have"))
+        );
+    }
 }

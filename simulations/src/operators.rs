@@ -74,11 +74,16 @@ pub(crate) fn operators(scenario: &Scenario, seed: u64) -> Result<Vec<Operator>>
 pub(crate) fn made_up(operators: u32, evses: u32) -> Result<Vec<Operator>> {
     let of = |number: u32| {
         let id = operator_id(number);
-        let count = (evses + operators - 1 - number) / operators;
+        let count = made_up_count(number, operators, evses);
         let evses = (0..count).map(|evse| made_up_evse(format!("{id}*E{evse:06}"))).collect::<Result<_>>()?;
         Ok(Operator { id, evses })
     };
     (0..operators).map(of).collect()
+}
+
+/// How many of the charging points a made-up operator has, by its number.
+pub(crate) fn made_up_count(number: u32, operators: u32, evses: u32) -> u32 {
+    (evses + operators - 1 - number) / operators
 }
 
 fn made_up_evse(evse_id: String) -> Result<Evse> {

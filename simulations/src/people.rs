@@ -19,8 +19,11 @@ pub(crate) const NETWORK: &str = "sim";
 /// A day, in seconds.
 const DAY_S: u64 = 86_400;
 
-/// Credentials and the trust list are valid from a day before the start until two months after it, in seconds.
-const VALID_S: (u64, u64) = (START_UNIX_S - DAY_S, START_UNIX_S + 60 * DAY_S);
+/// How long credentials are valid after the start, in days: two months.
+pub(crate) const VALID_DAYS: u64 = 60;
+
+/// Credentials and the trust list are valid from a day before the start, in seconds.
+const VALID_S: (u64, u64) = (START_UNIX_S - DAY_S, START_UNIX_S + VALID_DAYS * DAY_S);
 
 /// A delegation is valid from a day before it is issued until five days after it, in seconds: some lives of
 /// delegations fit into a long run.
@@ -113,7 +116,10 @@ pub(crate) fn identity(node: NodeNumber, party: Option<&Party>, now_unix_s: u64)
     Ok(identity)
 }
 
-/// The OperatorID of a made-up operator, such as `DE*A07`: there are 26 * 26 * 10 in each country.
+/// Made-up operators that there can be: 26 * 26 * 10 in each of four countries.
+pub(crate) const IDS: u32 = 4 * 26 * 26 * 10;
+
+/// The OperatorID of a made-up operator, such as `DE*A07`; below [`IDS`] each has its own.
 pub(crate) fn operator_id(number: u32) -> String {
     const COUNTRIES: [&str; 4] = ["DE", "CH", "FR", "NL"];
     let letter = |number: u32| char::from(b'A' + (number % 26) as u8);

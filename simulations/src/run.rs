@@ -15,9 +15,6 @@ use crate::world::{Part, World};
 /// How often equality is looked for while it is awaited: this is how exactly it is dated.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Violations that one run tells; one is enough to fail.
-const VIOLATIONS_MAX: usize = 20;
-
 /// Stack of the simulation's thread: many nodes' futures are polled on it.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -31,6 +28,7 @@ pub(crate) type Progress = Box<dyn Fn(&str) + Send>;
 /// If the simulation itself fails; that an invariant does not hold is no error.
 pub(crate) fn run(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let file = scenario.file.clone();
     let thread = thread.spawn(move || {
         determinism::enter(seed);
         let runtime =
@@ -41,7 +39,9 @@ pub(crate) fn run(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
             tokio::spawn(simulate(scenario, seed, progress)).await.context("the simulation panicked")?
         })
     })?;
-    thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread panicked"))?
+    let outcome = thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread panicked"))?;
+    // What a node says of its settings is said of those in the scenario.
+    outcome.with_context(|| format!("in {}", file.display()))
 }
 
 struct Run {
@@ -107,6 +107,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
         work_s: Some((work_from_s, work_from_s + scenario.duration.0.as_secs_f64())),
         violations: run.violations,
         planted,
+        again: String::new(),
     })
 }
 
@@ -122,7 +123,7 @@ impl Run {
         match took_s {
             Some(took_s) => (self.progress)(&format!("loaded everywhere after {took_s:.1} s")),
             None => {
-                let what = format!("not everybody had everything after {:?}", self.world.scenario.warm_up.0);
+                let what = format!("not everybody had everything after {}", self.world.scenario.warm_up);
                 self.violate("loaded-everywhere", what);
             }
         }
@@ -135,9 +136,10 @@ impl Run {
         self.add([Violation { invariant: invariant.to_owned(), at_ms, what }]);
     }
 
+    /// What does not hold at one look seldom holds at the next: each invariant is told once, when it breaks.
     fn add(&mut self, violations: impl IntoIterator<Item = Violation>) {
         for violation in violations {
-            if self.violations.len() < VIOLATIONS_MAX {
+            if self.violations.iter().all(|told| told.invariant != violation.invariant) {
                 (self.progress)(&format!("VIOLATED {}: {}", violation.invariant, violation.what));
                 self.violations.push(violation);
             }
@@ -247,10 +249,7 @@ impl Run {
         let repaired = equal.map(|at| at.saturating_sub(self.world.healed_at.max(begin)));
         let limit = self.world.scenario.limits.repaired_within;
         if repaired.is_none_or(|took| took > limit.0) {
-            self.violate(
-                "repaired-in-time",
-                format!("repaired after {repaired:?}, {:?} are allowed", limit.0),
-            );
+            self.violate("repaired-in-time", late_repair(repaired, limit, settle));
         }
         self.until_agreed(begin, begin + settle.0).await?;
         // Connections have their own pace.
@@ -258,7 +257,7 @@ impl Run {
         let allowed_ms = self.world.scenario.limits.revoked_within.ms();
         let times = self.world.revocation_times();
         if times.iter().any(|took| took.is_none_or(|ms| ms > allowed_ms)) {
-            self.violate("revoked-in-time", format!("{times:?} ms, {allowed_ms} are allowed"));
+            self.violate("revoked-in-time", late_revocations(&times, allowed_ms));
         }
         let seen = self.look().await?;
         let violations = invariants::settled(&self.world, &seen, &mut self.past).await?;
@@ -267,9 +266,40 @@ impl Run {
     }
 }
 
+fn late_repair(repaired: Option<Duration>, limit: Span, settle: Span) -> String {
+    match repaired {
+        Some(took) => format!("repaired after {:.1} s, {limit} are allowed", took.as_secs_f64()),
+        None => format!("not repaired within the {settle} to settle, {limit} are allowed"),
+    }
+}
+
+fn late_revocations(times_ms: &[Option<u64>], allowed_ms: u64) -> String {
+    let took =
+        |ms: &Option<u64>| ms.map_or_else(|| "longer than was waited".to_owned(), |ms| format!("{ms} ms"));
+    let took: Vec<String> = times_ms.iter().map(took).collect();
+    format!("until all knew of the revocations it took {}; {allowed_ms} ms are allowed", took.join(", "))
+}
+
 async fn wait_until(at_ms: u64) {
     let rest = Duration::from_millis(at_ms).saturating_sub(elapsed());
     if !rest.is_zero() {
         tokio::time::sleep(rest).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_late_or_not_at_all_is_told_in_a_sentence() {
+        let (limit, settle) = (Span::from_secs(10), Span::from_secs(60));
+        let late = late_repair(Some(Duration::from_millis(12_340)), limit, settle);
+        assert_eq!(late, "repaired after 12.3 s, 10s are allowed");
+        let never = late_repair(None, limit, settle);
+        assert_eq!(never, "not repaired within the 1m to settle, 10s are allowed");
+        let revoked = late_revocations(&[Some(12_000), None], 10_000);
+        let wanted = "until all knew of the revocations it took 12000 ms, longer than was waited; 10000 ms are allowed";
+        assert_eq!(revoked, wanted);
     }
 }

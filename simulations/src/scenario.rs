@@ -1,5 +1,7 @@
 //! A scenario: what is built, what happens to it, what must hold. One TOML file each in `scenarios/`.
 
+mod check;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +47,17 @@ impl TryFrom<String> for Span {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        Ok(Span(Duration::from_millis(number * unit_ms)))
+        let ms = number.checked_mul(unit_ms).ok_or_else(|| format!("`{text}` is too long"))?;
+        Ok(Span(Duration::from_millis(ms)))
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        let fits = units.into_iter().find(|(_, unit_ms)| self.ms() > 0 && self.ms().is_multiple_of(*unit_ms));
+        let (unit, unit_ms) = fits.unwrap_or(("ms", 1));
+        write!(text, "{}{unit}", self.ms() / unit_ms)
     }
 }
 
@@ -377,6 +389,9 @@ pub(crate) struct Scenario {
     pub(crate) planted: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schedule: Option<Vec<Entry>>,
+    /// Where it was read from, for errors.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 fn stagger() -> Span {
@@ -402,7 +417,8 @@ impl Scenario {
         let of = |directory: &str| Path::new(directory).join(format!("{name}.toml"));
         let path = path.or_else(|| [of(SCENARIOS), of(REGRESSIONS)].into_iter().find(|path| path.is_file()));
         let Some(path) = path else {
-            let names: Vec<String> = all()?.into_iter().map(|scenario| scenario.name).collect();
+            let names = paths(SCENARIOS)?;
+            let names: Vec<_> = names.iter().map(|path| name_of(path)).collect();
             bail!("there is no scenario `{name}`; there are: {}", names.join(", "));
         };
         Scenario::read(&path)
@@ -410,20 +426,23 @@ impl Scenario {
 
     fn read(path: &Path) -> Result<Scenario> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let scenario: Scenario = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        scenario.check().with_context(|| format!("in {}", path.display()))?;
+        let mut scenario: Scenario =
+            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        check::check(&scenario).with_context(|| format!("in {}", path.display()))?;
+        path.clone_into(&mut scenario.file);
         Ok(scenario)
     }
 
-    fn check(&self) -> Result<()> {
-        ensure!(self.nodes.cpo > 0 && self.nodes.emp > 0, "nodes: at least one cpo and one emp");
-        ensure!(self.nodes.bootstrap > 0, "nodes: at least one bootstrap, or nobody finds anybody");
-        ensure!(self.evses >= self.nodes.cpo, "evses: at least one for each cpo");
-        ensure!(!self.check_every.0.is_zero(), "check_every: must not be 0");
-        ensure!(self.sessions.per_s == 0.0 || self.nodes.emp > 1, "sessions: at least two emp");
-        ensure!(self.sessions.contracts <= self.nodes.cpo, "sessions.contracts: there are fewer cpo");
-        ensure!(self.liars.nodes == 0 || !self.liars.acts.is_empty(), "liars.acts: name at least one");
-        Ok(())
+    /// Reads a file that is found by its name.
+    fn read_named(path: &Path) -> Result<Scenario> {
+        let scenario = Scenario::read(path)?;
+        let (name, wanted) = (&scenario.name, name_of(path));
+        ensure!(
+            *name == wanted,
+            "in {}: name = {name:?}: must be that of the file, `{wanted}`",
+            path.display()
+        );
+        Ok(scenario)
     }
 
     /// All nodes, liars included.
@@ -437,7 +456,19 @@ impl Scenario {
 /// # Errors
 /// As [`Scenario::find`].
 pub(crate) fn all() -> Result<Vec<Scenario>> {
-    files(SCENARIOS)
+    each()?.into_iter().collect()
+}
+
+/// All scenarios, by name, each by itself: what is wrong with one does not hide the others.
+///
+/// # Errors
+/// If there is no directory of scenarios.
+pub(crate) fn each() -> Result<Vec<Result<Scenario>>> {
+    each_in(SCENARIOS)
+}
+
+fn each_in(directory: &str) -> Result<Vec<Result<Scenario>>> {
+    Ok(paths(directory)?.iter().map(|path| Scenario::read_named(path)).collect())
 }
 
 /// All regressions, by name.
@@ -445,10 +476,16 @@ pub(crate) fn all() -> Result<Vec<Scenario>> {
 /// # Errors
 /// As [`Scenario::find`].
 pub(crate) fn regressions() -> Result<Vec<Scenario>> {
-    files(REGRESSIONS)
+    each_in(REGRESSIONS)?.into_iter().collect()
 }
 
-fn files(directory: &str) -> Result<Vec<Scenario>> {
+/// The name that a file must bear.
+fn name_of(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_stem().unwrap_or_default().to_string_lossy()
+}
+
+/// The files of scenarios in a directory, by name.
+fn paths(directory: &str) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).with_context(|| format!("reading {directory}"))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -458,5 +495,5 @@ fn files(directory: &str) -> Result<Vec<Scenario>> {
         }
     }
     paths.sort();
-    paths.iter().map(|path| Scenario::read(path)).collect()
+    Ok(paths)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Entry {
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "act", rename_all = "kebab-case")]
+#[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Act {
     /// A backend pushes statuses: number of the EVSE within its operator, and of the status.
     Status { operator: u32, changes: Vec<(u32, usize)> },

@@ -65,3 +65,24 @@ impl Trace {
         (hashed.hash, hashed.events)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else two runs that differ would look the same.
+    #[test]
+    fn another_delivery_is_another_hash() {
+        let hash = |from, to, bytes: &[u8]| {
+            let trace = Trace::default();
+            trace.event("start");
+            trace.delivered(from, to, bytes);
+            trace.hash().0
+        };
+        let one = hash(1, 2, b"a message");
+        assert_eq!(hash(1, 2, b"a message"), one);
+        for other in [hash(2, 1, b"a message"), hash(1, 2, b"a massage"), hash(1, 2, b"a message\0")] {
+            assert_ne!(other, one);
+        }
+    }
+}

@@ -145,7 +145,9 @@ impl SimulatedBackends {
         if *times > 1 {
             let (side, times) = (self.side, *times);
             state.wrong("no-backend-asked-twice", || {
-                format!("{side:?} was asked {times} times: {} {marker:?} in {session}", operation.as_str())
+                let of = marker
+                    .map_or_else(String::new, |(charge, call)| format!(", call {call} of charge {charge}"));
+                format!("{side:?} was asked {times} times: {} in {session}{of}", operation.as_str())
             });
         }
     }

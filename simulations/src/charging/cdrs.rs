@@ -238,11 +238,22 @@ fn at_most_once(stored: &Stored, state: &State) -> Result<(), String> {
     Ok(())
 }
 
+fn state_text(state: Option<CdrState>) -> String {
+    state.map_or_else(|| "not there".to_owned(), |state| format!("{state:?}"))
+}
+
+fn said_text(said: Option<bool>) -> &'static str {
+    match said {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "nothing",
+    }
+}
+
 /// What was acknowledged is at the EMP's node, and its last word, signed, at the CPO's.
 fn delivered(stored: &Stored, state: &State) -> Result<(), String> {
     for (key, cdr) in state.cdrs.iter().filter(|(_, cdr)| cdr.acknowledged_ms.is_some()) {
         let (sent, received) = (stored.sent.get(key), stored.received.get(key));
-        let state_of = |cdr: Option<&StoredCdr>| cdr.map(|cdr| (cdr.state, cdr.record.receipts.len()));
         let is_final = |cdr: Option<&StoredCdr>| {
             cdr.is_some_and(|cdr| {
                 matches!(cdr.state, CdrState::Accepted | CdrState::Rejected | CdrState::Kept)
@@ -251,8 +262,18 @@ fn delivered(stored: &Stored, state: &State) -> Result<(), String> {
             })
         };
         ensure(is_final(sent) && is_final(received), || {
-            let (sent, received) = (state_of(sent), state_of(received));
-            format!("the acknowledged record of {} is sent {sent:?}, received {received:?}; {cdr:?}", key.0)
+            let receipts = |cdr: Option<&StoredCdr>| cdr.map_or(0, |cdr| cdr.record.receipts.len());
+            format!(
+                "the acknowledged record of {} is {} with {} receipts at the CPO's node, {} with {} at the EMP's; the \
+                 EMP's backend was given it {} times, and said {}",
+                key.0,
+                state_text(sent.map(|cdr| cdr.state)),
+                receipts(sent),
+                state_text(received.map(|cdr| cdr.state)),
+                receipts(received),
+                cdr.given,
+                said_text(cdr.said)
+            )
         })?;
     }
     Ok(())
@@ -266,7 +287,8 @@ fn equal(stored: &Stored, _: &State) -> Result<(), String> {
     let (sent, received) = (states(&stored.sent), states(&stored.received));
     let differs = sent.iter().chain(&received).find(|(key, _)| sent.get(*key) != received.get(*key));
     differs.map_or(Ok(()), |(key, _)| {
-        Err(format!("the record of {}: sent {:?}, received {:?}", key.0, sent.get(key), received.get(key)))
+        let [sent, received] = [&sent, &received].map(|states| state_text(states.get(key).copied()));
+        Err(format!("the record of {} is {sent} at the CPO's node, {received} at the EMP's", key.0))
     })
 }
 
@@ -279,7 +301,7 @@ fn as_the_backend_said(stored: &Stored, state: &State) -> Result<(), String> {
             CdrState::Rejected => said == Some(false),
             _ => true,
         };
-        ensure(fits, || format!("{} is {:?}, its backend said {said:?}", key.0, held.state))?;
+        ensure(fits, || format!("{} is {:?}, its backend said {}", key.0, held.state, said_text(said)))?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ pub(crate) enum Notice {
 
 /// A driver who charges.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Start {
     /// Number of the story; whatever follows in it names it.
     pub(crate) charge: u32,
@@ -54,8 +55,29 @@ pub(crate) struct Start {
     pub(crate) hangs_up_ms: Option<u64>,
 }
 
+impl std::fmt::Display for Start {
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Start { charge, how, provider, operator, evse, card, play, other, hangs_up_ms } = self;
+        write!(
+            text,
+            "charge {charge}: {how:?} by provider {provider} with card {card} at EVSE {evse} of operator "
+        )?;
+        write!(text, "{operator}, whose question is answered with {play:?}")?;
+        if let Some(other) = other {
+            write!(text, ", and with yes by provider {other}")?;
+        }
+        if let Some(ms) = hangs_up_ms {
+            write!(text, "; who asks hangs up after {ms} ms")?;
+        }
+        Ok(())
+    }
+}
+
 /// The longest that a backend waits that hangs up, in milliseconds.
 const HANGS_UP_MS_MAX: u64 = 2_000;
+
+/// A provider's node that is to be away goes down so long after the last charge began, in milliseconds.
+pub(crate) const AWAY_AFTER_MS: u64 = 60_000;
 
 /// Of a hundred sessions so many begin in each way.
 const HOW: [(How, u64); 4] =
@@ -85,7 +107,7 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     if down_ms > 0 {
         let nodes = scenario.nodes;
         let node = nodes.bootstrap + nodes.cpo + nodes.emp - 1;
-        draw.add(duration_ms + 60_000, Act::Crash { node, kind: Death::Process, down_ms });
+        draw.add(duration_ms + AWAY_AFTER_MS, Act::Crash { node, kind: Death::Process, down_ms });
     }
     draw.entries
 }

@@ -110,7 +110,7 @@ fn sessions_agree(all: &All, state: &State) -> Result<(), String> {
         let about = || {
             let asked: Vec<String> =
                 held.asked.values().map(|view| format!("{} at {}", view.phase, view.party)).collect();
-            let of = state.story_of(session).map(|story| format!("{:?}", story.start));
+            let of = state.story_of(session).map(|story| story.start.to_string());
             format!(
                 "{session} ({}) is {} at {}, {}; {}",
                 asker.operation,
@@ -132,6 +132,11 @@ fn sessions_agree(all: &All, state: &State) -> Result<(), String> {
     Ok(())
 }
 
+/// What a node holds of a session.
+fn phase(view: Option<&SessionView>) -> String {
+    view.map_or_else(|| "nothing of it".to_owned(), |view| format!("it as {} at {}", view.phase, view.party))
+}
+
 /// What a backend heard and may have begun is held by both nodes, as a session or as its record; so is what a backend
 /// heard a yes of.
 fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
@@ -144,22 +149,21 @@ fn no_session_lost(all: &All, state: &State) -> Result<(), String> {
             let held = all.get(session);
             let at_cpo = held.and_then(|held| held.asked.values().next());
             ensure(lives(at_cpo) || has_record(session), || {
-                format!(
-                    "{session} was heard by its CPO's backend, whose node has {at_cpo:?}; {:?}",
-                    story.start
-                )
+                let phase = phase(at_cpo);
+                format!("{session} was heard by its CPO's backend, whose node has {phase}; {}", story.start)
             })?;
         }
         for session in &story.heard_yes {
             let asker = all.get(session).and_then(|held| held.asker.as_ref());
             ensure(lives(asker) || has_record(session), || {
-                format!("a backend heard that {session} runs, and its node has {asker:?}; {:?}", story.start)
+                let phase = phase(asker);
+                format!("a backend heard that {session} runs, and its node has {phase}; {}", story.start)
             })?;
             // A record that its CPO's backend handed in shows as much as a notification.
             let known = [&story.shown_alive, &story.stopped].iter().any(|set| set.contains(session))
                 || has_record(session);
             let invented = !story.by_card() && !known && !story.said_yes.contains_key(session);
-            ensure(!invented, || format!("nobody said yes to {session}; {:?}", story.start))?;
+            ensure(!invented, || format!("nobody said yes to {session}; {}", story.start))?;
         }
     }
     Ok(())
@@ -178,7 +182,7 @@ fn the_driver_is_told(all: &All, state: &State) -> Result<(), String> {
             ensure(told, || {
                 let takes = takes_notifications(story.start.provider);
                 format!(
-                    "{session} runs, and the EMP's backend, which takes {} notifications, never heard so; {:?}",
+                    "{session} runs, and the EMP's backend, which takes {} notifications, never heard so; {}",
                     if takes { "all" } else { "no" },
                     story.start
                 )

@@ -21,7 +21,7 @@ pub(crate) use backends::SimulatedBackends;
 pub(crate) use calls::Reach;
 use cdrs::Cdr;
 pub(crate) use contracts::settle;
-pub(crate) use draw::{Notice, Start, draw};
+pub(crate) use draw::{AWAY_AFTER_MS, Notice, Start, draw};
 pub(crate) use play::Play;
 use stories::{Marker, Story};
 pub(crate) use summary::SessionsReport;

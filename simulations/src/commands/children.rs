@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+use super::again::again;
 use crate::determinism::wall_s;
 use crate::invariants::Violation;
 use crate::report::Delivery;
@@ -44,14 +45,7 @@ pub(super) struct Outcome {
 impl Job {
     /// The command that runs it once more and tells everything.
     pub(super) fn again(&self) -> String {
-        let Job { scenario, seed, plant } = self;
-        let (features, plant) = match plant {
-            Some(bug) => (" --features planted", format!(" --plant {bug}")),
-            None => ("", String::new()),
-        };
-        format!(
-            "cargo run --release --manifest-path simulations/Cargo.toml{features} -- replay {scenario} --seed {seed}{plant}"
-        )
+        again("replay", &self.scenario, self.seed, self.plant.as_deref())
     }
 
     /// Runs it in a process of its own and waits for its end.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod again;
 mod children;
 mod model;
 mod nightly;

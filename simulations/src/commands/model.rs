@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::again::plain;
 use crate::model::{self, Outcome, Settings};
 
 /// What `model` can be told.
@@ -77,8 +78,11 @@ fn print(settings: &Settings, outcome: &Outcome) {
     if !outcome.ok {
         let Settings { seconds, loss, churn, pushes_per_s, .. } = settings;
         println!(
-            "  again: cargo run --release --manifest-path simulations/Cargo.toml -- model --nodes {nodes} --operators {operators} \
-             --evses {evses} --seconds {seconds} --seed {seed} --loss {loss} --churn {churn} --pushes-per-s {pushes_per_s}"
+            "  again: {}",
+            plain(&format!(
+                "model --nodes {nodes} --operators {operators} --evses {evses} --seconds {seconds} --seed {seed} \
+                 --loss {loss} --churn {churn} --pushes-per-s {pushes_per_s}"
+            ))
         );
     }
 }

@@ -91,7 +91,7 @@ fn keep_failures(summary: &Summary, limits: ShrinkLimits) {
         }
         eprintln!("shrinking {} --seed {}", job.scenario, job.seed);
         match shrink_to_file(job, None, limits) {
-            Ok(path) => println!("kept in {}", path.display()),
+            Ok(path) => println!("kept as {}; delete it if it is of no use", path.display()),
             Err(error) => eprintln!("not shrunk: {error:#}"),
         }
     }

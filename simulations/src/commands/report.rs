@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
-use crate::report::compare::{Comparison, figures};
+use crate::report::compare::{CONNECTIONS_NOTE, Comparison, figures};
 use crate::report::{Report, baseline, page};
 
 /// What `report` can be told.
@@ -60,6 +60,7 @@ fn print_alone(report: &Report) {
     for figure in figures(report) {
         println!("  {:<32} {:>12}", figure.name, figure.text());
     }
+    println!("  {CONNECTIONS_NOTE}");
     println!("  no baseline to compare with; --save-baseline keeps this run as one");
 }
 
@@ -81,6 +82,7 @@ fn print_compared(comparison: &Comparison, path: &Path) {
         );
     }
     println!("  * depends on the machine, not on virtual time: fails nothing");
+    println!("  {CONNECTIONS_NOTE}");
     println!("  baseline: {}", path.display());
     for caveat in &comparison.caveats {
         println!("  not judged: {caveat}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use super::again::again;
 use crate::charging::SessionsReport;
 use crate::determinism;
 use crate::report::{Delivery, Report, Sample, units};
@@ -36,10 +37,19 @@ pub(crate) struct Options {
 
 /// Prints the scenarios.
 pub(super) fn list() -> Result<ExitCode> {
-    for scenario in scenario::all()? {
-        println!("{:<24} {:>5} nodes  {}", scenario.name, scenario.node_count(), scenario.about);
+    let mut broken = 0;
+    for scenario in scenario::each()? {
+        match scenario {
+            Ok(scenario) => {
+                println!("{:<24} {:>5} nodes  {}", scenario.name, scenario.node_count(), scenario.about);
+            }
+            Err(error) => {
+                broken += 1;
+                eprintln!("error: {error:#}");
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// Runs a scenario.
@@ -48,7 +58,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     plant(&mut scenario, options.plant.as_deref())?;
     let seed = options.seed.or(scenario.seed).unwrap_or(1);
     let terminal = std::io::stderr().is_terminal();
-    let report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
+    let mut report = crate::run::run(scenario, seed, progress(options.quiet, terminal))?;
+    report.again = again("run", &options.scenario, seed, options.plant.as_deref());
     if terminal && !options.quiet {
         // What is shown next takes the place of the last look.
         eprint!("\r\x1b[K");
@@ -139,10 +150,9 @@ pub(super) fn print(report: &Report) {
     println!("  world          {nodes} nodes, {events} events, trace {trace_hash}");
     let (sim_s, wall_s) = (report.sim_seconds, report.wall_seconds);
     println!("  time           {sim_s:.0} s of virtual time in {wall_s:.1} s, peak memory {rss}");
-    let seconds = |time: Option<f64>| time.map_or_else(|| "never".to_owned(), |s| format!("{s:.1} s"));
-    println!("  loaded         everywhere after {}", seconds(report.warm_up_s));
+    println!("  loaded         {}", loaded(report.warm_up_s));
     println!("  faults         {}", faults(report));
-    println!("  repaired       {} after the last fault or change", seconds(report.repaired_s));
+    println!("  repaired       {}", repaired(report.repaired_s));
     let delivery = &report.delivery;
     let [p50, p90, p99, max] = [delivery.p50_ms, delivery.p90_ms, delivery.p99_ms, delivery.max_ms]
         .map(|ms| units::milliseconds(ms.into()));
@@ -154,14 +164,14 @@ pub(super) fn print(report: &Report) {
         let (node, bootstrap) =
             (most(|sample| sample.connections_max), most(|sample| sample.connections_bootstrap_max));
         println!("  network        {sent} sent by a node in the mean");
-        let mean = last.connections_mean;
+        let mean = report.connections_mean().unwrap_or_default();
         println!(
-            "  connections    {mean:.1} at a node in the mean, {node} at most; {bootstrap} at a bootstrap node"
+            "  connections    {mean:.1} at a node in the mean at the end, {node} at most, without bootstrap nodes; \
+             {bootstrap} at a bootstrap node at most"
         );
     }
     if !report.revocations_ms.is_empty() {
-        let known = report.revocations_ms.iter().map(|ms| seconds(ms.map(|ms| ms as f64 / 1_000.0)));
-        println!("  revocations    known everywhere after {}", known.collect::<Vec<_>>().join(", "));
+        println!("  revocations    {}", revoked(&report.revocations_ms));
     }
     println!("  backend calls  {}", calls(report));
     if let Some(sessions) = &report.sessions {
@@ -176,8 +186,7 @@ fn print_sessions(sessions: &SessionsReport) {
         let texts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} x{count}")).collect();
         texts.join(", ")
     };
-    let agreed = sessions.agreed_s.map_or_else(|| "never".to_owned(), |s| format!("after {s:.1} s"));
-    println!("  sessions       {}; agreed {agreed}", count(&sessions.phases));
+    println!("  sessions       {}; {}", count(&sessions.phases), agreed(sessions.agreed_s));
     let took = |took: &Delivery| {
         let [p50, p99, max] =
             [took.p50_ms, took.p99_ms, took.max_ms].map(|ms| units::milliseconds(ms.into()));
@@ -201,6 +210,37 @@ fn print_sessions(sessions: &SessionsReport) {
             cards.cards, cards.questions, cards.asked_mean, cards.seen_by_mean, cards.seen_by_max
         );
     }
+}
+
+fn loaded(warm_up_s: Option<f64>) -> String {
+    warm_up_s.map_or_else(
+        || "not everywhere before the warm-up was over".to_owned(),
+        |s| format!("everywhere after {s:.1} s"),
+    )
+}
+
+fn repaired(repaired_s: Option<f64>) -> String {
+    repaired_s.map_or_else(
+        || "not before the time to settle was over".to_owned(),
+        |s| format!("{s:.1} s after the last fault or change"),
+    )
+}
+
+fn agreed(agreed_s: Option<f64>) -> String {
+    agreed_s.map_or_else(
+        || "not agreed before the time to settle was over".to_owned(),
+        |s| format!("agreed after {s:.1} s"),
+    )
+}
+
+/// When revocations were known everywhere.
+fn revoked(times_ms: &[Option<u64>]) -> String {
+    let known: Vec<String> =
+        times_ms.iter().flatten().map(|ms| format!("{:.1} s", *ms as f64 / 1_000.0)).collect();
+    let unknown = times_ms.len() - known.len();
+    let known = (!known.is_empty()).then(|| format!("known everywhere after {}", known.join(", ")));
+    let unknown = (unknown > 0).then(|| format!("{unknown} not known everywhere"));
+    known.into_iter().chain(unknown).collect::<Vec<_>>().join("; ")
 }
 
 /// The faults by kind.
@@ -228,14 +268,31 @@ fn print_violations(report: &Report) {
     if report.ok {
         return;
     }
-    let Report { scenario, seed, .. } = report;
     println!();
     for violation in &report.violations {
         let at_s = violation.at_ms as f64 / 1e3;
         println!("  {} at {at_s:.1} s: {}", coloured("VIOLATED", 31), violation.invariant);
         println!("    {}", violation.what);
     }
-    println!(
-        "  again: cargo run --release --manifest-path simulations/Cargo.toml -- run {scenario} --seed {seed}"
-    );
+    println!("  again: {}", report.again);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_happen_is_told_in_a_sentence() {
+        assert_eq!(loaded(Some(2.5)), "everywhere after 2.5 s");
+        assert_eq!(loaded(None), "not everywhere before the warm-up was over");
+        assert_eq!(repaired(Some(0.5)), "0.5 s after the last fault or change");
+        assert_eq!(repaired(None), "not before the time to settle was over");
+        assert_eq!(agreed(Some(0.5)), "agreed after 0.5 s");
+        assert_eq!(agreed(None), "not agreed before the time to settle was over");
+        assert_eq!(
+            revoked(&[Some(1_200), None, Some(900)]),
+            "known everywhere after 1.2 s, 0.9 s; 1 not known everywhere"
+        );
+        assert_eq!(revoked(&[None]), "1 not known everywhere");
+    }
 }

@@ -51,7 +51,7 @@ pub(super) fn shrink(options: &Options) -> Result<ExitCode> {
         until_s: wall_s() + options.limit.0.as_secs_f64(),
     };
     let kept = shrink_to_file(&job, options.invariant.clone(), limits)?;
-    println!("kept in {}", kept.display());
+    println!("kept as {}; delete it if it is of no use", kept.display());
     let name = kept.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     println!("again: {}", Job { scenario: name, ..job }.again());
     Ok(ExitCode::SUCCESS)
@@ -307,7 +307,7 @@ mod tests {
         write(&path, &scenario, &schedule, "# A comment.\n").unwrap();
         let read = Scenario::find(&path.display().to_string()).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(read, Scenario { schedule: Some(schedule), ..scenario });
+        assert_eq!(read, Scenario { schedule: Some(schedule), file: path, ..scenario });
     }
 
     #[test]

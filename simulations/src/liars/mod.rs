@@ -33,7 +33,7 @@ use archive::Credentials;
 use liar::{Act, Lies, Who, identity_seed};
 
 /// Number of the first liar's operator: beyond all honest ones.
-const FIRST_OPERATOR: u32 = 2_000;
+pub(crate) const FIRST_OPERATOR: u32 = 2_000;
 
 /// One liar.
 pub(crate) struct Member {

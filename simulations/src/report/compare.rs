@@ -2,6 +2,9 @@
 
 use super::{Report, units};
 
+/// What stands below a table of figures.
+pub(crate) const CONNECTIONS_NOTE: &str = "connections are counted without bootstrap nodes";
+
 /// A figure of a run; `None`: it never came to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Figure {
@@ -124,7 +127,7 @@ pub(crate) fn figures(report: &Report) -> Vec<Figure> {
         figure("warm-up", Kind::Seconds, time(0.2, 1.0), report.warm_up_s),
         figure("repaired after", Kind::Seconds, time(0.25, 1.0), report.repaired_s),
         figure("bytes sent per node", Kind::Bytes, time(0.1, 10_000.0), bytes),
-        figure("connections, mean at the end", Kind::Count, time(0.1, 1.0), last.map(|s| s.connections_mean)),
+        figure("connections, mean at the end", Kind::Count, time(0.1, 1.0), report.connections_mean()),
         figure("connections, max at any time", Kind::Count, time(0.2, 2.0), connections_max),
         figure("wall seconds per virtual second", Kind::Ratio, Tolerance::machine(0.3, 0.01), slowness),
         figure("peak memory", Kind::Megabytes, Tolerance::machine(0.2, 20.0), Some(report.rss_mb)),

@@ -130,6 +130,21 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     /// The planted bug, if one was switched on.
     pub(crate) planted: Option<String>,
+    /// The command that makes the run once more, for a shell in the directory where it was made; empty: not known.
+    #[serde(default)]
+    pub(crate) again: String,
+}
+
+impl Report {
+    /// Connections of a node at the end in the mean, without bootstrap nodes. A large baseline keeps only some of its
+    /// nodes, and liars are not among them: then the last sample has it.
+    pub(crate) fn connections_mean(&self) -> Option<f64> {
+        let nodes = self.totals.iter().filter(|node| node.role != Role::Bootstrap);
+        let (count, all) = nodes.fold((0, 0), |(count, all), node| (count + 1, all + node.connections));
+        let complete = count > 0 && self.totals.len() == self.nodes as usize;
+        let last = self.samples.last().map(|sample| sample.connections_mean);
+        if complete { Some(all as f64 / f64::from(count)) } else { last }
+    }
 }
 
 /// Upper bounds of the histogram in milliseconds: steps of a quarter of a power of two, up to some days, as a
@@ -211,12 +226,26 @@ fn golden() -> Report {
         sessions: None,
         violations: Vec::new(),
         planted: None,
+        again: String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mean_of_connections_is_without_bootstrap_nodes() {
+        let mut report = golden();
+        for node in &mut report.totals {
+            node.connections = if node.role == Role::Bootstrap { 90 } else { 2 };
+        }
+        assert_eq!(report.connections_mean(), Some(2.0));
+        report.totals.truncate(2);
+        assert_eq!(report.connections_mean(), Some(2.5));
+        report.samples.clear();
+        assert_eq!(report.connections_mean(), None);
+    }
 
     #[test]
     fn a_histogram_has_every_latency_in_its_step() {

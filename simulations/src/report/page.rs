@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::compare::{Comparison, Verdict, figures};
+use super::compare::{CONNECTIONS_NOTE, Comparison, Verdict, figures};
 use super::plots::{self, Drawing, Pair};
 use super::svg::escape;
 use super::{Report, units};
@@ -60,6 +60,7 @@ fn page(report: &Report, comparison: Option<&Comparison>, drawings: &[Drawing]) 
         Some(comparison) => compared(comparison),
         None => alone(report),
     });
+    let _ = writeln!(page, "<p class=\"soft\">{}.</p>", escape(CONNECTIONS_NOTE));
     page.push_str("<h2>Plots</h2>\n");
     for Drawing { name, caption, svg } in drawings {
         let caption = escape(caption);
@@ -73,7 +74,7 @@ fn page(report: &Report, comparison: Option<&Comparison>, drawings: &[Drawing]) 
 }
 
 fn head(report: &Report) -> String {
-    let Report { scenario, seed, nodes, trace_hash, .. } = report;
+    let Report { nodes, trace_hash, .. } = report;
     let mut head = match report.violations.len() {
         0 if report.ok => "<p class=\"good\">All invariants held.</p>\n".to_owned(),
         count => {
@@ -105,12 +106,9 @@ fn head(report: &Report) -> String {
             calls.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         let _ = writeln!(head, "<p class=\"soft\">Calls of backends: {}</p>", escape(&calls.join(", ")));
     }
-    let _ = writeln!(
-        head,
-        "<p class=\"soft\">Again: <code>cargo run --release --manifest-path simulations/Cargo.toml -- run {} \
-         --seed {seed}</code></p>",
-        escape(scenario)
-    );
+    if !report.again.is_empty() {
+        let _ = writeln!(head, "<p class=\"soft\">Again: <code>{}</code></p>", escape(&report.again));
+    }
     head
 }
 
@@ -165,6 +163,7 @@ mod tests {
         let (mut report, baseline) = (golden(), golden());
         report.delivery.p99_ms *= 3;
         report.ok = false;
+        report.again = "cargo run -- run 'a b.toml' --seed 7 --plant gap-ignored".to_owned();
         let what = "a <b> & \"c\"".to_owned();
         report.violations.push(Violation { invariant: "roots-equal".into(), at_ms: 1_500, what });
         let comparison = Comparison::new(&report, &baseline);
@@ -179,6 +178,9 @@ mod tests {
             ">crash: 12.0 s to 22.0 s<",
             "in sync (%)",
             "connections of a node",
+            "Again: <code>cargo run -- run ",
+            "b.toml",
+            "--plant gap-ignored</code>",
         ] {
             assert!(page.contains(needed), "{needed}");
         }

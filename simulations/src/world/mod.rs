@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use deliveries::Deliveries;
 pub(crate) use host::{Host, Part};
-pub(crate) use revocations::Times;
+pub(crate) use revocations::{PATIENCE as REVOCATION_PATIENCE, Times};
 
 use crate::backend::{Backend, Known};
 use crate::charging::{Charges, Reach, Side};

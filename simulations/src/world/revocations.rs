@@ -19,7 +19,7 @@ use crate::people::{NETWORK, key, party, party_text, provider_id};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// When it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long each took until it was known everywhere, in milliseconds; `None`: longer than was waited.
 pub(crate) type Times = Arc<Mutex<Vec<Option<u64>>>>;

@@ -91,18 +91,25 @@ fn staircase(baseline: &Report, places: usize) -> Vec<(f64, f64)> {
     points
 }
 
+/// The connections of each node at the end, but for bootstrap nodes, as in [`crate::report::Sample`].
+fn connections_of(report: &Report) -> Vec<u64> {
+    let nodes = report.totals.iter().filter(|node| node.role != Role::Bootstrap);
+    nodes.map(|node| node.connections).collect()
+}
+
 /// Share of nodes by their number of connections; the key is the smallest number of a bar.
 fn shares(report: &Report, width: u64) -> BTreeMap<u64, f64> {
+    let counts = connections_of(report);
     let mut shares = BTreeMap::new();
-    for node in &report.totals {
-        *shares.entry(node.connections / width * width).or_default() += 1.0 / report.totals.len() as f64;
+    for count in &counts {
+        *shares.entry(count / width * width).or_default() += 1.0 / counts.len() as f64;
     }
     shares
 }
 
 /// How many nodes have how many connections at the end.
 pub(super) fn connections(pair: Pair<'_>) -> Drawing {
-    let most = |report: &Report| report.totals.iter().map(|node| node.connections).max().unwrap_or(0);
+    let most = |report: &Report| connections_of(report).into_iter().max().unwrap_or(0);
     let end = pair.largest(|report| most(report) as f64) as u64 + 1;
     let width = end.div_ceil(50);
     let highest = pair.largest(|report| shares(report, width).into_values().fold(0.0, f64::max));
@@ -115,9 +122,9 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
         title: "connections at the end".into(),
     };
     let y = axis_from_zero(highest, 1.1, 0.01, "share of nodes (%)".into());
-    let mean = pair.report.totals.iter().map(|node| node.connections).sum::<u64>() as f64
-        / pair.report.totals.len().max(1) as f64;
-    let what = format!("{} connections in the mean, {} at most", units::digits(mean), most(pair.report));
+    let mean = units::digits(pair.report.connections_mean().unwrap_or_default());
+    let what =
+        format!("{mean} connections in the mean, {} at most, without bootstrap nodes", most(pair.report));
     let mut plot = Plot::new("Connections per node at the end", &pair.subtitle(&what), &x, &y, 0.0);
     plot.legend(Key::Bar(colour::MAIN), "this run");
     let ends = |from: u64| (from as f64 - shift, (from + width) as f64 - shift);
@@ -138,7 +145,8 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
     }
     Drawing {
         name: "connections-per-node",
-        caption: "A narrow hill is good: nobody has too few connections to hear everything, nobody too many.",
+        caption: "A narrow hill is good: nobody has too few connections to hear everything, nobody too many. Bootstrap \
+                  nodes are left out.",
         svg: plot.finish(),
     }
 }
@@ -147,6 +155,18 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
 mod tests {
     use super::super::super::golden;
     use super::*;
+
+    #[test]
+    fn bootstrap_nodes_are_left_out_of_connections() {
+        let mut report = golden();
+        for node in &mut report.totals {
+            node.connections = if node.role == Role::Bootstrap { 90 } else { 2 };
+        }
+        assert_eq!(connections_of(&report), [2; 3]);
+        assert_eq!(shares(&report, 1), BTreeMap::from([(2, 1.0)]));
+        let svg = connections(Pair { report: &report, baseline: None }).svg;
+        assert!(svg.contains("2 connections in the mean, 2 at most, without bootstrap nodes"), "{svg}");
+    }
 
     #[test]
     fn shares_and_stairs() {

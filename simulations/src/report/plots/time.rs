@@ -160,11 +160,11 @@ pub(super) fn connections(pair: Pair<'_>) -> Drawing {
         |report: &Report| report.samples.iter().map(|sample| sample.connections_max).max().unwrap_or(0);
     let y =
         axis_from_zero(pair.largest(|report| most(report) as f64), ROOM, 1.0, "connections of a node".into());
-    let what = format!("at most {} at one node", most(pair.report));
+    let what = format!("at most {} at one node, without bootstrap nodes", most(pair.report));
     let mut plot = Plot::new("Connections", &pair.subtitle(&what), &axis(pair), &y, 0.0);
     phases(&mut plot, pair.report);
     plot.legend(Key::Line(colour::SECOND), "node with most");
-    plot.legend(Key::Line(colour::MAIN), "mean of all nodes");
+    plot.legend(Key::Line(colour::MAIN), "mean");
     if pair.baseline.is_some() {
         plot.legend(Key::Line(colour::SECOND_LIGHT), "most, baseline");
         plot.legend(Key::Line(colour::MAIN_LIGHT), "mean, baseline");
