@@ -257,19 +257,19 @@ fn sessions_told(sessions: &Node<'_>, out: &mut Lines) {
         grouped(number(sessions, "here")),
         grouped(number(sessions, "there"))
     ));
-    differences_told(sessions, Some(("fetched", fetched)), out);
-    reasons_told(sessions, "not_fetched", "Not fetched", out);
+    differences_told(sessions, Some(("known again", known_again)), out);
+    reasons_told(sessions, "not_fetched", "Not brought back", out);
 }
 
-/// Whether a session that one side had lost came back to it; empty if none was lost.
-fn fetched(difference: &Node<'_>) -> String {
+/// At which side a session that was lost there is known again; empty if none was lost.
+fn known_again(difference: &Node<'_>) -> String {
     let is_lost = !text(difference, "not_fetched").is_empty();
-    let word = if flag(difference, "fetched") {
-        "yes"
-    } else if is_lost {
-        "NO"
-    } else {
-        ""
+    let is_lost_here = matches!(text(difference, "here").as_str(), "absent" | "refused");
+    let word = match flag(difference, "fetched") {
+        true if is_lost_here => "here",
+        true => "there",
+        false if is_lost => "NO",
+        false => "",
     };
     word.to_owned()
 }

@@ -103,7 +103,7 @@ async fn list(
     let cdrs = items(&root, "cdrs");
     let mut out = Lines::default();
     out.line(&format!("Charge detail records: {}", grouped(cdrs.len() as u64)));
-    let header = ["session", "direction", "partner", "state", "since", "attempts", "findings"];
+    let header = ["session", "direction", "partner", "state", "stored ago", "messages", "findings"];
     let mut table = Table::new("  ").header(header).right([4, 5, 6]);
     let now_ms = now_unix_ms();
     for cdr in cdrs {

@@ -180,9 +180,16 @@ impl Identification {
     pub fn read_first(node: &Node<'_>, media: Media) -> Result<Identification, IdentificationError> {
         let read = Identification::read(node, media);
         let Err(IdentificationError::Several(_)) = &read else { return read };
-        let mut readable =
-            given(node).filter_map(|(option, value)| Identification::lone(option, value, media).ok());
-        readable.next().map_or(read, Ok)
+        let mut wrong = None;
+        for (option, value) in given(node) {
+            match Identification::lone(option, value, media) {
+                Ok(found) => return Ok(found),
+                Err(IdentificationError::NotAllowed(_)) => {}
+                // What is wrong with the medium that would have counted says more than that there are several.
+                Err(error) => wrong = wrong.or(Some(error)),
+            }
+        }
+        wrong.map_or(read, Err)
     }
 
     /// Reads the value of one option by its name, in any case.

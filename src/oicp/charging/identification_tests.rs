@@ -70,7 +70,8 @@ fn tolerant_reading_takes_the_first_that_the_message_may_hold() {
         (vec![remote, card], Media::Authorization, Ok(OPTIONS[0])),
         (vec![card, remote], Media::Remote, Ok(OPTIONS[4])),
         (vec![bad_card, remote, details], Media::Any, Ok(OPTIONS[1])),
-        (vec![bad_card, remote], Media::Authorization, Err(IdentificationError::Several(2))),
+        (vec![bad_card, remote], Media::Authorization, Err(IdentificationError::Field(OPTIONS[0], "UID"))),
+        (vec![remote, details], Media::Authorization, Err(IdentificationError::Several(2))),
         (vec![remote], Media::Authorization, Err(IdentificationError::NotAllowed(OPTIONS[4]))),
     ] {
         assert_eq!(first(&options, media), expected, "{options:?}");

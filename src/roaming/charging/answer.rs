@@ -10,7 +10,7 @@ use crate::oicp::charging::{
 };
 use crate::oicp::json_write::Writer;
 use crate::oicp::status_code::{Code, StatusCode};
-use crate::protocol::{SessionOperation, SessionRecord};
+use crate::protocol::{SessionOperation, SessionRecord, Via};
 use crate::roaming::Stale;
 
 /// An HTTP answer.
@@ -117,6 +117,21 @@ pub(super) fn partners(session: Option<&SessionRecord>) -> PartnerSessions {
         cpo: read(&session.cpo_partner_session),
         emp: read(&session.emp_partner_session),
     })
+}
+
+/// The no of the partner's node, or of the hub.
+pub(super) fn refused_by_node(
+    operation: SessionOperation,
+    code: &str,
+    record: Option<&SessionRecord>,
+) -> HttpAnswer {
+    let code = Code::parse(code).unwrap_or(Code::SystemError);
+    let info = match (record.map(|record| record.via), code) {
+        (Some(Via::Hub), _) => "the hub refuses it",
+        (_, Code::PartnerDidNotRespond) => "the partner's node got no answer from its backend",
+        _ => "the partner's node refuses it",
+    };
+    refusal(operation, code, info, record)
 }
 
 /// The answer to a start as a backend hears it that waits for it with its own EMPPartnerSessionID.

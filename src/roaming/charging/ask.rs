@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, refusal, with_ids, with_reference};
+use super::answer::{HttpAnswer, refusal, refused_by_node, with_ids, with_reference};
 use super::request::{ChargeRequest, service};
 use super::serve::own_yes;
 use super::table::Event;
@@ -423,11 +423,12 @@ impl Roaming {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let late = |waiting: &Waiting| waiting.until_ms <= until_ms;
         let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
+        let first = session.record.emp_partner_session.as_deref();
         let info = "the partner did not answer in time; what became of it is being asked";
         for waiting in expired {
             let operation = session.record.operation;
             let answer = refusal(operation, Code::PartnerDidNotRespond, info, Some(&session.record));
-            reply(waiting.call, answer, fx);
+            reply(waiting.call, with_reference(&answer, waiting.emp_partner_session, first), fx);
         }
     }
 
@@ -481,15 +482,6 @@ pub(super) fn said_yes(operation: SessionOperation, oicp: &[u8]) -> Option<bool>
 
 pub(super) fn reply(call: CallId, answer: HttpAnswer, fx: &mut Effects) {
     fx.actions.push(Action::ReplyOicp { call, answer });
-}
-
-fn refused_by_node(operation: SessionOperation, code: &str, record: Option<&SessionRecord>) -> HttpAnswer {
-    let code = Code::parse(code).unwrap_or(Code::SystemError);
-    let info = match record.map(|record| record.via) {
-        Some(Via::Hub) => "the hub refuses it",
-        _ => "the partner's node refuses it",
-    };
-    refusal(operation, code, info, record)
 }
 
 /// The message with our SessionID; every other byte as it came.

@@ -229,7 +229,7 @@ fn what_cannot_be_fetched_is_said_with_its_reason() {
         let (from, to) = span_around_today();
         let asked = ["reconcile", "--partner", CPO, "--from", &from, "--to", &to];
         let (code, told) = command(stage.url(Kind::Emp), &asked);
-        assert!(code == 1 && told.contains("Not fetched (1): ") && told.contains("deleted"), "{told}");
+        assert!(code == 1 && told.contains("Not brought back (1): ") && told.contains("deleted"), "{told}");
         stage.end().await;
     });
 }
