@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libp2p::core::transport::ListenerId;
 use libp2p::futures::StreamExt as _;
+use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId, Swarm};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng as _;
@@ -39,12 +40,24 @@ const ADDRESS_WAITERS_MAX: usize = 16;
 /// Lines to partners; each has a task and a table of up to 64 questions.
 const LINES_MAX: usize = 1024;
 
+/// One connection to a peer.
+pub(super) struct Link {
+    pub(super) id: ConnectionId,
+    pub(super) address: Multiaddr,
+    /// Whether we made it.
+    pub(super) dialled: bool,
+    /// Whether a ping came back over it: it is made at the other end as well.
+    pub(super) answers: bool,
+    /// Ends what serves its streams: yamux 0.14.1 wakes no reader when we close a connection (found by the
+    /// simulation), so the tasks would wait for ever, and the peer would seem to hold more and more of them.
+    pub(super) gone: DropGuard,
+}
+
 /// One connected peer.
 pub(super) struct Peer {
-    pub(super) address: Multiaddr,
-    /// Whether we made the connection.
-    pub(super) dialled: bool,
-    /// Whether it was a search of Kademlia that made it.
+    /// One, or two after both dialled each other at once.
+    pub(super) links: Vec<Link>,
+    /// Whether it was a search of Kademlia that made the first.
     pub(super) searched: bool,
     pub(super) since: Instant,
     /// Whether the engine was told of it.
@@ -56,9 +69,23 @@ pub(super) struct Peer {
     /// When it last asked us.
     pub(super) asked: Option<Instant>,
     pub(super) topics: BTreeSet<Topic>,
-    /// Ends what serves its streams: yamux 0.14.1 wakes no reader when we close a connection (found by the
-    /// simulation), so the tasks would wait for ever, and the peer would seem to hold more and more of them.
-    pub(super) gone: DropGuard,
+}
+
+impl Peer {
+    /// Whether we made its connection.
+    pub(super) fn is_dialled(&self) -> bool {
+        self.links.first().is_some_and(|link| link.dialled)
+    }
+
+    /// Whether we asked it or it asked us within this time.
+    pub(super) fn is_asked(&self, within: Duration) -> bool {
+        self.used.max(self.asked).is_some_and(|used| used.elapsed() < within)
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> Option<&Multiaddr> {
+        self.links.first().map(|link| &link.address)
+    }
 }
 
 /// Everything that the swarm's task owns.
@@ -261,9 +288,9 @@ impl Actor {
 
     /// Lets a stream of a peer in, or closes it if the peer holds too many.
     pub(super) fn on_opened(&mut self, opened: Opened) {
-        let Opened { peer, protocol, stream, dropped } = opened;
+        let Opened { peer, connection, protocol, stream, dropped } = opened;
         let is_sync = protocol == self.names.sync;
-        let Some(streams) = self.streams_of(&peer) else { return };
+        let Some(streams) = self.streams_of(&peer, connection) else { return };
         self.counts.streams_refused += dropped;
         if dropped > 0 {
             tracing::debug!(%peer, dropped, "a peer opens streams faster than they are taken");
@@ -324,10 +351,10 @@ impl Actor {
         bytes
     }
 
-    /// Tasks that end with the connection to a peer; `None` if it is gone already.
-    fn streams_of(&self, peer: &PeerId) -> Option<Streams> {
-        let gone = &self.peers.get(peer)?.gone;
-        Some(Streams { stop: gone.token().clone(), ..self.streams.clone() })
+    /// Tasks that end with a connection; `None` if it is gone already.
+    fn streams_of(&self, peer: &PeerId, connection: ConnectionId) -> Option<Streams> {
+        let link = self.peers.get(peer)?.links.iter().find(|link| link.id == connection)?;
+        Some(Streams { stop: link.gone.token().clone(), ..self.streams.clone() })
     }
 
     pub(super) fn peer_down(&mut self, id: PeerId) {

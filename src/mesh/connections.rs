@@ -9,7 +9,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use rand_core::Rng as _;
 use tokio::time::Instant;
 
-use super::actor::Actor;
+use super::actor::{Actor, Link};
 use super::crowd;
 use super::event::{PeerInfo, Penalty, Purpose};
 use super::transport::node_id;
@@ -40,6 +40,9 @@ const DIALS_PER_REVIEW_MAX: usize = 4;
 
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
 pub(super) const NO_CHURN: Duration = Duration::from_secs(120);
+
+/// How long both of two connections live that were made at once: longer than what begins with them.
+const BOTH_FOR: Duration = Duration::from_secs(2);
 
 /// Time in which a peer must have said what it speaks.
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(20);
@@ -90,6 +93,7 @@ impl Actor {
     pub(super) fn review(&mut self) {
         self.put_own_cards();
         self.drop_the_silent();
+        self.close_doubled();
         let choice = self.rng.next_u32() as usize;
         self.lost.some(Instant::now(), choice).into_iter().for_each(|peer| self.dial(peer));
         let mut standings = self.standings();
@@ -114,6 +118,31 @@ impl Actor {
             self.book.hold_off(&peer, Instant::now() + NO_CHURN);
             // An error means that it is closed already.
             let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Of two connections that were made at once, closes one: the same at both ends, and when the other is known to be
+    /// made at both. Not before what begins with a connection is over, nor while anything is under way: over which of
+    /// them it goes is not known.
+    fn close_doubled(&mut self) {
+        let me = *self.swarm.local_peer_id();
+        let (syncs, sync_gate) = (&self.syncs, &self.sync_gate);
+        let busy = |id: &PeerId| sync_gate.holds(id) || syncs.values().any(|(peer, _)| peer == id);
+        for (id, peer) in &mut self.peers {
+            let is_kept = |link: &Link| link.dialled == (me < *id);
+            let one_answers = peer.links.iter().any(|link| is_kept(link) && link.answers);
+            let is_new = peer.since.elapsed() < BOTH_FOR;
+            if peer.links.len() < 2 || !one_answers || is_new || peer.is_asked(ASKED_IDLE) || busy(id) {
+                continue;
+            }
+            for link in peer.links.extract_if(.., |link| !is_kept(link)) {
+                tracing::debug!(peer = %id, "both dialled at once: one connection is enough");
+                self.counts.connections_trimmed += 1;
+                self.swarm.close_connection(link.id);
+            }
+            if let Some(line) = self.lines.get(id) {
+                line.disconnected();
+            }
         }
     }
 
@@ -193,14 +222,14 @@ impl Actor {
             gossiping.extend(subscribers.map(|(peer, _)| *peer).take(SUBSCRIBERS_WANTED));
         }
         let joining = self.peers.values().filter(|peer| peer.up).count() < self.config.peers_target;
-        let purpose = |id: &PeerId, used: Option<Instant>| {
+        let purpose = |id: &PeerId, peer: &super::actor::Peer| {
             if self.keep.contains(id) {
                 Purpose::Keep
             } else if self.partners.contains(id) {
                 Purpose::Partner
             } else if self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id) {
                 Purpose::Sync
-            } else if used.is_some_and(|used| now.duration_since(used) < ASKED_FOR) {
+            } else if peer.is_asked(ASKED_FOR) {
                 Purpose::Asked
             } else if gossiping.contains(id) {
                 Purpose::Gossip
@@ -212,10 +241,10 @@ impl Actor {
         };
         let standing = |(id, peer): (&PeerId, &super::actor::Peer)| Standing {
             peer: *id,
-            purpose: purpose(id, peer.used.max(peer.asked)),
+            purpose: purpose(id, peer),
             age: now.duration_since(peer.since),
             unused: now.duration_since(peer.used.unwrap_or(peer.since)),
-            dialled: peer.dialled,
+            dialled: peer.is_dialled(),
             searched: peer.searched,
         };
         self.peers.iter().map(standing).collect()
@@ -229,7 +258,7 @@ impl Actor {
             Some(PeerInfo {
                 node: node_id(&standing.peer),
                 node_text: standing.peer.to_base58(),
-                address: peer.address.to_string(),
+                address: peer.address().map(ToString::to_string).unwrap_or_default(),
                 rtt: peer.rtt,
                 purpose: standing.purpose,
                 topics: peer.topics.iter().copied().collect::<Vec<Topic>>(),

@@ -56,14 +56,17 @@ impl Actor {
     pub(super) fn is_crowded(&self, peer: &PeerId, address: &Multiaddr) -> bool {
         let fixed = self.keep.contains(peer) || self.partners.contains(peer) || self.bootstrap.contains(peer);
         let here = machine(address);
-        let others = self.peers.iter().filter(|(id, other)| *id != peer && machine(&other.address) == here);
+        let others = self
+            .peers
+            .iter()
+            .filter(|(id, other)| *id != peer && other.address().map(machine).as_ref() == Some(&here));
         !fixed && others.count() >= PER_MACHINE_MAX
     }
 
     /// Whether too few connections are of this node's own choice.
     pub(super) fn lacks_dialled(&self) -> bool {
         let own = |(id, peer): &(&PeerId, &super::actor::Peer)| {
-            peer.up && peer.dialled && !self.bootstrap.contains(*id)
+            peer.up && peer.is_dialled() && !self.bootstrap.contains(*id)
         };
         self.peers.iter().filter(own).count() < self.config.peers_target / DIALLED_SHARE
             && self.peers.len() < self.config.connections_max as usize

@@ -21,6 +21,7 @@ const WAITING_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
     pub(super) protocol: StreamProtocol,
     pub(super) stream: Stream,
     /// Streams that were dropped before this one.
@@ -70,10 +71,15 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
         let Negotiated { protocol, stream, dropped } = event;
         // The swarm takes one event of a handler and then polls this behaviour: this queue stays short.
-        self.opened.push_back(Opened { peer, protocol, stream, dropped });
+        self.opened.push_back(Opened { peer, connection, protocol, stream, dropped });
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::time::Instant;
 
-use super::actor::{Actor, Peer};
+use super::actor::{Actor, Link, Peer};
 use super::behaviour::BehaviourEvent;
 use super::book::believable;
 use super::connections::NO_CHURN;
@@ -25,11 +26,15 @@ impl Actor {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
-                let dialled = endpoint.is_dialer();
-                self.on_connected(peer_id, endpoint.get_remote_address().clone(), dialled);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.peer_down(peer_id),
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                if let Some(peer) = self.peers.get_mut(&peer_id) {
+                    peer.links.retain(|link| link.id != connection_id);
+                }
+            }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.on_dial_failed(peer, &error);
             }
@@ -67,8 +72,9 @@ impl Actor {
         }
     }
 
-    fn on_connected(&mut self, id: PeerId, address: Multiaddr, dialled: bool) {
+    fn on_connected(&mut self, id: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let now = Instant::now();
+        let (address, dialled) = (endpoint.get_remote_address().clone(), endpoint.is_dialer());
         self.lost.found(&id);
         let chosen = self.dialling.remove(&id);
         if self.peers.get(&id).is_some_and(|peer| now.duration_since(peer.since) > AT_ONCE) {
@@ -87,9 +93,9 @@ impl Actor {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
-        self.peers.entry(id).or_insert_with(|| Peer {
-            address,
-            dialled,
+        let gone = self.streams.stop.child_token().drop_guard();
+        let peer = self.peers.entry(id).or_insert_with(|| Peer {
+            links: Vec::new(),
             searched: dialled && !chosen,
             since: now,
             up: false,
@@ -98,8 +104,8 @@ impl Actor {
             used: None,
             asked: None,
             topics: BTreeSet::new(),
-            gone: self.streams.stop.child_token().drop_guard(),
         });
+        peer.links.push(Link { id: connection, address, dialled, answers: false, gone });
     }
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
@@ -129,7 +135,8 @@ impl Actor {
         // Only now: a peer that blocks us lets us connect and closes at once, again and again.
         self.book.succeeded(&id);
         let news = !std::mem::replace(&mut peer.up, true);
-        let (address, came_over) = (peer.address.to_string(), peer.address.clone());
+        let Some(came_over) = peer.address().cloned() else { return };
+        let address = came_over.to_string();
         let topics = peer.topics.clone();
         for claimed in info.listen_addrs.into_iter().take(ADDRESSES_PER_PEER_MAX) {
             self.learn(id, claimed, &came_over, routes);
@@ -165,6 +172,10 @@ impl Actor {
             Ok(rtt) => {
                 let silent = now.duration_since(std::mem::replace(&mut peer.pinged, now));
                 peer.rtt = Some(rtt);
+                peer.links
+                    .iter_mut()
+                    .filter(|link| link.id == event.connection)
+                    .for_each(|l| l.answers = true);
                 silent > expected || rtt > gap
             }
             Err(_) => true,

@@ -132,3 +132,38 @@ async fn a_full_node_still_has_room_for_its_partners() {
         assert!(purpose(&one, &other.id()).await.is_some(), "nobody had to leave");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_dial_each_other_at_once_keep_one_connection() {
+    const PAIRS_MAX: u8 = 40;
+    let mut trimmed = 0;
+    for seed in (1..2 * PAIRS_MAX).step_by(2) {
+        let [mut one, mut two] =
+            [alone(seed, "/ip4/127.0.0.1/tcp/0").await, alone(seed + 1, "/ip4/127.0.0.1/tcp/0").await];
+        one.mesh.add_known_address(two.id(), two.address.clone()).unwrap();
+        two.mesh.add_known_address(one.id(), one.address.clone()).unwrap();
+        one.mesh.keep_partners(vec![two.id()]).unwrap();
+        two.mesh.keep_partners(vec![one.id()]).unwrap();
+        let [first, second] = [one.id(), two.id()];
+        tokio::join!(one.up(&second), two.up(&first));
+        for node in [&one, &two] {
+            eventually("one connection", || async {
+                node.mesh.counts().await.unwrap().connections_open == 1
+            })
+            .await;
+            trimmed += node.mesh.counts().await.unwrap().connections_trimmed;
+        }
+        one.mesh.try_ask(second, RequestId(1), Bytes::new(), PATIENCE).unwrap();
+        let asked = |event| matches!(event, MeshEvent::Asked { .. }).then_some(());
+        two.until("a question over what is left", asked).await;
+        let lost = |events: &mut Node| {
+            std::iter::from_fn(|| events.events.try_recv().ok())
+                .any(|event| matches!(event, MeshEvent::PeerDown { .. }))
+        };
+        assert!(!lost(&mut one) && !lost(&mut two), "nobody seems to be gone");
+        if trimmed > 0 {
+            return;
+        }
+    }
+    panic!("none of {PAIRS_MAX} pairs had two connections");
+}

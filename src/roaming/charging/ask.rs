@@ -334,20 +334,15 @@ impl Roaming {
 
     /// What became of a start is known, now or late: `settle` comes here too.
     pub(super) fn start_settled(&mut self, id: SessionId, outcome: AskOutcome, now: Now, fx: &mut Effects) {
-        let Some(session) = self.charging.sessions.get(&id) else { return };
-        let until_heard = self.is_marked_until_heard(&session.record.ours);
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let operation = session.record.operation;
         session.begins_with = None;
         match outcome {
             AskOutcome::Answered(oicp) => {
                 let yes = said_yes(operation, &oicp);
-                let is_to_tell = match session.waiting.is_empty() {
-                    true => {
-                        matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed)
-                    }
-                    false => until_heard,
-                };
+                let is_late =
+                    matches!(session.record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
+                let is_to_tell = is_late || !session.waiting.is_empty();
                 session.record.answer = Some(oicp.clone());
                 session.record.to_tell_backend |= is_to_tell && yes == Some(true);
                 let event = match yes {

@@ -141,24 +141,17 @@ impl Roaming {
         }
     }
 
-    /// Whether the ledger says of a start that our backend is still to be told, until it has heard: this node may die
-    /// before that. Not if late starts are stopped: one that was heard of could be stopped then.
-    pub(super) fn is_marked_until_heard(&self, ours: &PartyId) -> bool {
-        !self.stops_late_starts(ours)
-    }
-
-    /// The backends that wait for a start are told that it succeeded.
+    /// The backends that wait for a start are told that it succeeded. Until one has heard, the ledger says that it is
+    /// still to be told: this node may die before that.
     pub(super) fn tell_started(
         &mut self,
         id: SessionId,
         answers: Vec<(CallId, HttpAnswer)>,
         fx: &mut Effects,
     ) {
-        let Some(session) = self.charging.sessions.get(&id) else { return };
-        let until_heard = self.is_marked_until_heard(&session.record.ours);
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         session.being_told = true;
-        if until_heard && !std::mem::replace(&mut session.record.to_tell_backend, true) {
+        if !std::mem::replace(&mut session.record.to_tell_backend, true) {
             self.remember_quietly(id, fx);
         }
         fx.actions.push(Action::ReplyStarted { session: id, answers });

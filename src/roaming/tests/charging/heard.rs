@@ -124,3 +124,25 @@ fn a_node_that_dies_before_it_answers_tells_its_backend_afterwards() {
     world.comes_back(b);
     assert_eq!((world.notices(b).len(), world.nodes[a].charging.called), (0, 1));
 }
+
+/// Whether the backend heard in the last moment nobody knows: what may be unheard does not charge on.
+#[test]
+fn a_node_that_dies_before_it_answers_stops_the_start_where_late_ones_are() {
+    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    while world.phases(b) != [SessionPhase::Active] {
+        world.run(1);
+    }
+    world.comes_back(b);
+    let stops: Vec<SessionOperation> =
+        world.nodes[a].charging.calls.iter().map(|(_, operation, _)| *operation).collect();
+    assert_eq!(stops, [SessionOperation::RemoteStop]);
+    // It is stopped once.
+    world.backend_says(a, YES);
+    world.run(1_000);
+    world.comes_back(b);
+    assert_eq!(world.nodes[a].charging.called, 2);
+}
