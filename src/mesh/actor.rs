@@ -166,6 +166,7 @@ impl Actor {
         self.dial_fixed();
         self.dial_partners();
         self.lost.take_fresh().into_iter().for_each(|peer| self.dial(peer));
+        self.trim();
         self.pardon();
         self.lines.retain(|_, line| !line.is_closed());
     }

@@ -17,7 +17,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::Config;
 use super::actor::Actor;
 use super::behaviour::Names;
-use super::discovery::CARD_BYTES_MAX;
+use super::discovery::{CARD_BYTES_MAX, NEAREST};
 
 /// Anchors at one distance. The library makes all 256 buckets at once, at 310 bytes a place.
 const BUCKET_NODES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
@@ -46,6 +46,7 @@ pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> Option<kad::B
     settings
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_kbucket_size(BUCKET_NODES_MAX)
+        .set_replication_factor(NEAREST)
         .set_parallelism(ASKED_AT_ONCE)
         .set_publication_interval(None)
         .set_replication_interval(None)

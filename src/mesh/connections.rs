@@ -26,7 +26,7 @@ const ASKED_IDLE: Duration = Duration::from_secs(10);
 
 /// The grace of a connection that a search of Kademlia made: longer than the search needs it. A search makes dozens
 /// of them, and while the node is full nobody else comes in.
-const SEARCH_GRACE: Duration = Duration::from_secs(5);
+const SEARCH_GRACE: Duration = Duration::from_secs(3);
 
 /// Time between two random walks while peers are wanted and none are known that could be dialled ...
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
@@ -89,16 +89,13 @@ pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Durati
 }
 
 impl Actor {
-    /// Every few seconds: dial what is wanted, close what has no purpose.
+    /// Every few seconds: dial what is wanted, close what is silent or double.
     pub(super) fn review(&mut self) {
         self.put_own_cards();
         self.drop_the_silent();
         self.close_doubled();
         let choice = self.rng.next_u32() as usize;
         self.lost.some(Instant::now(), choice).into_iter().for_each(|peer| self.dial(peer));
-        let mut standings = self.standings();
-        // Partners come on top of all limits.
-        standings.retain(|standing| standing.purpose != Purpose::Partner);
         let up = self.peers.values().filter(|peer| peer.up).count();
         if up < self.config.peers_target
             || self.lacks_dialled()
@@ -111,6 +108,16 @@ impl Actor {
                 self.random_walk();
             }
         }
+    }
+
+    /// Closes what has no purpose, where there are too many connections.
+    pub(super) fn trim(&mut self) {
+        if self.peers.len() <= self.config.connections_high {
+            return;
+        }
+        let mut standings = self.standings();
+        // Partners come on top of all limits.
+        standings.retain(|standing| standing.purpose != Purpose::Partner);
         let grace = Duration::from_millis(self.config.connection_grace_ms);
         for peer in surplus(standings, self.config.connections_high, self.config.connections_low, grace) {
             tracing::debug!(%peer, "a connection without purpose is closed");

@@ -180,7 +180,8 @@ impl Asker {
         }
     }
 
-    /// Opens the stream when there is something to ask, until nothing has been asked for long.
+    /// Opens the stream when there is something to ask, until nothing has been asked for long, or the stream broke
+    /// and nothing waits: there may be many peers that were asked once.
     async fn carry(&self, jobs: &mut mpsc::Receiver<Job>) {
         let idle = Duration::from_millis(self.streams.config.exchange_idle_ms);
         while let Ok(Some(job)) = timeout(idle, jobs.recv()).await {
@@ -191,7 +192,7 @@ impl Asker {
                 Ok(stream) => {
                     let idled = self.talk(stream, job, jobs).await;
                     self.fail_all(AskFailure::Disconnected).await;
-                    if idled {
+                    if idled || jobs.is_empty() {
                         return;
                     }
                 }

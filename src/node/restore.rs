@@ -10,7 +10,7 @@ use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::oicp::record::summarise;
 use crate::protocol::{Kind, SessionRecord};
-use crate::roaming::change::{DirectoryChange, RecordChange};
+use crate::roaming::change::{DirectoryChange, RecordChange, StoredCdr};
 use crate::roaming::{
     BackendTraits, Entry, Misplaced, RestoredFeed, Roaming, SESSION_OVER_FOR_MS, Snapshot, Visibility,
 };
@@ -70,7 +70,7 @@ async fn snapshot(store: &Store, now_unix_ms: u64) -> Result<Snapshot, EngineErr
         equivocations: reader.equivocations().await.map_err(refused)?,
         agreements: reader.agreements().await.map_err(refused)?,
         sessions: sessions(reader, now_unix_ms).await?,
-        cdrs: reader.open_cdrs().await.map_err(refused)?,
+        cdrs: outbox(reader).await?,
         media: reader.media().await.map_err(refused)?,
         log: reader.log_tail().await.map_err(refused)?,
     })
@@ -81,6 +81,17 @@ async fn sessions(reader: &storage::Reader, now_unix_ms: u64) -> Result<Vec<Sess
     let stored = reader.sessions(now_unix_ms.saturating_sub(SESSION_OVER_FOR_MS)).await.map_err(refused)?;
     let damaged = |error: crate::protocol::ProtocolError| EngineError::Storage(error.to_string());
     stored.iter().map(|(session, bytes)| SessionRecord::decode(session, bytes).map_err(damaged)).collect()
+}
+
+/// The records for which something is still to be done.
+async fn outbox(reader: &storage::Reader) -> Result<Vec<StoredCdr>, EngineError> {
+    let (mut open, mut next) = reader.open_cdrs(None).await.map_err(refused)?;
+    while next.is_some() {
+        let (page, after) = reader.open_cdrs(next).await.map_err(refused)?;
+        open.extend(page);
+        next = after;
+    }
+    Ok(open)
 }
 
 /// What lies elsewhere than the rules say now.

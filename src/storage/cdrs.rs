@@ -15,6 +15,19 @@ const COLUMNS: &str = "session, hash, incoming, ours, partner, operator, is_open
 /// Most records of one page of the list that people read.
 pub const CDRS_LISTED_MAX: u64 = 1_000;
 
+/// Records of one page of the outbox: among a million others each lies on a page of its own.
+const OPEN_PAGE_MAX: u64 = 100;
+
+/// A place in the outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenPlace {
+    stored_unix_ms: u64,
+    number: u64,
+}
+
+/// A page of the outbox, and where the next one begins; `None` behind the last.
+pub type OpenPage = (Vec<StoredCdr>, Option<OpenPlace>);
+
 /// Which received records are asked for: OICP's GetChargeDetailRecords. An empty list filters nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CdrPull {
@@ -76,10 +89,29 @@ pub(super) fn write(tx: &Transaction<'_>, cdr: &StoredCdr) -> Result<()> {
     .map(drop)
 }
 
-/// Those for which something is still to be done, the oldest first.
-pub(super) fn open(connection: &Connection) -> std::result::Result<Vec<StoredCdr>, StorageError> {
-    let sql = format!("SELECT {COLUMNS} FROM cdrs WHERE is_open = 1 ORDER BY stored_unix_ms");
-    let read = || -> Result<Vec<StoredCdr>> { connection.prepare(&sql)?.query_map([], of_row)?.collect() };
+/// A page of those for which something is still to be done, the oldest first.
+pub(super) fn open(
+    connection: &Connection,
+    after: Option<OpenPlace>,
+) -> std::result::Result<OpenPage, StorageError> {
+    let after = after.unwrap_or_default();
+    let sql = format!(
+        "SELECT {COLUMNS}, number FROM cdrs WHERE is_open = 1 AND (stored_unix_ms, number) > (?, ?)
+         ORDER BY stored_unix_ms, number LIMIT ?"
+    );
+    let read = || -> Result<OpenPage> {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let from = [after.stored_unix_ms, after.number, OPEN_PAGE_MAX].map(integer);
+        let rows = statement.query_map(params_from_iter(from), |row| Ok((of_row(row)?, number(row, 13)?)))?;
+        let read: Vec<(StoredCdr, u64)> = rows.collect::<Result<_>>()?;
+        let full = read.len() as u64 >= OPEN_PAGE_MAX;
+        let place = |(cdr, number): &(StoredCdr, u64)| OpenPlace {
+            stored_unix_ms: cdr.stored_unix_ms,
+            number: *number,
+        };
+        let next = read.last().filter(|_| full).map(place);
+        Ok((read.into_iter().map(|(cdr, _)| cdr).collect(), next))
+    };
     read().map_err(failed)
 }
 
@@ -273,7 +305,8 @@ mod tests {
         let connection = super::super::place::lock(&ledger.connection);
         let found = of_session(&connection, "session-2").unwrap();
         assert_eq!((found.session, found.cdrs), (None, vec![again]));
-        let open = open(&connection).unwrap();
+        let (open, next) = open(&connection, None).unwrap();
+        assert_eq!(next, None);
         assert_eq!(open.iter().map(|cdr| cdr.hash[0]).collect::<Vec<_>>(), [6]);
         let newest = listed(&connection, &CdrFilter { limit: 3, ..CdrFilter::default() }).unwrap();
         assert_eq!(newest.iter().map(|cdr| cdr.hash[0]).collect::<Vec<_>>(), [9, 8, 7]);
@@ -308,5 +341,30 @@ mod tests {
         assert_eq!(pull(CdrPull { forwarded: Some(false), ..everything() }), (5, vec![0, 2, 4, 6, 8]));
         let provider = PartyId::parse("EMP:DEXYZ").unwrap();
         assert_eq!(pull(CdrPull { provider, ..everything() }), (0, vec![]));
+    }
+
+    #[test]
+    fn the_outbox_is_read_in_pages() {
+        let mut ledger = Ledger::open(&Place::Memory(MemoryDisk::default()), &Config::default()).unwrap();
+        let count = 2 * OPEN_PAGE_MAX + 7;
+        // Many came in the same millisecond.
+        let changes = (0..count).map(|at| {
+            let (session, stored_unix_ms) = (format!("open-{at}"), at / 50);
+            let cdr = StoredCdr { session, stored_unix_ms, ..cdr(6, CdrState::Received) };
+            LedgerChange::Cdr { cdr: Box::new(cdr) }
+        });
+        ledger.commit(&changes.collect::<Vec<_>>()).unwrap();
+        let connection = super::super::place::lock(&ledger.connection);
+        let (mut sessions, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let (page, next) = open(&connection, after).unwrap();
+            sessions.extend(page.into_iter().map(|cdr| cdr.session));
+            (pages, after) = (pages + 1, next);
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sessions, (0..count).map(|at| format!("open-{at}")).collect::<Vec<_>>());
+        assert_eq!(pages, 3);
     }
 }

@@ -36,7 +36,7 @@ mod tests;
 pub use crate::protocol::CdrState;
 pub use crate::roaming::change::{CdrFacts, CdrSubject, StoredCdr};
 pub use accounts::{ACCOUNT_PAGE_MAX, ATTENTION_MAX, Account, AccountPlace, AccountRow, AttentionRow};
-pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull};
+pub use cdrs::{CDRS_LISTED_MAX, CdrFilter, CdrPull, OpenPage, OpenPlace};
 pub use config::Config;
 pub use directory::{
     Acknowledged, Area, BridgedChanges, BridgedRecord, CommitVersion, Conflict, Counts, DataFilter, DataPage,

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::accounts::{self, Account, AccountPlace, AccountRow, AttentionRow};
-use super::cdrs::{self, CdrFilter, CdrPull};
+use super::cdrs::{self, CdrFilter, CdrPull, OpenPage, OpenPlace};
 use super::config::Config;
 use super::directory::{
     self, CommitVersion, Conflict, Counts, DataPage, DataQuery, DataRow, Directory, FeedAnswer, FeedOverview,
@@ -108,9 +108,9 @@ impl Reader {
         self.whole_ledger(move |connection| ledger::sessions(connection, since_unix_ms)).await
     }
 
-    /// The charge detail records for which something is still to be done, the oldest first.
-    pub async fn open_cdrs(&self) -> Result<Vec<StoredCdr>, StorageError> {
-        self.whole_ledger(cdrs::open).await
+    /// A page of the records for which something is still to be done, the oldest first.
+    pub async fn open_cdrs(&self, after: Option<OpenPlace>) -> Result<OpenPage, StorageError> {
+        self.of_ledger(move |connection| cdrs::open(connection, after)).await
     }
 
     /// A session of the ledger and its charge detail records.
