@@ -30,8 +30,8 @@ pub struct Config {
     /// How many connections are left when the surplus has been closed: well below `connections_high`,
     /// so that closing is rare.
     pub connections_low: usize,
-    /// Established connections at which new ones are refused: 4 MB of memory. A bootstrap node that many
-    /// join at once needs more.
+    /// Established connections at which new ones are refused: 3 MB of memory. Partners come on top of them. A
+    /// bootstrap node that many join at once needs more.
     pub connections_max: u32,
     /// Connections being made at once in either direction: a burst of dials has no reason to be larger.
     pub connections_pending_max: u32,
@@ -102,7 +102,7 @@ impl Default for Config {
             peers_target: 8,
             connections_high: 18,
             connections_low: 12,
-            connections_max: 40,
+            connections_max: 32,
             connections_pending_max: 32,
             memory_bytes_max: 2 * 1024 * 1024 * 1024,
             connection_grace_ms: 10_000,

@@ -113,7 +113,8 @@ pub enum Action {
         /// What it hears.
         answer: HttpAnswer,
     },
-    /// Tell the backends that wait for one start that it succeeded; `StartTold` follows.
+    /// Tell the backends that wait for one start, or the one that asked about a card, that it succeeded; `StartTold`
+    /// follows.
     ReplyStarted {
         /// Our id of the session.
         session: SessionId,

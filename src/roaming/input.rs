@@ -177,7 +177,7 @@ pub enum Input {
         /// What it said.
         answer: BackendAnswer,
     },
-    /// The backends that waited for a start were told that it succeeded.
+    /// The backends that waited for a start, or the one that asked about a card, were told that it succeeded.
     StartTold {
         /// Our id of the session.
         session: SessionId,

@@ -15,8 +15,8 @@ use crate::oicp::charging::{
     with_upper_case_uid,
 };
 use crate::oicp::status_code::Code;
-use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase};
-use crate::roaming::effect::Effects;
+use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase, Via};
+use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
 use crate::roaming::{Roaming, Stale};
 
@@ -327,7 +327,21 @@ impl Roaming {
         let body = with_fields(&oicp, &fields).map_or(oicp, Bytes::from);
         self.charging.learned.note(broadcast.medium, emp.clone(), self.charging.config.learned_max);
         self.step(id, Event::Confirmed, now, fx);
-        reply(broadcast.call, HttpAnswer::verbatim(body), fx);
+        let answers = vec![(broadcast.call, HttpAnswer::verbatim(body))];
+        fx.actions.push(Action::ReplyStarted { session: id, answers });
+    }
+
+    /// The CPO's backend had given up before it heard of a yes: nobody charges on it, and the EMP is told so.
+    pub(super) fn give_back_authorization(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+        let Some(session) = self.charging.sessions.get_mut(&id) else { return };
+        let record = &mut session.record;
+        // The hub has no message for it.
+        let emp = record.partner.clone().filter(|_| record.via == Via::Direct);
+        if record.phase == SessionPhase::Active {
+            record.to_release.extend(emp);
+            self.step(id, Event::Released, now, fx);
+            self.settle_at_once(id, now, fx);
+        }
     }
 
     /// Asks who is left, or ends it.

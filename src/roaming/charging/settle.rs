@@ -161,6 +161,12 @@ impl Roaming {
     pub(in crate::roaming) fn start_told(&mut self, id: SessionId, heard: bool, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         session.being_told = false;
+        if session.record.operation == SessionOperation::AuthorizeStart {
+            if !heard {
+                self.give_back_authorization(id, now, fx);
+            }
+            return;
+        }
         // Also where it ended in the meantime: who heard of it is owed nothing.
         if heard || planted(Bug::UnheardForgotten) {
             if std::mem::take(&mut session.record.to_tell_backend) {
@@ -177,7 +183,7 @@ impl Roaming {
         self.settle_at_once(id, now, fx);
     }
 
-    fn settle_at_once(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
+    pub(super) fn settle_at_once(&mut self, id: SessionId, now: Now, fx: &mut Effects) {
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.settle_at_ms = now.mono_ms;
             session.settle_wait_ms = WAIT_MS_MIN;

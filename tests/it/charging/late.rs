@@ -5,7 +5,7 @@ use std::time::Duration;
 use chargemesh::backend::{Kind, Operation};
 use chargemesh::roaming::LateStart;
 
-use super::stage::{REMOTE_START, REMOTE_STOP, Stage, remote_start, remote_stop};
+use super::stage::{AUTHORIZE_START, REMOTE_START, REMOTE_STOP, Stage, remote_start, remote_stop};
 use crate::support::{http_client, runtime};
 
 /// The EMP's backend is told of a late start within this time of the answer.
@@ -169,6 +169,24 @@ fn a_backend_that_answers_twice_is_heard_once() {
         assert_eq!(stage.agreed().await.len(), 6);
         assert!(stage.phases().await.iter().all(|phase| phase == "active"));
         assert!(Duration::from_secs(1) > stage.emp_calls(REMOTE_STOP, remote_stop(&sessions[5])).await.took);
+        stage.end().await;
+    });
+}
+
+/// The CPO's HTTP client waits less long than the EMP's backend takes: nobody charges on that yes.
+#[test]
+fn an_authorization_whose_backend_hung_up_is_given_back() {
+    runtime().block_on(async {
+        let stage = Stage::new().await;
+        stage.emp.behave("slow=1000");
+        let url = format!("{}{AUTHORIZE_START}", stage.url(Kind::Cpo));
+        let card = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}}}"#;
+        let call = http_client().post(url).header("content-type", "application/json").body(card);
+        assert!(call.timeout(Duration::from_millis(300)).send().await.unwrap_err().is_timeout());
+        assert_eq!(stage.emp.next().await.operation, Operation::AuthorizeStart);
+        stage.emp.behave("answer");
+        stage.until(Kind::Cpo, "the end of it", |view| view["session_counts"]["refused"] == 1).await;
+        assert_eq!(stage.phases().await, ["refused"]);
         stage.end().await;
     });
 }

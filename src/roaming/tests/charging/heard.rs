@@ -146,3 +146,22 @@ fn a_node_that_dies_before_it_answers_stops_the_start_where_late_ones_are() {
     world.comes_back(b);
     assert_eq!(world.nodes[a].charging.called, 2);
 }
+
+#[test]
+fn an_authorization_whose_backend_gave_up_is_given_back() {
+    const AUTHORIZED: &str = r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"}}"#;
+    for impatient in [false, true] {
+        let (mut world, a, b) = agreed();
+        world.nodes[a].charging.impatient = impatient;
+        let call = world.charge(a, SessionOperation::AuthorizeStart, CARD);
+        world.run(1_000);
+        world.backend_says(b, AUTHORIZED);
+        world.run(1_000);
+        assert_eq!(world.heard(a, call).is_none(), impatient);
+        let phase = if impatient { SessionPhase::Refused } else { SessionPhase::Active };
+        assert_eq!((world.phases(a), world.phases(b)), (vec![phase], vec![phase]));
+        world.comes_back(a);
+        assert_eq!((world.phases(a), world.phases(b)), (vec![phase], vec![phase]));
+        assert!(world.session(a).to_release.is_empty());
+    }
+}
