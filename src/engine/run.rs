@@ -210,6 +210,7 @@ impl Runner {
 
     async fn round(&mut self, inputs: Vec<Input>) {
         let now = self.parts.clock.now();
+        let told: Vec<Input> = inputs.iter().filter_map(Input::told_again).collect();
         let mut effects = Effects::default();
         for input in inputs {
             effects.append(self.parts.core.handle(input, now));
@@ -222,6 +223,8 @@ impl Runner {
         let committed = if promises { self.parts.store.commit_ledger(ledger).await } else { Ok(()) };
         if let Err(error) = committed {
             self.refuse_calls(&error);
+            // Which backends heard of their starts is known here alone.
+            self.returned.extend(told);
             return self.recover(&error).await;
         }
         self.gathered.add(directory, now);
@@ -462,9 +465,10 @@ impl Runner {
 
     /// What is under way is finished; what was acknowledged is on disk already.
     async fn finish(mut self) {
-        let heard = std::mem::take(&mut self.heard);
-        if !heard.is_empty() {
-            self.round(heard).await;
+        let mut told = std::mem::take(&mut self.heard);
+        told.extend(self.returned.iter().filter_map(Input::told_again));
+        if !told.is_empty() {
+            self.round(told).await;
         }
         self.refuse_calls(&EngineError::Stopped);
         let commit = self.commit_gathered(self.parts.clock.now());

@@ -2,7 +2,7 @@
 //! only when all that came before has found room: a slow engine slows the peers, and nothing piles up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,8 +46,11 @@ pub(super) struct Link {
     pub(super) address: Multiaddr,
     /// Whether we made it.
     pub(super) dialled: bool,
-    /// Whether a ping came back over it: it is made at the other end as well.
+    pub(super) since: Instant,
+    /// Whether a ping came back over it since there is no newer one: it is made at the other end as well.
     pub(super) answers: bool,
+    /// Held too by each question of the peer that came over it and has no answer yet.
+    pub(super) questions: Arc<()>,
     /// Ends what serves its streams: yamux 0.14.1 wakes no reader when we close a connection (found by the
     /// simulation), so the tasks would wait for ever, and the peer would seem to hold more and more of them.
     pub(super) gone: DropGuard,
@@ -291,7 +294,7 @@ impl Actor {
     pub(super) fn on_opened(&mut self, opened: Opened) {
         let Opened { peer, connection, protocol, stream, dropped } = opened;
         let is_sync = protocol == self.names.sync;
-        let Some(streams) = self.streams_of(&peer, connection) else { return };
+        let Some((streams, questions)) = self.streams_of(&peer, connection) else { return };
         self.counts.streams_refused += dropped;
         if dropped > 0 {
             tracing::debug!(%peer, dropped, "a peer opens streams faster than they are taken");
@@ -302,7 +305,7 @@ impl Actor {
             Some(place) if is_sync => streams.spawn(sync::serve(streams.clone(), peer, stream, place)),
             Some(place) => {
                 let memory = self.ask_memory.clone();
-                streams.spawn(exchange::serve(streams.clone(), peer, stream, memory, place));
+                streams.spawn(exchange::serve(streams.clone(), peer, stream, (memory, questions), place));
             }
             // A peer may not know how many syncs we serve to others.
             None if is_sync => {
@@ -352,10 +355,11 @@ impl Actor {
         bytes
     }
 
-    /// Tasks that end with a connection; `None` if it is gone already.
-    fn streams_of(&self, peer: &PeerId, connection: ConnectionId) -> Option<Streams> {
+    /// Tasks that end with a connection, and what counts its questions; `None` if it is gone already.
+    fn streams_of(&self, peer: &PeerId, connection: ConnectionId) -> Option<(Streams, Weak<()>)> {
         let link = self.peers.get(peer)?.links.iter().find(|link| link.id == connection)?;
-        Some(Streams { stop: link.gone.token().clone(), ..self.streams.clone() })
+        let streams = Streams { stop: link.gone.token().clone(), ..self.streams.clone() };
+        Some((streams, Arc::downgrade(&link.questions)))
     }
 
     pub(super) fn peer_down(&mut self, id: PeerId) {

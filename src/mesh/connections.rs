@@ -2,6 +2,7 @@
 //! idle, and Kademlia dials whoever it hears of: without this, a network becomes a full mesh.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::actor::{Actor, Link};
 use super::crowd;
 use super::event::{PeerInfo, Penalty, Purpose};
+use super::exchange::Line;
 use super::transport::node_id;
 use crate::protocol::Topic;
 
@@ -129,8 +131,7 @@ impl Actor {
     }
 
     /// Of two connections that were made at once, closes one: the same at both ends, and when the other is known to be
-    /// made at both. Not before what begins with a connection is over, nor while anything is under way: over which of
-    /// them it goes is not known.
+    /// made at both. Not before what begins with a connection is over, nor while a question or a sync is under way.
     fn close_doubled(&mut self) {
         let me = *self.swarm.local_peer_id();
         let (syncs, sync_gate) = (&self.syncs, &self.sync_gate);
@@ -138,16 +139,19 @@ impl Actor {
         for (id, peer) in &mut self.peers {
             let is_kept = |link: &Link| link.dialled == (me < *id);
             let one_answers = peer.links.iter().any(|link| is_kept(link) && link.answers);
-            let is_new = peer.since.elapsed() < BOTH_FOR;
-            if peer.links.len() < 2 || !one_answers || is_new || peer.is_asked(ASKED_IDLE) || busy(id) {
+            let is_new = peer.links.iter().any(|link| link.since.elapsed() < BOTH_FOR);
+            let other = peer.links.iter().find(|link| !is_kept(link));
+            let Some(other) = other.filter(|_| one_answers && !is_new && !busy(id)) else { continue };
+            let (connection, line) = (other.id, self.lines.get(id));
+            // Over which of them ours go is not known.
+            if Arc::strong_count(&other.questions) > 1 || line.is_some_and(Line::is_waiting) {
                 continue;
             }
-            for link in peer.links.extract_if(.., |link| !is_kept(link)) {
-                tracing::debug!(peer = %id, "both dialled at once: one connection is enough");
-                self.counts.connections_trimmed += 1;
-                self.swarm.close_connection(link.id);
-            }
-            if let Some(line) = self.lines.get(id) {
+            tracing::debug!(peer = %id, "both dialled at once: one connection is enough");
+            self.counts.connections_trimmed += 1;
+            peer.links.retain(|link| link.id != connection);
+            self.swarm.close_connection(connection);
+            if let Some(line) = line {
                 line.disconnected();
             }
         }

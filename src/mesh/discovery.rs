@@ -358,7 +358,7 @@ impl Actor {
     /// Asks Kademlia who is near a random place, and so learns of nodes.
     pub(super) fn random_walk(&mut self) {
         let place = self.random_bytes();
-        self.swarm.behaviour_mut().kad.get_closest_peers(place.to_vec());
+        self.swarm.behaviour_mut().kad.get_n_closest_peers(place.to_vec(), NEAREST);
     }
 
     /// Looks for a node of which no address is known.
@@ -374,7 +374,7 @@ impl Actor {
             })
             .collect();
         if searching.len() < FINDS_MAX && !searching.contains(&peer.to_bytes()) {
-            self.swarm.behaviour_mut().kad.get_closest_peers(peer);
+            self.swarm.behaviour_mut().kad.get_n_closest_peers(peer, NEAREST);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! question, opened again after it broke, and closed when nobody asks for some minutes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +62,11 @@ impl Line {
         self.jobs.is_closed()
     }
 
+    /// Whether a question has no answer yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.table.lock().open.is_empty()
+    }
+
     /// The connection is gone, with the stream.
     pub(super) fn disconnected(&self) {
         self.table.disconnected.notify_waiters();
@@ -99,7 +104,7 @@ impl Line {
 struct Table {
     waiting: Mutex<Waiting>,
     changed: Notify,
-    /// The connection is gone: see [`super::actor::Peer::gone`].
+    /// The connection is gone: see [`super::actor::Link::gone`].
     disconnected: Notify,
 }
 
@@ -281,6 +286,8 @@ pub struct AskToken {
     answers: mpsc::Sender<(u64, Bytes)>,
     _peer_place: OwnedSemaphorePermit,
     _memory: OwnedSemaphorePermit,
+    /// See [`super::actor::Link::questions`].
+    _question: Option<Arc<()>>,
 }
 
 impl AskToken {
@@ -302,13 +309,13 @@ pub(super) async fn serve(
     streams: Streams,
     peer: PeerId,
     stream: Stream,
-    memory: Arc<Semaphore>,
+    (memory, questions): (Arc<Semaphore>, Weak<()>),
     place: Place,
 ) {
     let places = Arc::new(Semaphore::new(streams.config.asks_inbound_max));
     let (answers, queued) = mpsc::channel(streams.config.asks_inbound_max);
     let (reader, writer) = stream.split();
-    let server = Server { streams, peer, memory, places };
+    let server = Server { streams, peer, memory, questions, places };
     let ended = tokio::select! {
         heard = server.hear(reader, answers) => heard,
         written = server.answer(writer, queued) => written,
@@ -328,6 +335,7 @@ struct Server {
     streams: Streams,
     peer: PeerId,
     memory: Arc<Semaphore>,
+    questions: Weak<()>,
     places: Arc<Semaphore>,
 }
 
@@ -349,8 +357,13 @@ impl Server {
                 return Ok(());
             };
             let Ok(memory) = self.memory.clone().acquire_many_owned(kib).await else { return Ok(()) };
-            let token =
-                AskToken { number, answers: answers.clone(), _peer_place: peer_place, _memory: memory };
+            let token = AskToken {
+                number,
+                answers: answers.clone(),
+                _peer_place: peer_place,
+                _memory: memory,
+                _question: self.questions.upgrade(),
+            };
             self.streams.notice(Notice::Used(self.peer));
             self.streams.tell(MeshEvent::Asked { from: node_id(&self.peer), body, token }).await;
         }

@@ -1,6 +1,7 @@
 //! What the swarm tells: connections come and go, peers say what they speak, pings come back.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::core::ConnectedPoint;
@@ -105,7 +106,18 @@ impl Actor {
             asked: None,
             topics: BTreeSet::new(),
         });
-        peer.links.push(Link { id: connection, address, dialled, answers: false, gone });
+        // The peer may have lost those that were there.
+        peer.links.iter_mut().for_each(|link| link.answers = false);
+        let questions = Arc::new(());
+        peer.links.push(Link {
+            id: connection,
+            address,
+            dialled,
+            since: now,
+            answers: false,
+            questions,
+            gone,
+        });
     }
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {

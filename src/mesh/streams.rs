@@ -2,6 +2,7 @@
 //! limits, and the gate that counts what a peer holds.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +65,17 @@ impl Streams {
     /// Opens a stream, dialling if there is no connection.
     pub(super) async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Result<Stream, OpenFailure> {
         let mut control = self.control.clone();
-        let opened = timeout(self.open_deadline(), control.open_stream(peer, protocol)).await;
-        match opened {
+        let open = async {
+            let first = control.open_stream(peer, protocol.clone()).await;
+            match first {
+                // The connection was being closed: there may be another.
+                Err(OpenStreamError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    control.open_stream(peer, protocol).await
+                }
+                first => first,
+            }
+        };
+        match timeout(self.open_deadline(), open).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(OpenStreamError::UnsupportedProtocol(_))) => Err(OpenFailure::Unsupported),
             Ok(Err(error)) => {

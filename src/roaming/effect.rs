@@ -120,6 +120,8 @@ pub enum Action {
         session: SessionId,
         /// Which calls, and what each hears.
         answers: Vec<(CallId, HttpAnswer)>,
+        /// Whether `StartTold` must follow at once, else with whatever comes next.
+        is_urgent: bool,
     },
     /// Call a backend of ours.
     CallBackend {
@@ -250,7 +252,7 @@ impl fmt::Debug for Action {
             Action::Penalise { node, why } => write!(f, "Penalise({node}, {why:?})"),
             Action::Reply { call, status, .. } => write!(f, "Reply({call:?}, {status:?})"),
             Action::ReplyOicp { call, answer } => write!(f, "ReplyOicp({call:?}, {answer:?})"),
-            Action::ReplyStarted { session, answers } => {
+            Action::ReplyStarted { session, answers, .. } => {
                 write!(f, "ReplyStarted({}, {answers:?})", session.as_str())
             }
             Action::CallBackend { call, party, operation, .. } => {

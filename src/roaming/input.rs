@@ -324,3 +324,15 @@ pub enum Input {
     /// Time passed.
     Tick,
 }
+
+impl Input {
+    /// The same once more, if it says whether backends heard: nothing else says it.
+    pub(crate) fn told_again(&self) -> Option<Input> {
+        match self {
+            Input::StartTold { session, heard } => {
+                Some(Input::StartTold { session: *session, heard: *heard })
+            }
+            _ => None,
+        }
+    }
+}

@@ -133,13 +133,14 @@ impl Runner {
                     let _gone = reply.send(Ok(answer));
                 }
             }
-            Action::ReplyStarted { session, answers } => {
+            Action::ReplyStarted { session, answers, is_urgent } => {
                 let waiting = answers
                     .into_iter()
                     .filter_map(|(call, answer)| self.charge_calls.remove(&call)?.send(Ok(answer)).ok());
                 let heard = waiting.count();
                 let told = Input::StartTold { session, heard: heard > 0 };
-                if heard > 0 { &mut self.heard } else { &mut self.returned }.push(told);
+                let waits = heard > 0 && !is_urgent;
+                if waits { &mut self.heard } else { &mut self.returned }.push(told);
             }
             Action::Reloaded { call, outcome } => {
                 if let Some((standing, reply)) = self.reloads.remove(&call) {

@@ -6,7 +6,7 @@ use super::answer::{HttpAnswer, refusal, refused_by_node, with_ids, with_referen
 use super::request::{ChargeRequest, service};
 use super::serve::own_yes;
 use super::table::Event;
-use super::{About, EvseSeen, OurMessage, Session, Waiting, Way};
+use super::{About, EvseSeen, OurMessage, Session, Told, Waiting, Way};
 use crate::identity::{MessageId, PartyId, Role};
 use crate::oicp::charging::{
     AuthorizationStart, AuthorizationStatus, FieldValue, SessionId, read_acknowledgement, with_fields,
@@ -131,7 +131,7 @@ impl Roaming {
             return Ok(());
         }
         let (ours, yes) = (session.record.ours.clone(), own_yes(&session.record));
-        if !session.being_told && self.stops_late_starts(&ours) {
+        if session.told != Told::UnderWay && self.stops_late_starts(&ours) {
             return Err(
                 "an earlier start of it succeeded too late and is being stopped; start again after that",
             );

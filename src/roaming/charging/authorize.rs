@@ -328,7 +328,7 @@ impl Roaming {
         self.charging.learned.note(broadcast.medium, emp.clone(), self.charging.config.learned_max);
         self.step(id, Event::Confirmed, now, fx);
         let answers = vec![(broadcast.call, HttpAnswer::verbatim(body))];
-        fx.actions.push(Action::ReplyStarted { session: id, answers });
+        fx.actions.push(Action::ReplyStarted { session: id, answers, is_urgent: false });
     }
 
     /// The CPO's backend had given up before it heard of a yes: nobody charges on it, and the EMP is told so.

@@ -149,10 +149,18 @@ struct Session {
     progress_ms: Option<u64>,
     /// What was answered last within the session: its connection may have broken.
     said: Option<(MessageId, AskOutcome)>,
-    /// The backends that wait for its start are being told that it succeeded.
-    being_told: bool,
+    /// Whether the backends that wait for its start know that it succeeded.
+    told: Told,
     /// The message that it begins with, as long as it may still turn to the hub.
     begins_with: Option<Bytes>,
+}
+
+/// How far telling the backends that wait for a start has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    NotYet,
+    UnderWay,
+    Heard,
 }
 
 impl Session {
@@ -166,7 +174,7 @@ impl Session {
             settle_wait_ms: settle::WAIT_MS_MIN,
             progress_ms: None,
             said: None,
-            being_told: false,
+            told: Told::NotYet,
             begins_with: None,
         }
     }

@@ -62,8 +62,8 @@ pub enum NotRebuilt {
     /// It did not come to be, as far as the evidence tells.
     #[error("nothing in the evidence that is signed by whom it has to be says that it ran")]
     NeverRan,
-    /// It was given up in favour of another EMP.
-    #[error("it was released: another EMP has it")]
+    /// It was given up in favour of another EMP, or nobody heard that the card may charge.
+    #[error("it was released: another EMP has it, or the CPO's backend no longer waited")]
     Released,
     /// Our party's other node led it.
     #[error("it was led by another node of {party} (slot {slot}): that one has to know it")]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::answer::HttpAnswer;
 use super::serve::{not_sent, own_yes};
 use super::table::Event;
-use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Way};
+use super::{About, BackendAnswer, BackendCall, LateStart, OurMessage, Session, Told, Way};
 use crate::identity::{MessageId, PartyId};
 use crate::oicp::charging::{
     AuthorizeRemoteStop, ChargingNotification, NotificationKind, PartnerSessions, SessionId,
@@ -63,7 +63,8 @@ impl Roaming {
         let in_doubt = record.asked_by_us
             && record.via == Via::Direct
             && matches!(record.phase, SessionPhase::InDoubt | SessionPhase::Unconfirmed);
-        let late = record.to_tell_backend && !session.being_told && record.phase == SessionPhase::Active;
+        let late =
+            record.to_tell_backend && session.told != Told::UnderWay && record.phase == SessionPhase::Active;
         let is_told = session.broadcast.is_none() && !planted(Bug::ReleaseNotSent);
         let released = if is_told { record.to_release.clone() } else { Vec::new() };
         let ask = record.ask;
@@ -150,17 +151,22 @@ impl Roaming {
         fx: &mut Effects,
     ) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        session.being_told = true;
+        session.told = Told::UnderWay;
         if !std::mem::replace(&mut session.record.to_tell_backend, true) {
             self.remember_quietly(id, fx);
         }
-        fx.actions.push(Action::ReplyStarted { session: id, answers });
+        // If it is stopped after a crash unless one heard, that must be on disk at once.
+        let is_urgent =
+            self.charging.sessions.get(&id).is_some_and(|s| self.stops_late_starts(&s.record.ours));
+        fx.actions.push(Action::ReplyStarted { session: id, answers, is_urgent });
     }
 
     /// They were told. If all had given up, it is a late start like any other.
     pub(in crate::roaming) fn start_told(&mut self, id: SessionId, heard: bool, now: Now, fx: &mut Effects) {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
-        session.being_told = false;
+        // A retry that joined may have given up, when the first had heard.
+        let heard = heard || session.told == Told::Heard;
+        session.told = if heard { Told::Heard } else { Told::NotYet };
         if session.record.operation == SessionOperation::AuthorizeStart {
             if !heard {
                 self.give_back_authorization(id, now, fx);

@@ -1,6 +1,7 @@
 //! Backends that gave up before they heard that their start succeeded, and nodes that died before they could say it.
 
 use super::*;
+use crate::oicp::charging::SessionId;
 
 impl World {
     pub(in crate::roaming::tests) fn told_of_charging(&mut self, node: usize, action: Action) {
@@ -11,7 +12,7 @@ impl World {
                 let facts = subject.map(|subject| asked.store.cdr_facts(&subject));
                 Input::CdrsFound { session, found: found.filter(|_| !asked.charging.disk_is_away), facts }
             }
-            Action::ReplyStarted { session, answers } => {
+            Action::ReplyStarted { session, answers, .. } => {
                 let heard = !asked.charging.impatient;
                 for (call, answer) in answers.into_iter().filter(|_| heard) {
                     asked.charging.told(Action::ReplyOicp { call, answer });
@@ -164,4 +165,18 @@ fn an_authorization_whose_backend_gave_up_is_given_back() {
         assert_eq!((world.phases(a), world.phases(b)), (vec![phase], vec![phase]));
         assert!(world.session(a).to_release.is_empty());
     }
+}
+
+#[test]
+fn a_retry_that_gave_up_takes_nothing_from_a_backend_that_heard() {
+    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    let session = SessionId::parse(&world.session(b).session).unwrap();
+    world.handle(b, Input::StartTold { session, heard: false });
+    world.run(10_000);
+    assert_eq!((world.phases(b), world.nodes[a].charging.called), (vec![SessionPhase::Active], 1));
 }
