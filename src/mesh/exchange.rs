@@ -62,9 +62,10 @@ impl Line {
         self.jobs.is_closed()
     }
 
-    /// Whether a question has no answer yet.
+    /// Whether a question has no answer yet, be it too late for it.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.table.lock().open.is_empty()
+        let waiting = self.table.lock();
+        !waiting.open.is_empty() || !waiting.late.is_empty()
     }
 
     /// The connection is gone, with the stream.
