@@ -48,16 +48,19 @@ fn a_start_that_succeeds_late_is_adopted_and_told() {
     });
 }
 
-/// Its HTTP client waits less long than the node does.
+/// A backend's HTTP client waits less long than the node does.
+async fn hangs_up(stage: &Stage, by: Kind, path: &str, body: String) {
+    let call =
+        http_client().post(format!("{}{path}", stage.url(by))).header("content-type", "application/json");
+    assert!(call.body(body).timeout(Duration::from_millis(300)).send().await.unwrap_err().is_timeout());
+}
+
 #[test]
 fn a_start_whose_backend_hung_up_is_adopted_and_told() {
     runtime().block_on(async {
         let stage = Stage::new().await;
         stage.cpo.behave("slow=1000");
-        let url = format!("{}{REMOTE_START}", stage.url(Kind::Emp));
-        let call = http_client().post(url).header("content-type", "application/json");
-        let call = call.body(remote_start("CH*ABC*E1")).timeout(Duration::from_millis(300));
-        assert!(call.send().await.unwrap_err().is_timeout());
+        hangs_up(&stage, Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1")).await;
         let session = stage.cpo.next().await.session.unwrap();
         let told = stage.emp.next().await;
         assert_eq!(
@@ -173,16 +176,14 @@ fn a_backend_that_answers_twice_is_heard_once() {
     });
 }
 
-/// The CPO's HTTP client waits less long than the EMP's backend takes: nobody charges on that yes.
+/// Nobody charges on that yes.
 #[test]
 fn an_authorization_whose_backend_hung_up_is_given_back() {
     runtime().block_on(async {
         let stage = Stage::new().await;
         stage.emp.behave("slow=1000");
-        let url = format!("{}{AUTHORIZE_START}", stage.url(Kind::Cpo));
         let card = r#"{"OperatorID":"CH*ABC","EvseID":"CH*ABC*E1","Identification":{"RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}}}"#;
-        let call = http_client().post(url).header("content-type", "application/json").body(card);
-        assert!(call.timeout(Duration::from_millis(300)).send().await.unwrap_err().is_timeout());
+        hangs_up(&stage, Kind::Cpo, AUTHORIZE_START, card.to_owned()).await;
         assert_eq!(stage.emp.next().await.operation, Operation::AuthorizeStart);
         stage.emp.behave("answer");
         stage.until(Kind::Cpo, "the end of it", |view| view["session_counts"]["refused"] == 1).await;

@@ -33,6 +33,11 @@ impl World {
             .collect()
     }
 
+    /// What a node's backend is being asked.
+    fn backend_is_asked(&self, node: usize) -> Vec<SessionOperation> {
+        self.nodes[node].charging.calls.iter().map(|(_, operation, _)| *operation).collect()
+    }
+
     fn comes_back(&mut self, node: usize) {
         self.kill(node);
         self.nodes[node].charging.calls_gone();
@@ -40,6 +45,12 @@ impl World {
         self.connect_all();
         self.run(10_000);
     }
+}
+
+/// Two nodes whose parties have agreed; the EMP's stops what starts late.
+fn late_ones_are_stopped() -> (World, usize, usize) {
+    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
+    agreed_with([ChargingConfig::default(), config])
 }
 
 #[test]
@@ -83,17 +94,17 @@ fn a_retry_of_a_backend_that_gave_up_hears_of_the_first_start() {
 
 #[test]
 fn what_nobody_heard_of_is_stopped_where_late_starts_are() {
-    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
     for impatient in [false, true] {
-        let (mut world, a, b) = agreed_with([ChargingConfig::default(), config.clone()]);
+        let (mut world, a, b) = late_ones_are_stopped();
         world.nodes[b].charging.impatient = impatient;
         world.start_charging(b);
         world.run(1_000);
         world.backend_says(a, YES);
         world.run(10_000);
-        let stops: Vec<SessionOperation> =
-            world.nodes[a].charging.calls.iter().map(|(_, operation, _)| *operation).collect();
-        assert_eq!(stops, if impatient { vec![SessionOperation::RemoteStop] } else { vec![] });
+        assert_eq!(
+            world.backend_is_asked(a),
+            if impatient { vec![SessionOperation::RemoteStop] } else { vec![] }
+        );
         world.comes_back(b);
         assert_eq!(world.nodes[a].charging.called, 1 + usize::from(impatient), "{impatient}");
     }
@@ -129,8 +140,7 @@ fn a_node_that_dies_before_it_answers_tells_its_backend_afterwards() {
 /// Whether the backend heard in the last moment nobody knows: what may be unheard does not charge on.
 #[test]
 fn a_node_that_dies_before_it_answers_stops_the_start_where_late_ones_are() {
-    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
-    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let (mut world, a, b) = late_ones_are_stopped();
     world.start_charging(b);
     world.run(1_000);
     world.backend_says(a, YES);
@@ -138,9 +148,7 @@ fn a_node_that_dies_before_it_answers_stops_the_start_where_late_ones_are() {
         world.run(1);
     }
     world.comes_back(b);
-    let stops: Vec<SessionOperation> =
-        world.nodes[a].charging.calls.iter().map(|(_, operation, _)| *operation).collect();
-    assert_eq!(stops, [SessionOperation::RemoteStop]);
+    assert_eq!(world.backend_is_asked(a), [SessionOperation::RemoteStop]);
     // It is stopped once.
     world.backend_says(a, YES);
     world.run(1_000);
@@ -169,8 +177,7 @@ fn an_authorization_whose_backend_gave_up_is_given_back() {
 
 #[test]
 fn a_retry_that_gave_up_takes_nothing_from_a_backend_that_heard() {
-    let config = ChargingConfig { late_start: LateStart::Stop, ..ChargingConfig::default() };
-    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let (mut world, a, b) = late_ones_are_stopped();
     world.start_charging(b);
     world.run(1_000);
     world.backend_says(a, YES);
