@@ -15,7 +15,7 @@ use super::peer_view::{HeldView, PartnerView, PeerView};
 use super::sessions::{CardsView, MessagesView, SessionView};
 use super::standing::Standing;
 use super::view::TrustListView;
-use super::watchers::{AppliedChange, Watchers};
+use super::watchers::{Applied, Watchers};
 use crate::identity::PartyId;
 use crate::oicp::charging::ProviderMedia;
 use crate::oicp::pricing::PushPrices;
@@ -169,8 +169,9 @@ impl Engine {
         Engine { commands, watchers }
     }
 
-    /// Every record that is taken from now on. A watcher that falls far behind misses some and is told.
-    pub fn watch(&self) -> broadcast::Receiver<AppliedChange> {
+    /// Every record that is taken from now on, commit by commit. A watcher that falls far behind misses some commits
+    /// and is told how many.
+    pub fn watch(&self) -> broadcast::Receiver<Applied> {
         self.watchers.applied()
     }
 

@@ -52,5 +52,5 @@ pub use spawner::{Spawn, SystemSpawner, Task, Work};
 pub(crate) use standing::{Identities, Standing, Standings};
 pub(crate) use store::Store;
 pub use view::TrustListView;
-pub use watchers::AppliedChange;
 pub(crate) use watchers::Watchers;
+pub use watchers::{Applied, AppliedChange};

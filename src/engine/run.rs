@@ -248,11 +248,9 @@ impl Runner {
             self.act(action);
         }
         self.shown_identities.show(&self.parts.core, now);
-        if let Some(watchers) = self.parts.watchers.listening() {
-            for change in applied {
-                // The last watcher may have left meanwhile.
-                let _listeners = watchers.send(change);
-            }
+        if let Some(watchers) = self.parts.watchers.listening().filter(|_| !applied.is_empty()) {
+            // The last watcher may have left meanwhile.
+            let _listeners = watchers.send(applied.into());
         }
     }
 

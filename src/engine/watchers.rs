@@ -8,22 +8,21 @@ use super::events::{EVENTS_MAX, Event};
 use crate::oicp::id::EvseKey;
 use crate::protocol::Kind;
 
-/// Statuses change by the thousand; a watcher that is slower than this many misses some and is told. As many as one
-/// commit holds; the channel takes 64 bytes for each at once.
-const APPLIED_CHANGES_MAX: usize = 2_048;
+/// Commits that a watcher may be behind, each of at most some thousand changes; then it misses some and is told.
+const COMMITS_MAX: usize = 64;
 
-/// Who watches the records that are taken, and who the events. A channel is made for the first of them: it is a hundred
-/// kilobytes large, and most nodes have none.
+/// Who watches the records that are taken, and who the events. A channel is made for the first of them: most nodes
+/// have none.
 #[derive(Default)]
 pub(crate) struct Watchers {
-    applied: OnceLock<broadcast::Sender<AppliedChange>>,
+    applied: OnceLock<broadcast::Sender<Applied>>,
     events: OnceLock<broadcast::Sender<Arc<Event>>>,
 }
 
 impl Watchers {
     /// A new watcher of records.
-    pub(super) fn applied(&self) -> broadcast::Receiver<AppliedChange> {
-        self.applied.get_or_init(|| broadcast::Sender::new(APPLIED_CHANGES_MAX)).subscribe()
+    pub(super) fn applied(&self) -> broadcast::Receiver<Applied> {
+        self.applied.get_or_init(|| broadcast::Sender::new(COMMITS_MAX)).subscribe()
     }
 
     /// A new listener to events.
@@ -32,7 +31,7 @@ impl Watchers {
     }
 
     /// The channel of records, if anybody listens to it.
-    pub(crate) fn listening(&self) -> Option<&broadcast::Sender<AppliedChange>> {
+    pub(crate) fn listening(&self) -> Option<&broadcast::Sender<Applied>> {
         self.applied.get().filter(|channel| channel.receiver_count() > 0)
     }
 
@@ -46,6 +45,9 @@ impl Watchers {
         }
     }
 }
+
+/// The records of one commit, in its order; never empty.
+pub type Applied = Arc<[AppliedChange]>;
 
 /// A record that this node has taken, of a feed of its own or another's.
 #[derive(Clone, Debug)]

@@ -70,10 +70,11 @@ pub(super) async fn run(data: Arc<Data>, parties: Vec<PartyId>, seed: u64) {
             continue;
         }
         back_off.reset();
+        let is_ours = |key: &EvseKey| parties.iter().any(|party| data.is_of(key, party));
         let changed = async {
             loop {
                 match applied.recv().await {
-                    Ok(change) if parties.iter().any(|party| data.is_of(&change.key, party)) => return,
+                    Ok(commit) if commit.iter().any(|change| is_ours(&change.key)) => return,
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => return,
                     Err(RecvError::Closed) => std::future::pending().await,

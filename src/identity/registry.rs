@@ -100,13 +100,14 @@ pub enum Added {
     Outdone,
 }
 
+/// In boxes: a credential, which most are, needs less room than the largest.
 #[derive(Debug, Clone)]
 enum Content {
     Credential(Box<Verified<Credential>>),
-    Tombstone(Tombstone),
-    Rotation(Rotation),
-    SubGrant(SubGrant),
-    StatusList(Verified<StatusList>),
+    Tombstone(Box<Tombstone>),
+    Rotation(Box<Rotation>),
+    SubGrant(Box<SubGrant>),
+    StatusList(Box<Verified<StatusList>>),
 }
 
 impl Content {
@@ -139,7 +140,7 @@ pub struct Registry {
     /// Parties of each who vouches.
     parties_by_source: BTreeMap<Hash, usize>,
     parties_per_issuer_max: usize,
-    parties: BTreeMap<PartyId, OfParty>,
+    parties: BTreeMap<PartyId, Arc<OfParty>>,
     status_lists: BTreeMap<Hash, Hash>,
 }
 
@@ -198,19 +199,19 @@ impl Registry {
             }
             Purpose::Tombstone => {
                 let tombstone = Tombstone::open(bytes, network)?;
-                (*tombstone.hash(), Content::Tombstone(tombstone.into_content()))
+                (*tombstone.hash(), Content::Tombstone(Box::new(tombstone.into_content())))
             }
             Purpose::Rotation => {
                 let rotation = Rotation::open(bytes, network)?;
-                (*rotation.hash(), Content::Rotation(rotation.into_content()))
+                (*rotation.hash(), Content::Rotation(Box::new(rotation.into_content())))
             }
             Purpose::SubGrant => {
                 let grant = SubGrant::open(bytes, network)?;
-                (*grant.hash(), Content::SubGrant(grant.into_content()))
+                (*grant.hash(), Content::SubGrant(Box::new(grant.into_content())))
             }
             Purpose::StatusList => {
                 let list = StatusList::open(bytes, network)?;
-                (*list.hash(), Content::StatusList(list))
+                (*list.hash(), Content::StatusList(Box::new(list)))
             }
             other => return Err(RegistryError::Purpose(other)),
         };
@@ -263,7 +264,8 @@ impl Registry {
             }
             Content::StatusList(_) => return Ok(Added::Outdone),
         };
-        let outdone = match self.parties.entry(party.clone()).or_default().take(entry, source, hash) {
+        let of_party = Arc::make_mut(self.parties.entry(party.clone()).or_default());
+        let outdone = match of_party.take(entry, source, hash) {
             Taken::Held(outdone) => outdone,
             Taken::Outdone => return Ok(Added::Outdone),
             Taken::Full(what) => return Err(RegistryError::Full(what)),
@@ -402,7 +404,7 @@ impl Registry {
 
     /// With the order in which they came.
     fn credentials_in_order(&self, party: &PartyId) -> impl Iterator<Item = (&Verified<Credential>, u64)> {
-        let hashes = self.parties.get(party).into_iter().flat_map(OfParty::credentials);
+        let hashes = self.parties.get(party).into_iter().flat_map(|of| of.credentials());
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
             Content::Credential(credential) => Some((credential.as_ref(), item.order)),
             _ => None,
@@ -411,7 +413,7 @@ impl Registry {
 
     /// The tombstones of a party.
     pub fn tombstones(&self, party: &PartyId) -> impl Iterator<Item = &Tombstone> {
-        let held = self.parties.get(party).into_iter().flat_map(OfParty::tombstones);
+        let held = self.parties.get(party).into_iter().flat_map(|of| of.tombstones());
         self.tombstones_named(held)
     }
 
@@ -420,16 +422,16 @@ impl Registry {
         hashes: impl Iterator<Item = &'a Hash>,
     ) -> impl Iterator<Item = &'a Tombstone> {
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
-            Content::Tombstone(tombstone) => Some(tombstone),
+            Content::Tombstone(tombstone) => Some(tombstone.as_ref()),
             _ => None,
         })
     }
 
     /// The grants of a party to others, those that ended included.
     pub fn sub_grants(&self, holder: &PartyId) -> impl Iterator<Item = &SubGrant> {
-        let held = self.parties.get(holder).into_iter().flat_map(OfParty::sub_grants);
+        let held = self.parties.get(holder).into_iter().flat_map(|of| of.sub_grants());
         held.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
-            Content::SubGrant(grant) => Some(grant),
+            Content::SubGrant(grant) => Some(grant.as_ref()),
             _ => None,
         })
     }
@@ -437,7 +439,7 @@ impl Registry {
     /// The newest status list of an issuer.
     pub fn status_list(&self, issuer: &Hash) -> Option<&Verified<StatusList>> {
         match &self.items.get(self.status_lists.get(issuer)?)?.content {
-            Content::StatusList(list) => Some(list),
+            Content::StatusList(list) => Some(list.as_ref()),
             _ => None,
         }
     }
@@ -461,9 +463,9 @@ impl Registry {
 
     /// The rotations of a party.
     pub fn rotations(&self, party: &PartyId) -> impl Iterator<Item = &Rotation> {
-        let hashes = self.parties.get(party).into_iter().flat_map(OfParty::rotations);
+        let hashes = self.parties.get(party).into_iter().flat_map(|of| of.rotations());
         hashes.filter_map(|hash| self.items.get(hash)).filter_map(|item| match &item.content {
-            Content::Rotation(rotation) => Some(rotation),
+            Content::Rotation(rotation) => Some(rotation.as_ref()),
             _ => None,
         })
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Config;
 use super::behaviour::{Behaviour, Names};
 use super::book::Book;
+use super::boxed::Boxed;
 use super::discovery::Cards;
 use super::event::{AskFailure, MeshCounts, MeshEvent, Penalty, RequestId, SyncFailure, SyncId};
 use super::exchange::{self, Line};
@@ -93,7 +94,7 @@ impl Peer {
 
 /// Everything that the swarm's task owns.
 pub(super) struct Actor {
-    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Boxed<Behaviour>>,
     pub(super) config: Arc<Config>,
     pub(super) names: Names,
     pub(super) commands: mpsc::Receiver<Command>,

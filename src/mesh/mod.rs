@@ -8,6 +8,7 @@ mod actor;
 mod anchors;
 mod behaviour;
 mod book;
+mod boxed;
 mod config;
 mod connections;
 mod crowd;
@@ -57,6 +58,7 @@ pub use transport::{Transport, is_address_of, node_from_text, node_id_of_seed, n
 
 use crate::protocol::Topic;
 use actor::Actor;
+use boxed::Boxed;
 use streams::{Gate, Streams};
 
 /// Notices of stream tasks that wait for the swarm's task.
@@ -110,7 +112,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
     let control = behaviour.streams.new_control();
     let tasks = TaskTracker::new();
     let settings = swarm_config(&start.executor, &tasks);
-    let mut swarm = Swarm::new(start.transport.0, behaviour, me, settings);
+    let mut swarm = Swarm::new(start.transport.0, Boxed(behaviour), me, settings);
     let opening = open(&mut swarm, &config, &start.subscribe)?;
     let (events, received) = mpsc::channel(config.events_max);
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
@@ -173,7 +175,7 @@ pub fn start(start: Start) -> Result<(Mesh, mpsc::Receiver<MeshEvent>), MeshErro
 
 /// Opens the listeners, names the addresses to be told, subscribes. Gives the listeners that are opening.
 fn open(
-    swarm: &mut Swarm<behaviour::Behaviour>,
+    swarm: &mut Swarm<Boxed<behaviour::Behaviour>>,
     config: &Config,
     topics: &[Topic],
 ) -> Result<Vec<ListenerId>, MeshError> {

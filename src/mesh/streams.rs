@@ -56,8 +56,10 @@ impl Streams {
     /// Starts a task that ends when the mesh stops.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
+        // In a box of its own, as the task holds what it was given beside what it runs: twice.
+        let mut task = Box::pin(task);
         let task = async move {
-            tokio::select! { biased; () = stop.cancelled() => {}, () = task => {} }
+            tokio::select! { biased; () = stop.cancelled() => {}, () = &mut task => {} }
         };
         (self.executor)(Box::pin(self.tasks.track_future(task)));
     }

@@ -42,7 +42,7 @@ impl MemoryDisk {
         if let Some(connection) = databases.open.get(&database) {
             return Ok(connection.clone());
         }
-        let connection = Arc::new(Mutex::new(Connection::open_in_memory()?));
+        let connection = Arc::new(Mutex::new(in_memory()?));
         databases.open.insert(database, connection.clone());
         Ok(connection)
     }
@@ -91,6 +91,16 @@ impl MemoryDisk {
     }
 }
 
+/// An empty database in memory. Its pages are small: each of its fifty tables and indexes takes one at least, and
+/// nothing is read ahead.
+fn in_memory() -> rusqlite::Result<Connection> {
+    /// In bytes; SQLite's own are four times as large.
+    const PAGE_BYTES: u32 = 1_024;
+    let connection = Connection::open_in_memory()?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    Ok(connection)
+}
+
 /// Whether each commit waits for the disk.
 #[cfg(feature = "simulation")]
 fn is_synced(connection: &Connection) -> bool {
@@ -103,7 +113,7 @@ fn is_synced(connection: &Connection) -> bool {
 fn copy_of(connection: &Connection) -> rusqlite::Result<Connection> {
     /// All pages at once: nobody else works meanwhile.
     const ALL_PAGES: std::ffi::c_int = -1;
-    let mut copy = Connection::open_in_memory()?;
+    let mut copy = in_memory()?;
     rusqlite::backup::Backup::new(connection, &mut copy)?.step(ALL_PAGES)?;
     Ok(copy)
 }

@@ -41,11 +41,11 @@ impl Deliveries {
 
     /// Watches a node until it ends.
     pub(crate) fn watch(&self, node: NodeNumber, engine: &Engine) {
-        let (mut changes, all) = (engine.watch(), self.clone());
+        let (mut commits, all) = (engine.watch(), self.clone());
         tokio::spawn(async move {
             loop {
-                match changes.recv().await {
-                    Ok(change) => all.applied(node, change),
+                match commits.recv().await {
+                    Ok(commit) => commit.iter().for_each(|change| all.applied(node, change)),
                     Err(RecvError::Lagged(missed)) => {
                         all.measured.lock().unwrap_or_else(PoisonError::into_inner).missed += missed;
                     }
@@ -55,8 +55,8 @@ impl Deliveries {
         });
     }
 
-    fn applied(&self, node: NodeNumber, change: AppliedChange) {
-        let AppliedChange { kind, key, at_unix_ms } = change;
+    fn applied(&self, node: NodeNumber, change: &AppliedChange) {
+        let AppliedChange { kind, key, at_unix_ms } = change.clone();
         let skew_ms = self.skews_ms.get(key.operator()).copied().unwrap_or(0);
         let taken_ms = at_unix_ms.saturating_add_signed(-skew_ms);
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +68,7 @@ impl Deliveries {
         }
     }
 
-    /// All latencies in milliseconds, sorted, and how many changes were not seen.
+    /// All latencies in milliseconds, sorted, and how many commits were not seen.
     pub(crate) fn latencies_ms(&self) -> (Vec<u32>, u64) {
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let mut latencies_ms = measured.latencies_ms.clone();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chargemesh::engine::AppliedChange;
+use chargemesh::engine::Applied;
 use chargemesh::oicp::id::EvseKey;
 use chargemesh::protocol::Kind;
 use tokio::sync::broadcast;
@@ -91,13 +91,14 @@ impl Latencies {
     }
 
     /// Follows one EMP until its node stops.
-    pub(super) async fn watch(self, emp: usize, mut changes: broadcast::Receiver<AppliedChange>) {
+    pub(super) async fn watch(self, emp: usize, mut commits: broadcast::Receiver<Applied>) {
         loop {
-            match changes.recv().await {
-                Ok(change) if change.kind == Kind::Status => {
-                    self.seen(emp, &change.key, change.at_unix_ms, Instant::now());
+            match commits.recv().await {
+                Ok(commit) => {
+                    let statuses = commit.iter().filter(|change| change.kind == Kind::Status);
+                    statuses
+                        .for_each(|change| self.seen(emp, &change.key, change.at_unix_ms, Instant::now()));
                 }
-                Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => self.inner().missed += missed,
                 Err(RecvError::Closed) => break,
             }
@@ -137,7 +138,7 @@ pub(super) struct Summary {
     pub(super) count: usize,
     /// Changes times EMPs that were not seen.
     pub(super) open: u64,
-    /// Changes that came too fast to be looked at.
+    /// Commits that came too fast to be looked at.
     pub(super) missed: u64,
 }
 

@@ -17,7 +17,7 @@ impl Registry {
         issuers: &BTreeSet<Hash>,
         most: usize,
     ) -> Vec<Arc<[u8]>> {
-        let of_party = |of: &OfParty| -> Vec<Hash> {
+        let of_party = |of: &Arc<OfParty>| -> Vec<Hash> {
             of.credentials().chain(of.rotations()).chain(of.tombstones()).copied().collect()
         };
         let held = parties.iter().filter_map(|party| self.parties.get(party)).flat_map(of_party);

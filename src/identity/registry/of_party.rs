@@ -13,8 +13,8 @@ use super::{
 /// Names of what is held; `source` is who vouches for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OfParty {
-    /// Credential to source.
-    credentials: BTreeMap<Hash, Hash>,
+    /// Credential and source, ascending. Most parties have one, and a map takes room for eleven.
+    credentials: Vec<(Hash, Hash)>,
     /// One per pair of keys: the signer could write as many as it likes.
     rotations: BTreeMap<RotationPlace, Hash>,
     /// The highest per subject and signer: who may not bury something cannot outdo who may.
@@ -68,12 +68,18 @@ impl OfParty {
     pub(super) fn take(&mut self, entry: Entry, source: Hash, hash: Hash) -> Taken {
         match entry {
             Entry::Credential => {
-                if self.credentials.values().filter(|by| **by == source).count() >= CREDENTIALS_PER_ISSUER_MAX
-                {
+                let of_source = self.credentials.iter().filter(|(_, by)| *by == source).count();
+                if of_source >= CREDENTIALS_PER_ISSUER_MAX {
                     return Taken::Full("this issuer vouches for the party too often");
                 }
-                self.credentials.insert(hash, source);
-                Taken::Held(None)
+                match self.credentials.binary_search_by(|(held, _)| held.cmp(&hash)) {
+                    Ok(_) => Taken::Outdone,
+                    Err(at) => {
+                        self.credentials.reserve_exact(1);
+                        self.credentials.insert(at, (hash, source));
+                        Taken::Held(None)
+                    }
+                }
             }
             Entry::Rotation(old_key, new_key) => {
                 let place = RotationPlace { old_key, new_key, source };
@@ -119,14 +125,14 @@ impl OfParty {
 
     /// Whether anything is held by the word of this source.
     pub(super) fn has_of(&self, source: &Hash) -> bool {
-        self.credentials.values().any(|by| by == source)
+        self.credentials.iter().any(|(_, by)| by == source)
             || self.rotations.keys().any(|place| place.source == *source)
             || self.dead.keys().any(|place| place.source == *source)
             || self.sub_grants.keys().any(|place| place.source == *source)
     }
 
     pub(super) fn credentials(&self) -> impl Iterator<Item = &Hash> {
-        self.credentials.keys()
+        self.credentials.iter().map(|(hash, _)| hash)
     }
 
     pub(super) fn rotations(&self) -> impl Iterator<Item = &Hash> {
