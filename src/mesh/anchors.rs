@@ -5,7 +5,7 @@
 //! the anchors, and every search also begins at them, by a routing table in which nobody else has a place.
 //! What was found once is remembered, for the case that the anchors are away too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -14,13 +14,9 @@ use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::kad::{self, GetRecordOk, QueryResult, Quorum, Record, RecordKey};
 use libp2p::{Multiaddr, PeerId};
 
-use super::Config;
 use super::actor::Actor;
 use super::behaviour::Names;
 use super::discovery::{CARD_BYTES_MAX, NEAREST};
-
-/// Anchors at one distance. The library makes all 256 buckets at once, at 310 bytes a place.
-const BUCKET_NODES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 /// Anchors asked at once: all of them, before what one of them says leads elsewhere.
 const ASKED_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
@@ -32,10 +28,8 @@ const SEARCH_DEADLINE: Duration = Duration::from_secs(30);
 const KNOWN_CARDS_MAX: usize = 512;
 
 /// Kademlia with a table of its own; `None` without anchors. It asks, and answers nobody.
-pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> Option<kad::Behaviour<MemoryStore>> {
-    if config.bootstrap.is_empty() && config.keep.is_empty() {
-        return None;
-    }
+pub(super) fn build(names: &Names, me: PeerId, anchors: &[PeerId]) -> Option<kad::Behaviour<MemoryStore>> {
+    let bucket_size = NonZeroUsize::new(most_at_one_distance(me, anchors))?;
     let store = MemoryStoreConfig {
         max_records: 0,
         max_value_bytes: CARD_BYTES_MAX,
@@ -45,7 +39,7 @@ pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> Option<kad::B
     let mut settings = kad::Config::new(names.kad.clone());
     settings
         .set_kbucket_inserts(kad::BucketInserts::Manual)
-        .set_kbucket_size(BUCKET_NODES_MAX)
+        .set_kbucket_size(bucket_size)
         .set_replication_factor(NEAREST)
         .set_parallelism(ASKED_AT_ONCE)
         .set_publication_interval(None)
@@ -57,6 +51,17 @@ pub(super) fn build(config: &Config, names: &Names, me: PeerId) -> Option<kad::B
     let mut kad = kad::Behaviour::with_config(me, MemoryStore::with_config(me, store), settings);
     kad.set_mode(Some(kad::Mode::Client));
     Some(kad)
+}
+
+/// How many share a bucket: all shall have a place, and no more are made, as the library makes those of all 256 buckets
+/// at once, at 310 bytes each.
+fn most_at_one_distance(me: PeerId, anchors: &[PeerId]) -> usize {
+    let me = kad::KBucketKey::from(me);
+    let mut at: BTreeMap<Option<u32>, BTreeSet<PeerId>> = BTreeMap::new();
+    for peer in anchors {
+        at.entry(kad::KBucketKey::from(*peer).distance(&me).ilog2()).or_default().insert(*peer);
+    }
+    at.values().map(BTreeSet::len).max().unwrap_or(0)
 }
 
 /// Cards that were found, by their key.
@@ -129,7 +134,22 @@ pub(super) enum Search {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::identity::Keypair;
+
     use super::*;
+
+    #[test]
+    fn every_anchor_has_a_place() {
+        let peer = |seed: u8| PeerId::from(Keypair::ed25519_from_bytes([seed; 32]).unwrap().public());
+        let names = Names::of("test").unwrap();
+        assert!(build(&names, peer(0), &[]).is_none());
+        let anchors: Vec<PeerId> = (1..=24).map(peer).collect();
+        let mut kad = build(&names, peer(0), &anchors).unwrap();
+        for anchor in &anchors {
+            kad.add_address(anchor, "/ip4/192.0.2.1/tcp/4001".parse().unwrap());
+        }
+        assert_eq!(kad.kbuckets().map(|bucket| bucket.num_entries()).sum::<usize>(), anchors.len());
+    }
 
     #[test]
     fn the_memory_of_cards_is_bounded() {

@@ -10,7 +10,7 @@ use libp2p::{
     memory_connection_limits, ping,
 };
 
-use super::{Config, MeshError, anchors, crowd, discovery, exchange, full, gossip, inbound, sync};
+use super::{Config, MeshError, crowd, discovery, exchange, full, gossip, inbound, sync};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Connections of one peer: one, and a second while both have dialled each other at once.
@@ -63,7 +63,7 @@ pub(super) fn build(
     config: &Config,
     names: &Names,
     key: &Keypair,
-    bypass: &[PeerId],
+    anchors: &[PeerId],
 ) -> Result<Behaviour, MeshError> {
     let me = key.public().to_peer_id();
     let full = !config.bootstrap_only;
@@ -78,9 +78,9 @@ pub(super) fn build(
             // How many there may be in all, `full` decides.
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX)),
     );
-    bypass.iter().for_each(|peer| limits.bypass_peer_id(peer));
+    anchors.iter().for_each(|peer| limits.bypass_peer_id(peer));
     let incoming_max = crowd::incoming_max(config.connections_max);
-    let full_up = full::Behaviour::new(incoming_max, config.connections_max, bypass);
+    let full_up = full::Behaviour::new(incoming_max, config.connections_max, anchors);
     let version = format!("chargemesh/{}/{PROTOCOL_VERSION}", config.network);
     let identify = identify::Config::new(version, key.public())
         .with_agent_version(concat!("chargemesh/", env!("CARGO_PKG_VERSION")).into())
@@ -98,7 +98,7 @@ pub(super) fn build(
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         kad: discovery::build(config, names, me),
-        anchors: anchors::build(config, names, me).into(),
+        anchors: super::anchors::build(names, me, anchors).into(),
         gossip: gossip.into(),
         inbound: inbound.into(),
         streams: libp2p_stream::Behaviour::new(),

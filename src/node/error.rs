@@ -23,8 +23,8 @@ pub enum NodeError {
     #[error("storage: {0}")]
     Restore(#[source] EngineError),
     /// The mesh cannot be started.
-    #[error("mesh: {0}")]
-    Mesh(#[source] MeshError),
+    #[error(transparent)]
+    Mesh(MeshError),
     /// The mesh stopped while the node was starting.
     #[error("mesh: it stopped while the node was starting")]
     MeshStopped,

@@ -321,12 +321,12 @@ impl Roaming {
         }
     }
 
-    /// The ids that several claim.
     /// What is known of everybody, and a number that is another one whenever it is.
     pub fn known_identities(&self) -> (&Registry, u64) {
         (self.speakers.registry(), self.speakers.registry_changes())
     }
 
+    /// The ids that several claim.
     pub(super) fn id_conflicts(&self) -> impl Iterator<Item = &IdConflict> {
         self.id_conflicts.values()
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, anyhow};
+use bytes::Bytes;
 use chargemesh::engine::Engine;
 use chargemesh::identity::{Dead, Role, Tombstone};
 
@@ -25,7 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) type Times = Arc<Mutex<Vec<Option<u64>>>>;
 
 impl World {
-    /// Buries the credential of a provider at a node, and takes the time.
+    /// Buries the credential of a provider at a node, or at the next one that runs, and takes the time.
     pub(super) async fn revoke(&self, provider: u32, node: NodeNumber) -> Result<()> {
         let text = party_text(Role::Emp, &provider_id(provider));
         let credential = party(&text, 0)?.chain.credential;
@@ -34,24 +35,16 @@ impl World {
         let tombstone =
             Tombstone::issue(NETWORK, &credential, Dead::Credential, now_s, now_s, reason, &key("issuer"))?;
         let running = |host: &super::Host| host.node().and_then(|node| node.engine()).cloned();
-        let at = running(&self.hosts[node as usize]).context("the node is down")?;
-        let others: Vec<Engine> = self
-            .hosts
-            .iter()
-            .filter(|host| matches!(host.part, Part::Cpo(_) | Part::Emp))
-            .filter_map(running)
-            .collect();
+        // Round and round from that node on.
+        let (before, from) = self.hosts.split_at(node as usize);
+        let hosts = from.iter().chain(before).filter(|host| matches!(host.part, Part::Cpo(_) | Part::Emp));
+        let engines: Vec<Engine> = hosts.filter_map(running).collect();
         let times = self.revocations.clone();
         self.calls.spawn(async move {
-            let before = roots(&others).await;
+            let before = roots(&engines).await;
             let begin = elapsed();
-            let outcome = at.hand_in(tombstone.into()).await;
-            let taken = outcome.map_err(anyhow::Error::from).and_then(|outcome| {
-                ensure!(outcome.result, "{:?}", outcome.status);
-                Ok(())
-            });
-            let took = match taken {
-                Ok(()) => until_known(&others, &before, begin).await,
+            let took = match hand_in(&engines, &tombstone).await {
+                Ok(()) => until_known(&engines, &before, begin).await,
                 Err(error) => {
                     tracing::error!(target: "world", "the tombstone was not taken: {error:#}");
                     None
@@ -66,6 +59,19 @@ impl World {
     pub(crate) fn revocation_times(&self) -> Vec<Option<u64>> {
         self.revocations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Hands it to the first that takes it: a node may go down meanwhile.
+async fn hand_in(engines: &[Engine], tombstone: &[u8]) -> Result<()> {
+    let mut last = anyhow!("no node runs");
+    for engine in engines {
+        match engine.hand_in(Bytes::copy_from_slice(tombstone)).await {
+            Ok(outcome) if outcome.result => return Ok(()),
+            Ok(outcome) => last = anyhow!("{:?}", outcome.status),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
 
 /// The roots of the registries that are held.

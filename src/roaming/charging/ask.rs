@@ -23,6 +23,9 @@ use crate::roaming::ways::Routing;
 /// How long a backend waits after the connection to its partner broke, in milliseconds: partners are dialled at once.
 const LINK_BACK_MS: u64 = 10_000;
 
+/// What the backend is told of a start that nobody answered.
+const BEING_ASKED: &str = "the partner did not answer in time; what became of it is being asked";
+
 /// A backend's call, with what is needed to answer it.
 pub(in crate::roaming) struct Asked<'a> {
     pub(in crate::roaming) call: CallId,
@@ -298,10 +301,12 @@ impl Roaming {
         if operation == SessionOperation::AuthorizeStart {
             return self.authorization_unanswered(ours.session, &ours.to, sent, now, fx);
         }
-        let info = if sent {
-            "the partner did not answer in time; what became of it is being asked"
-        } else {
-            self.why_unsent(&ours, operation, now)
+        let info = match sent {
+            true if operation.begins() => BEING_ASKED,
+            true => {
+                "the partner did not answer in time; it may have been carried out all the same: send it again"
+            }
+            false => self.why_unsent(&ours, operation, now),
         };
         if operation.begins() {
             if !sent && self.turn_to_hub(ours.session, fx) {
@@ -419,10 +424,9 @@ impl Roaming {
         let late = |waiting: &Waiting| waiting.until_ms <= until_ms;
         let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
         let first = session.record.emp_partner_session.as_deref();
-        let info = "the partner did not answer in time; what became of it is being asked";
         for waiting in expired {
             let operation = session.record.operation;
-            let answer = refusal(operation, Code::PartnerDidNotRespond, info, Some(&session.record));
+            let answer = refusal(operation, Code::PartnerDidNotRespond, BEING_ASKED, Some(&session.record));
             reply(waiting.call, with_reference(&answer, waiting.emp_partner_session, first), fx);
         }
     }
