@@ -60,7 +60,8 @@ fn a_stop_outlives_its_connection_and_is_carried_out_once() {
     world.run(59_000);
     assert!(world.heard(b, stop).is_none());
     world.run(1_500);
-    assert!(world.heard(b, stop).unwrap().1.contains("\"310\""));
+    let (_, said) = world.heard(b, stop).unwrap();
+    assert!(said.contains("\"310\"") && said.contains("send it again"), "{said}");
 }
 
 #[test]
