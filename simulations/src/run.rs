@@ -75,7 +75,7 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     let (trace_hash, events) = run.world.trace.hash();
     let (latencies_ms, missed) = run.world.deliveries.latencies_ms();
     if missed > 0 {
-        (run.progress)(&format!("{missed} commits came too fast to be measured"));
+        (run.progress)(&format!("{missed} pieces of changes came too fast to be measured"));
     }
     let totals = |node: &crate::observe::NodeSeen| NodeTotals {
         node: node.number,

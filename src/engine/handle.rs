@@ -169,8 +169,8 @@ impl Engine {
         Engine { commands, watchers }
     }
 
-    /// Every record that is taken from now on, commit by commit. A watcher that falls far behind misses some commits
-    /// and is told how many.
+    /// Every record that is taken from now on, those together that are taken at once. A watcher that falls far behind
+    /// misses some of these pieces and is told how many.
     pub fn watch(&self) -> broadcast::Receiver<Applied> {
         self.watchers.applied()
     }

@@ -26,7 +26,7 @@ use super::spawner::Spawn;
 use super::standing::{Identities, ShownIdentities, Standing, Standings};
 use super::store::{DirectoryCommit, Store};
 use super::view::{node_view, trust_summary};
-use super::watchers::{AppliedChange, Watchers};
+use super::watchers::{AppliedChange, PIECE_CHANGES_MAX, Watchers};
 use crate::mesh::{self, AskToken, FrameCredit, GossipToken, Mesh, MeshEvent};
 use crate::roaming::change::DirectoryChange;
 use crate::roaming::{Action, AskId, CallId, Effects, GossipId, Input, Now, RequestId, Roaming, SyncId};
@@ -248,9 +248,11 @@ impl Runner {
             self.act(action);
         }
         self.shown_identities.show(&self.parts.core, now);
-        if let Some(watchers) = self.parts.watchers.listening().filter(|_| !applied.is_empty()) {
-            // The last watcher may have left meanwhile.
-            let _listeners = watchers.send(applied.into());
+        if let Some(watchers) = self.parts.watchers.listening() {
+            for piece in applied.chunks(PIECE_CHANGES_MAX) {
+                // The last watcher may have left meanwhile.
+                let _listeners = watchers.send(piece.into());
+            }
         }
     }
 

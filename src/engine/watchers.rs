@@ -8,8 +8,11 @@ use super::events::{EVENTS_MAX, Event};
 use crate::oicp::id::EvseKey;
 use crate::protocol::Kind;
 
-/// Commits that a watcher may be behind, each of at most some thousand changes; then it misses some and is told.
-const COMMITS_MAX: usize = 64;
+/// Pieces that a watcher may be behind; then it misses some and is told.
+const PIECES_MAX: usize = 256;
+
+/// Changes in one piece: with [`PIECES_MAX`] they hold 11 MB at most.
+pub(super) const PIECE_CHANGES_MAX: usize = 1_024;
 
 /// Who watches the records that are taken, and who the events. A channel is made for the first of them: most nodes
 /// have none.
@@ -22,7 +25,7 @@ pub(crate) struct Watchers {
 impl Watchers {
     /// A new watcher of records.
     pub(super) fn applied(&self) -> broadcast::Receiver<Applied> {
-        self.applied.get_or_init(|| broadcast::Sender::new(COMMITS_MAX)).subscribe()
+        self.applied.get_or_init(|| broadcast::Sender::new(PIECES_MAX)).subscribe()
     }
 
     /// A new listener to events.
@@ -46,7 +49,7 @@ impl Watchers {
     }
 }
 
-/// The records of one commit, in its order; never empty.
+/// The records that the engine took at once, in their order, or a piece of them where they are many; never empty.
 pub type Applied = Arc<[AppliedChange]>;
 
 /// A record that this node has taken, of a feed of its own or another's.

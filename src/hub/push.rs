@@ -74,7 +74,7 @@ pub(super) async fn run(data: Arc<Data>, parties: Vec<PartyId>, seed: u64) {
         let changed = async {
             loop {
                 match applied.recv().await {
-                    Ok(commit) if commit.iter().any(|change| is_ours(&change.key)) => return,
+                    Ok(changes) if changes.iter().any(|change| is_ours(&change.key)) => return,
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => return,
                     Err(RecvError::Closed) => std::future::pending().await,

@@ -18,6 +18,9 @@ use super::actor::Actor;
 use super::behaviour::Names;
 use super::discovery::{CARD_BYTES_MAX, NEAREST};
 
+/// Anchors at one distance that have a place: a search begins with twenty in all.
+const AT_ONE_DISTANCE_MAX: usize = 20;
+
 /// Anchors asked at once: all of them, before what one of them says leads elsewhere.
 const ASKED_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
@@ -29,7 +32,7 @@ const KNOWN_CARDS_MAX: usize = 512;
 
 /// Kademlia with a table of its own; `None` without anchors. It asks, and answers nobody.
 pub(super) fn build(names: &Names, me: PeerId, anchors: &[PeerId]) -> Option<kad::Behaviour<MemoryStore>> {
-    let bucket_size = NonZeroUsize::new(most_at_one_distance(me, anchors))?;
+    let bucket_size = NonZeroUsize::new(most_at_one_distance(me, anchors).min(AT_ONE_DISTANCE_MAX))?;
     let store = MemoryStoreConfig {
         max_records: 0,
         max_value_bytes: CARD_BYTES_MAX,
@@ -54,7 +57,7 @@ pub(super) fn build(names: &Names, me: PeerId, anchors: &[PeerId]) -> Option<kad
 }
 
 /// How many share a bucket: all shall have a place, and no more are made, as the library makes those of all 256 buckets
-/// at once, at 310 bytes each.
+/// at once, at some 300 bytes each.
 fn most_at_one_distance(me: PeerId, anchors: &[PeerId]) -> usize {
     let me = kad::KBucketKey::from(me);
     let mut at: BTreeMap<Option<u32>, BTreeSet<PeerId>> = BTreeMap::new();

@@ -25,7 +25,7 @@ pub struct Config {
     pub kad_client: bool,
     /// Connected peers wanted; below it known nodes are dialled. Six gossip partners and two to spare.
     pub peers_target: usize,
-    /// Connections above which those without a purpose are closed; one end costs about 84 KB (measured).
+    /// Connections above which those without a purpose are closed; one end costs some 100 KB (measured).
     pub connections_high: usize,
     /// How many connections are left when the surplus has been closed: well below `connections_high`,
     /// so that closing is rare.

@@ -13,7 +13,7 @@ use super::transport::peer_id;
 use crate::protocol::NodeId;
 
 /// Partner nodes that are kept: some hundred partners, a few with several nodes. Their connections come on top of
-/// `connections_max`: 43 MB of memory at 84 KB each.
+/// `connections_max`: 51 MB of memory at 100 KB each.
 pub const PARTNERS_MAX: usize = 512;
 
 /// Partner nodes dialled in one tick: hundreds that are missed at once, after a start or a cut, must not fill all

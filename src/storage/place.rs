@@ -91,7 +91,7 @@ impl MemoryDisk {
     }
 }
 
-/// An empty database in memory. Its pages are small: each of its fifty tables and indexes takes one at least, and
+/// An empty database in memory. Its pages are small: each of its thirty tables and indexes takes one at least, and
 /// nothing is read ahead.
 fn in_memory() -> rusqlite::Result<Connection> {
     /// In bytes; SQLite's own are four times as large.

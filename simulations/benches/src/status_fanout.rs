@@ -347,10 +347,11 @@ fn count(engine: &Engine, delivered: Arc<AtomicU64>) {
     tokio::spawn(async move {
         loop {
             match applied.recv().await {
-                Ok(change) if change.kind == Kind::Status => {
-                    delivered.fetch_add(1, Ordering::Relaxed);
+                Ok(changes) => {
+                    let statuses = changes.iter().filter(|change| change.kind == Kind::Status).count();
+                    delivered.fetch_add(statuses as u64, Ordering::Relaxed);
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }

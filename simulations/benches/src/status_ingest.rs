@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use chargemesh::engine::AppliedChange;
+use chargemesh::engine::Applied;
 use chargemesh::identity::hash_of;
 use chargemesh::mesh::{self, Mesh, MeshEvent};
 use chargemesh::node::Node;
@@ -175,7 +175,7 @@ fn read_while(node: &Node, world: &World, work: impl FnOnce() -> Result<()>) -> 
 struct Feeder<'w> {
     world: &'w World,
     child: Child,
-    applied: Receiver<AppliedChange>,
+    applied: Receiver<Applied>,
     next: usize,
 }
 
@@ -193,8 +193,8 @@ impl Feeder<'_> {
             }
             let received = tokio::time::timeout(PATIENCE, self.applied.recv()).await;
             taken += match received.with_context(|| format!("{taken} of {rows} statuses, then nothing"))? {
-                Ok(_) => 1,
-                Err(RecvError::Lagged(missed)) => missed as usize,
+                Ok(changes) => changes.len(),
+                Err(RecvError::Lagged(_)) => bail!("the node took more at once than can be counted"),
                 Err(RecvError::Closed) => bail!("the node stopped"),
             };
         }

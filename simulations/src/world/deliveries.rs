@@ -41,11 +41,11 @@ impl Deliveries {
 
     /// Watches a node until it ends.
     pub(crate) fn watch(&self, node: NodeNumber, engine: &Engine) {
-        let (mut commits, all) = (engine.watch(), self.clone());
+        let (mut applied, all) = (engine.watch(), self.clone());
         tokio::spawn(async move {
             loop {
-                match commits.recv().await {
-                    Ok(commit) => commit.iter().for_each(|change| all.applied(node, change)),
+                match applied.recv().await {
+                    Ok(changes) => changes.iter().for_each(|change| all.applied(node, change)),
                     Err(RecvError::Lagged(missed)) => {
                         all.measured.lock().unwrap_or_else(PoisonError::into_inner).missed += missed;
                     }
@@ -68,7 +68,7 @@ impl Deliveries {
         }
     }
 
-    /// All latencies in milliseconds, sorted, and how many commits were not seen.
+    /// All latencies in milliseconds, sorted, and how many pieces of changes were not seen.
     pub(crate) fn latencies_ms(&self) -> (Vec<u32>, u64) {
         let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let mut latencies_ms = measured.latencies_ms.clone();

@@ -255,7 +255,7 @@ impl Figures {
         (self.status_p50, self.status_p99) = (summary.p50, summary.p99);
         if summary.open + summary.missed > 0 {
             screen.line(&format!(
-                "latency: {} measured, {} not seen singly, {} commits too fast to look at",
+                "latency: {} measured, {} not seen singly, {} pieces too fast to look at",
                 summary.count, summary.open, summary.missed
             ));
         }

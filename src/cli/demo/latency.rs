@@ -91,11 +91,11 @@ impl Latencies {
     }
 
     /// Follows one EMP until its node stops.
-    pub(super) async fn watch(self, emp: usize, mut commits: broadcast::Receiver<Applied>) {
+    pub(super) async fn watch(self, emp: usize, mut applied: broadcast::Receiver<Applied>) {
         loop {
-            match commits.recv().await {
-                Ok(commit) => {
-                    let statuses = commit.iter().filter(|change| change.kind == Kind::Status);
+            match applied.recv().await {
+                Ok(changes) => {
+                    let statuses = changes.iter().filter(|change| change.kind == Kind::Status);
                     statuses
                         .for_each(|change| self.seen(emp, &change.key, change.at_unix_ms, Instant::now()));
                 }
@@ -138,7 +138,7 @@ pub(super) struct Summary {
     pub(super) count: usize,
     /// Changes times EMPs that were not seen.
     pub(super) open: u64,
-    /// Commits that came too fast to be looked at.
+    /// Pieces of changes that came too fast to be looked at.
     pub(super) missed: u64,
 }
 

@@ -124,10 +124,10 @@ impl Network {
     /// Lets every EMP node tell when it shows a change.
     pub(super) fn watch(&self, latencies: &Latencies) -> anyhow::Result<()> {
         for (place, emp) in self.emps.iter().enumerate() {
-            let (commits, latencies) = (emp.engine.watch(), latencies.clone());
+            let (applied, latencies) = (emp.engine.watch(), latencies.clone());
             let stop = self.stop.clone();
             self.spawner.task(Box::pin(async move {
-                let _stopped = stop.run_until_cancelled(latencies.watch(place, commits)).await;
+                let _stopped = stop.run_until_cancelled(latencies.watch(place, applied)).await;
             }));
         }
         Ok(())

@@ -24,7 +24,13 @@ use crate::roaming::ways::Routing;
 const LINK_BACK_MS: u64 = 10_000;
 
 /// What the backend is told of a start that nobody answered.
-const BEING_ASKED: &str = "the partner did not answer in time; what became of it is being asked";
+fn unanswered(via: Via) -> &'static str {
+    match via {
+        Via::Direct => "the partner did not answer in time; what became of it is being asked",
+        // The hub knows no such question.
+        Via::Hub => "the hub did not answer in time; whether it charges is known when the hub tells of it",
+    }
+}
 
 /// A backend's call, with what is needed to answer it.
 pub(in crate::roaming) struct Asked<'a> {
@@ -301,22 +307,21 @@ impl Roaming {
         if operation == SessionOperation::AuthorizeStart {
             return self.authorization_unanswered(ours.session, &ours.to, sent, now, fx);
         }
+        if operation.begins() && sent {
+            self.step(ours.session, Event::Silence, now, fx);
+            return self.await_link(ours.session, now, fx);
+        }
         let info = match sent {
-            true if operation.begins() => BEING_ASKED,
             true => {
                 "the partner did not answer in time; it may have been carried out all the same: send it again"
             }
             false => self.why_unsent(&ours, operation, now),
         };
         if operation.begins() {
-            if !sent && self.turn_to_hub(ours.session, fx) {
+            if self.turn_to_hub(ours.session, fx) {
                 return;
             }
-            let event = if sent { Event::Silence } else { Event::NotSent };
-            self.step(ours.session, event, now, fx);
-            if sent {
-                return self.await_link(ours.session, now, fx);
-            }
+            self.step(ours.session, Event::NotSent, now, fx);
             return self.answer_waiting(ours.session, Code::PartnerDidNotRespond, info, fx);
         }
         let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
@@ -424,9 +429,10 @@ impl Roaming {
         let late = |waiting: &Waiting| waiting.until_ms <= until_ms;
         let expired: Vec<Waiting> = session.waiting.extract_if(.., |waiting| late(waiting)).collect();
         let first = session.record.emp_partner_session.as_deref();
+        let info = unanswered(session.record.via);
         for waiting in expired {
             let operation = session.record.operation;
-            let answer = refusal(operation, Code::PartnerDidNotRespond, BEING_ASKED, Some(&session.record));
+            let answer = refusal(operation, Code::PartnerDidNotRespond, info, Some(&session.record));
             reply(waiting.call, with_reference(&answer, waiting.emp_partner_session, first), fx);
         }
     }
