@@ -113,7 +113,7 @@ pub(super) async fn evse(
     let id = EvseId::parse(&id)
         .map_err(|error| Answer::malformed(Fault::single("/EvseID", error.to_string()).to_json()))?;
     let key = id.key().clone();
-    let data = shared.directory.data_of(key.clone()).await?;
+    let data = shared.directory.data_of(key.clone(), None).await?;
     let statuses = shared.directory.statuses(None, StatusQuestion::Keys(vec![key.clone()])).await?;
     // What somebody signed is shown, else what the hub says.
     let bridged = match &data {

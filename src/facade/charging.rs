@@ -35,7 +35,7 @@ pub(super) async fn charge(
         tracing::debug!(?operation, count, %first, "a message was accepted that deviates");
     }
     let party = party(shared, role, &call, &request)?;
-    let evse = seen(shared, operation, &request).await?;
+    let evse = seen(shared, operation, &request, &party).await?;
     let body = sent_on(&request, &call)?;
     let HttpAnswer { http_status, body } = shared.engine.charge(party, request, body, evse).await?;
     Ok(Answer::oicp(http_status, &body))
@@ -75,16 +75,23 @@ fn party(
     }
 }
 
-/// What the directory shows of the EVSE of a start or a reservation.
+/// What the directory shows the caller of the EVSE of a start, a reservation or the end of one.
 async fn seen(
     shared: &Shared,
     operation: SessionOperation,
     request: &ChargeRequest,
+    party: &PartyId,
 ) -> Result<Option<EvseSeen>, Answer> {
-    let by_remote = matches!(operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+    let by_remote = matches!(
+        operation,
+        SessionOperation::RemoteStart
+            | SessionOperation::RemoteStop
+            | SessionOperation::ReservationStart
+            | SessionOperation::ReservationStop
+    );
     let Some(evse) = request.evse().filter(|_| by_remote) else { return Ok(None) };
     let _turn = shared.evse_lookups.acquire().await;
-    let row = shared.directory.data_of(evse.key().clone()).await?;
+    let row = shared.directory.data_of(evse.key().clone(), Some(party.clone())).await?;
     Ok(row.map(|row| {
         let text = std::str::from_utf8(&row.payload).ok();
         let summary = text.and_then(|text| summarise(text).ok());

@@ -133,8 +133,12 @@ pub trait Directory: Send + Sync + 'static {
     /// The prices of operators that a puller may see, by operator and key.
     fn prices(&self, query: PriceQuery) -> BoxFuture<'_, Result<Vec<PriceRow>, DirectoryError>>;
 
-    /// The record of one EVSE that everybody may see.
-    fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;
+    /// The record of one EVSE that a puller may see, or everybody.
+    fn data_of(
+        &self,
+        key: EvseKey,
+        puller: Option<PartyId>,
+    ) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>>;
 
     /// What a charge detail record is held against.
     fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>>;

@@ -1,6 +1,6 @@
 //! PullEvseStatus, by id and by operator: three paths, and on the first one all three bodies (GAPS A7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::Answer;
 use super::call::Call;
@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::identity::PartyId;
 use crate::oicp::evse_status::EvseStatus;
 use crate::oicp::finding::Fault;
-use crate::oicp::id::EvseId;
+use crate::oicp::id::{EvseId, EvseKey};
 use crate::oicp::page::{self, OperatorStatuses};
 use crate::oicp::pull::{self, PullEvseStatus};
 
@@ -38,8 +38,10 @@ pub(super) async fn pull_status(shared: &Shared, call: Call, form: Form) -> Resu
     let text = match request {
         PullEvseStatus::ById { evse_ids, .. } => {
             let keys = evse_ids.iter().map(|id| id.key().clone()).collect();
-            let rows = shared.directory.statuses(Some(call.party), StatusQuestion::Keys(keys)).await?;
-            by_id(&evse_ids, rows)
+            let puller = call.party;
+            let rows = shared.directory.statuses(Some(puller.clone()), StatusQuestion::Keys(keys)).await?;
+            let without_status = without_status(shared, &puller, &evse_ids, &rows).await?;
+            by_id(&evse_ids, rows, &without_status)
         }
         PullEvseStatus::All { search_center: center, status, .. } => {
             let question = StatusQuestion::Matching { status, center, operators: Vec::new() };
@@ -91,14 +93,36 @@ fn by_operator(rows: Vec<StatusRow>) -> Vec<OperatorStatuses> {
     blocks.into_values().collect()
 }
 
-/// One record for each id asked for, in that order and spelling; ids that nobody publishes are
-/// `EvseNotFound` (RULES 10).
-fn by_id(asked: &[EvseId], rows: Vec<StatusRow>) -> String {
+/// Those among them that are published, and whose status nobody told.
+async fn without_status(
+    shared: &Shared,
+    puller: &PartyId,
+    asked: &[EvseId],
+    rows: &[StatusRow],
+) -> Result<BTreeSet<EvseKey>, Answer> {
+    let known: BTreeSet<&EvseKey> = rows.iter().map(|row| &row.key).collect();
+    let mut found = BTreeSet::new();
+    for key in asked.iter().map(EvseId::key).filter(|key| !known.contains(key)) {
+        let is_published = shared.directory.data_of(key.clone(), Some(puller.clone())).await?.is_some();
+        if is_published || shared.directory.bridged_of(key.clone()).await?.is_some() {
+            found.insert(key.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// One record for each id asked for, in that order and spelling: ids that nobody publishes are `EvseNotFound`, those
+/// without a status `Unknown` (RULES 10, TYPES 10).
+fn by_id(asked: &[EvseId], rows: Vec<StatusRow>, without_status: &BTreeSet<EvseKey>) -> String {
     let known: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row.status)).collect();
     let records: Vec<(Box<str>, EvseStatus)> = asked
         .iter()
         .map(|id| {
-            let status = known.get(id.key()).cloned().unwrap_or(EvseStatus::EvseNotFound);
+            let untold = match without_status.contains(id.key()) {
+                true => EvseStatus::Unknown,
+                false => EvseStatus::EvseNotFound,
+            };
+            let status = known.get(id.key()).cloned().unwrap_or(untold);
             (Box::from(id.as_str()), status)
         })
         .collect();

@@ -86,8 +86,12 @@ impl Directory for Reader {
         async move { Ok(Reader::prices(self, query).await?) }.boxed()
     }
 
-    fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
-        async move { Ok(self.data_record(key).await?.map(of_row)) }.boxed()
+    fn data_of(
+        &self,
+        key: EvseKey,
+        puller: Option<PartyId>,
+    ) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
+        async move { Ok(self.data_record(key, puller).await?.map(of_row)) }.boxed()
     }
 
     fn cdr_facts(&self, subject: CdrSubject) -> BoxFuture<'_, Result<CdrFacts, DirectoryError>> {

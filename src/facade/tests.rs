@@ -98,7 +98,11 @@ impl Directory for Small {
         async move { Ok(if asked { vec![row] } else { Vec::new() }) }.boxed()
     }
 
-    fn data_of(&self, key: EvseKey) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
+    fn data_of(
+        &self,
+        key: EvseKey,
+        _: Option<PartyId>,
+    ) -> BoxFuture<'_, Result<Option<DataRow>, DirectoryError>> {
         let known = key == *EvseId::parse("DE*ABC*E1").unwrap().key();
         let row = Small::page(PageRequest::new(Some(1), Some(1)), None, None).rows.pop();
         async move { Ok(row.filter(|_| known)) }.boxed()

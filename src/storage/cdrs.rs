@@ -39,9 +39,9 @@ pub struct CdrPull {
     pub to_unix_ms: u64,
     /// Only of these sessions.
     pub sessions: Vec<String>,
-    /// Only with EvseIDs of these operators, in canonical spelling.
+    /// Only of these operators, in canonical spelling: by the CPO that sent it, or by its EvseID.
     pub operators: Vec<String>,
-    /// Only those that the EMP's backend was given, or was not.
+    /// Only those that the EMP's backend took, or all others.
     pub forwarded: Option<bool>,
     /// Whether corrections are among them.
     pub corrections: bool,
@@ -145,19 +145,21 @@ pub(super) fn pulled(
         "ours = ? AND incoming = 1 AND stored_unix_ms BETWEEN ? AND ? AND signed IS NOT NULL".to_owned();
     let mut values: Vec<Value> =
         vec![pull.provider.to_text().into(), integer(pull.from_unix_ms), integer(pull.to_unix_ms)];
-    for (column, wanted) in [("session", &pull.sessions), ("operator", &pull.operators)] {
-        if !wanted.is_empty() {
-            let marks = vec!["?"; wanted.len()].join(",");
-            clause.push_str(&format!(" AND {column} IN ({marks})"));
-            values.extend(wanted.iter().cloned().map(Value::from));
-        }
+    let marks = |wanted: &[String]| vec!["?"; wanted.len()].join(",");
+    if !pull.sessions.is_empty() {
+        clause.push_str(&format!(" AND session IN ({})", marks(&pull.sessions)));
+        values.extend(pull.sessions.iter().cloned().map(Value::from));
+    }
+    if !pull.operators.is_empty() {
+        let marks = marks(&pull.operators);
+        clause.push_str(&format!(" AND (operator IN ({marks}) OR partner IN ({marks}))"));
+        values.extend(pull.operators.iter().cloned().map(Value::from));
+        values.extend(pull.operators.iter().map(|id| Value::from(format!("CPO:{id}"))));
     }
     if let Some(forwarded) = pull.forwarded {
-        let equals = if forwarded { "IN" } else { "NOT IN" };
-        clause.push_str(&format!(" AND state {equals} (?, ?)"));
-        values.extend(
-            [CdrState::Accepted, CdrState::Rejected].map(|state| Value::from(i64::from(state as u8))),
-        );
+        // One that the backend refused is none (OICP release notes: false is every state but Forwarded).
+        clause.push_str(if forwarded { " AND state = ?" } else { " AND state != ?" });
+        values.push(Value::from(i64::from(CdrState::Accepted as u8)));
     }
     if !pull.corrections {
         clause.push_str(" AND replaces IS NULL");
@@ -336,9 +338,10 @@ mod tests {
         assert_eq!(pull(CdrPull { corrections: false, ..everything() }).0, 9);
         let sessions = vec!["session-1".to_owned(), "session-5".to_owned(), "none".to_owned()];
         assert_eq!(pull(CdrPull { sessions, ..everything() }), (2, vec![1, 5]));
-        assert_eq!(pull(CdrPull { operators: vec!["DESUB".to_owned()], ..everything() }).0, 5);
-        assert_eq!(pull(CdrPull { forwarded: Some(true), ..everything() }), (5, vec![1, 3, 5, 7, 9]));
-        assert_eq!(pull(CdrPull { forwarded: Some(false), ..everything() }), (5, vec![0, 2, 4, 6, 8]));
+        let of = |operator: &str| pull(CdrPull { operators: vec![operator.to_owned()], ..everything() }).0;
+        assert_eq!((of("DESUB"), of("DEGEF"), of("DEABC")), (5, 10, 0), "a sub id is its CPO's, too");
+        assert_eq!(pull(CdrPull { forwarded: Some(true), ..everything() }), (3, vec![1, 5, 9]));
+        assert_eq!(pull(CdrPull { forwarded: Some(false), ..everything() }), (7, vec![0, 2, 3, 4, 6, 7, 8]));
         let provider = PartyId::parse("EMP:DEXYZ").unwrap();
         assert_eq!(pull(CdrPull { provider, ..everything() }), (0, vec![]));
     }

@@ -257,8 +257,7 @@ impl Reader {
         self.ask(directory::version_now).await
     }
 
-    /// One page of the view. Also fails with [`StorageError::VersionGone`] and
-    /// [`StorageError::TooLarge`].
+    /// One page of the view. Also fails with [`StorageError::VersionGone`] and [`StorageError::TooLarge`].
     pub async fn data_page(&self, query: DataQuery) -> Result<DataPage, StorageError> {
         self.ask(move |connection| directory::data_page(connection, &query)).await
     }
@@ -273,9 +272,13 @@ impl Reader {
         self.ask(move |connection| directory::data_delta(connection, since_unix_ms, &query)).await
     }
 
-    /// The record of an EVSE that is in the view.
-    pub async fn data_record(&self, key: EvseKey) -> Result<Option<DataRow>, StorageError> {
-        self.ask(move |connection| directory::data_record(connection, &key)).await
+    /// The record of an EVSE that is in the view, and that `puller` may see (`None`: that everybody may).
+    pub async fn data_record(
+        &self,
+        key: EvseKey,
+        puller: Option<PartyId>,
+    ) -> Result<Option<DataRow>, StorageError> {
+        self.ask(move |connection| directory::data_record(connection, &key, puller.as_ref())).await
     }
 
     /// What a charge detail record is held against.
@@ -291,8 +294,7 @@ impl Reader {
         self.ask(move |connection| directory::bridged_record(connection, &key)).await
     }
 
-    /// The statuses of the view that match, by operator and then EVSE. Also fails with
-    /// [`StorageError::TooLarge`].
+    /// The statuses of the view that match, by operator and then EVSE. Also fails with [`StorageError::TooLarge`].
     pub async fn statuses(&self, query: StatusQuery) -> Result<Vec<StatusRow>, StorageError> {
         let rows_max = self.rows_max;
         self.ask(move |connection| directory::statuses(connection, &query, rows_max)).await
@@ -331,12 +333,7 @@ impl Reader {
         feed: FeedId,
         keys: Vec<EvseKey>,
     ) -> Result<Vec<Option<Bytes>>, StorageError> {
-        self.run(move |connections| {
-            connections.read(&connections.ledger, Database::Ledger, connections.steps_max, |connection| {
-                ledger::own_values(connection, &feed, &keys)
-            })
-        })
-        .await
+        self.of_ledger(move |connection| ledger::own_values(connection, &feed, &keys)).await
     }
 
     /// The answer to a repair question; `None` if this node cannot serve it: the feed is not here, or the

@@ -143,6 +143,14 @@ pub(super) fn with_reference(answer: &HttpAnswer, own: Option<String>, first: Op
     HttpAnswer { body, ..answer.clone() }
 }
 
+/// A refusal of what did not become a session, with the reference of the CPO that asked.
+pub(super) fn with_cpo_reference(answer: HttpAnswer, partners: &PartnerSessions) -> HttpAnswer {
+    let Some(reference) = &partners.cpo else { return answer };
+    let fields = [("CPOPartnerSessionID", FieldValue::Text(reference.as_str()))];
+    let body = with_fields(&answer.body, &fields).map_or_else(|_| answer.body.clone(), Bytes::from);
+    HttpAnswer { body, ..answer }
+}
+
 /// An answer with the session's ids where the partner left them out.
 pub(super) fn with_ids(oicp: &Bytes, session: Option<&SessionRecord>) -> Bytes {
     let (Some(session), Ok(said)) = (session, read_acknowledgement(oicp)) else { return oicp.clone() };

@@ -451,7 +451,7 @@ impl Roaming {
     }
 
     /// The CPO of an EVSE: who publishes it, else who may.
-    fn operator_of(&self, evse: &EvseKey) -> Option<PartyId> {
+    pub(super) fn operator_of(&self, evse: &EvseKey) -> Option<PartyId> {
         let publishes = |party: &&PartyId| {
             self.feeds_of(party, Kind::Data).any(|(_, feed)| feed.tree.get(evse).is_some())
         };
@@ -469,7 +469,7 @@ impl Roaming {
         })
     }
 
-    fn publishes_any(&self, cpo: &PartyId) -> bool {
+    pub(super) fn publishes_any(&self, cpo: &PartyId) -> bool {
         self.feeds_of(cpo, Kind::Data).any(|(_, feed)| feed.tree.count() > 0)
     }
 }

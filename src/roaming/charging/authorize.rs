@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, partners, refusal, refused_as_stale};
+use super::answer::{HttpAnswer, partners, refusal, refused_as_stale, with_cpo_reference};
 use super::ask::{Asked, Wish, reply, with_session};
 use super::request::what_it_is;
 use super::table::Event;
@@ -119,7 +119,9 @@ impl Roaming {
         now: Now,
         fx: &mut Effects,
     ) -> Result<(), HttpAnswer> {
-        let refuse = |code, info: &str| refusal(OPERATION, code, info, None);
+        let refuse = |code, info: &str| {
+            with_cpo_reference(refusal(OPERATION, code, info, None), asked.request.partners())
+        };
         let Some(identification) = asked.request.identification() else {
             return Err(refuse(Code::DataError, "Identification is needed"));
         };
@@ -377,8 +379,9 @@ impl Roaming {
             true => (broadcast.refusal, "every EMP that was asked says no"),
             false => (Code::NoPositiveAuthentication, "no EMP answered"),
         };
+        let answer = refusal(OPERATION, code, info, Some(&session.record));
         self.step(id, Event::Released, now, fx);
-        reply(broadcast.call, refusal(OPERATION, code, info, None), fx);
+        reply(broadcast.call, answer, fx);
     }
 
     pub(super) fn tick_broadcast(&mut self, id: SessionId, now: Now, fx: &mut Effects) {

@@ -1,13 +1,17 @@
 //! What is said within a session that is there, stops and notifications: at the side that asks, and at the side that
 //! is asked.
 
+use bytes::Bytes;
+
 use super::answer::{HttpAnswer, refusal};
 use super::ask::{Asked, Wish, with_session};
 use super::request::ChargeRequest;
 use super::serve::refused;
 use super::table::Event;
-use super::{Asker, Back, BackendCall, Deferred, Demand, SEEN_MAX};
-use crate::oicp::charging::{NotificationKind, SessionId};
+use super::{Asker, Back, BackendCall, Deferred, Demand, EvseSeen, SEEN_MAX};
+use crate::identity::PartyId;
+use crate::oicp::charging::{NotificationKind, SessionId, with_upper_case_uid};
+use crate::oicp::id::EvseId;
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord};
 use crate::roaming::Roaming;
@@ -28,13 +32,15 @@ impl Roaming {
         let valid = known.filter(|(_, session)| {
             let record = &session.record;
             let ours = record.ours == *asked.party || record.partner.as_ref() == Some(asked.party);
-            ours && !record.phase.is_over() && fits(operation, record)
+            ours && !record.phase.is_over() && fits(operation, record, asked.party)
         });
         let other = |record: &SessionRecord| match record.ours == *asked.party {
             true => record.partner.clone(),
             // Both are parties of this node.
             false => Some(record.ours.clone()),
         };
+        let of_session = valid.and_then(|(_, session)| session.record.evse.as_deref());
+        self.check_evse_of_stop(asked, of_session, now)?;
         let Some((id, partner)) = valid.and_then(|(id, session)| Some((id, other(&session.record)?))) else {
             let info = "no open session of yours has this SessionID";
             return Err(refusal(operation, Code::SessionInvalid, info, None));
@@ -44,10 +50,48 @@ impl Roaming {
             // Our own backend says that it lives.
             self.step(id, Event::ShownAlive, now, fx);
         }
-        let body = with_session(&asked.body, id);
+        let body = match operation {
+            // The EMP knows the UID as it was said at the start.
+            SessionOperation::AuthorizeStop => {
+                with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from)
+            }
+            _ => asked.body.clone(),
+        };
+        let body = with_session(&body, id);
         let wish = Wish { operation, oicp: body, call: Some(asked.call) };
         self.ask_partner(id, &partner, wish, now, fx);
         Ok(())
+    }
+
+    /// Stops are refused for their EVSE before their session is looked at (RULES 1). The session's own EVSE is right
+    /// whatever the directory says of it by now: the driver wants to stop.
+    fn check_evse_of_stop(
+        &self,
+        asked: &Asked<'_>,
+        of_session: Option<&str>,
+        now: Now,
+    ) -> Result<(), HttpAnswer> {
+        let operation = asked.request.operation();
+        let is_stop = matches!(operation, SessionOperation::RemoteStop | SessionOperation::ReservationStop);
+        let Some(evse) = asked.request.evse().filter(|_| is_stop) else { return Ok(()) };
+        let of_session = of_session.and_then(|text| EvseId::parse(text).ok());
+        if of_session.is_some_and(|of_session| of_session.key() == evse.key()) {
+            return Ok(());
+        }
+        let refuse = |code, info| Err(refusal(operation, code, info, None));
+        let direct = self.operator_of(evse.key());
+        if direct.is_none() && self.operator_at_hub(asked.party, evse.key(), operation, now).is_none() {
+            return refuse(Code::PartnerNotFound, "no operator that is known here has this EvseID");
+        }
+        match asked.evse {
+            None if direct.is_some_and(|cpo| self.publishes_any(&cpo)) => {
+                refuse(Code::UnknownEvseId, "its operator publishes no such EVSE")
+            }
+            Some(EvseSeen { compatible: false }) => {
+                refuse(Code::EvseNotHubjectCompatible, "IsHubjectCompatible is false")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn notification_is_due(&mut self, id: SessionId, asked: &Asked<'_>, now: Now) -> Result<(), HttpAnswer> {
@@ -130,9 +174,11 @@ impl Roaming {
     }
 }
 
-/// Whether our backend may ask this of a session.
-fn fits(operation: SessionOperation, record: &SessionRecord) -> bool {
-    let may_stop_by_card = !record.asked_by_us || record.operation == SessionOperation::AuthorizeStart;
+/// Whether the backend of this party of ours may ask this of a session. By card stops the CPO, be the EMP another party
+/// of this node.
+fn fits(operation: SessionOperation, record: &SessionRecord, party: &PartyId) -> bool {
+    let asked_by_it = record.asked_by_us && record.ours == *party;
+    let may_stop_by_card = !asked_by_it || record.operation == SessionOperation::AuthorizeStart;
     is_of_kind(operation, record) && (operation != SessionOperation::AuthorizeStop || may_stop_by_card)
 }
 

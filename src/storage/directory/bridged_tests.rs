@@ -120,7 +120,7 @@ fn it_is_no_feed_and_in_no_answer_to_another_node() {
         let asked = SyncRequest { feed, have: Have::Nothing };
         assert!(wait(opened.reader.feed_answer(asked)).unwrap().is_none(), "{party}");
     }
-    assert!(wait(opened.reader.data_record(key(3))).unwrap().is_none());
+    assert!(wait(opened.reader.data_record(key(3), None)).unwrap().is_none());
     // Only who asks for what came through the hub gets it.
     let (record, status) = wait(opened.reader.bridged_record(key(3))).unwrap().unwrap();
     assert_eq!((record.key, status), (key(3), None));

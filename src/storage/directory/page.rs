@@ -12,6 +12,7 @@ use super::filter::{Area, Conditions, DataQuery, PAGE_SIZE_MAX, conditions};
 use super::geo::{boxes_around, distance_km};
 use super::rows::read_rows;
 use super::visible::Closed;
+use crate::identity::PartyId;
 use crate::oicp::id::EvseKey;
 use crate::protocol::{FeedId, Kind};
 use crate::storage::StorageError;
@@ -248,14 +249,30 @@ pub(super) fn keys_within(
     Ok(hits.into_iter().map(|(key, _)| key).collect())
 }
 
-/// The record of an EVSE that is in the view.
-pub(crate) fn data_record(connection: &Connection, key: &EvseKey) -> Result<Option<DataRow>, StorageError> {
-    let id = connection
-        .prepare_cached(
-            "SELECT id FROM data INDEXED BY data_view WHERE key = ? AND visible = 1 AND died IS NULL",
-        )?
-        .query_row([key.as_str()], |row| row.get(0))
-        .optional()?;
+/// The record of an EVSE that the puller sees now: as a member of an audience, else what everybody sees.
+pub(crate) fn data_record(
+    connection: &Connection,
+    key: &EvseKey,
+    puller: Option<&PartyId>,
+) -> Result<Option<DataRow>, StorageError> {
+    let one = |sql: &str| -> Result<Option<i64>, StorageError> {
+        Ok(connection.prepare_cached(sql)?.query_row([key.as_str()], |row| row.get(0)).optional()?)
+    };
+    let closed = Closed::of(connection, puller)?;
+    let of_members = match closed.is_empty() {
+        true => None,
+        false => one(&format!(
+            "SELECT id FROM data INDEXED BY data_closed
+             WHERE key = ? AND visible = 2 AND died IS NULL AND feed IN ({})",
+            closed.list()
+        ))?,
+    };
+    let id = match of_members {
+        Some(id) => Some(id),
+        None => {
+            one("SELECT id FROM data INDEXED BY data_view WHERE key = ? AND visible = 1 AND died IS NULL")?
+        }
+    };
     let rows = read_rows(connection, id.into_iter().map(|id| (id, None)))?;
     Ok(rows.into_iter().next())
 }

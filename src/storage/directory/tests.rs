@@ -180,7 +180,7 @@ fn filters_apply_together() {
     let operators = |id: &str| vec![crate::identity::CanonicalId::parse(id).unwrap()];
     assert_eq!(count(DataQuery { operators: operators("CH*ABC"), ..all() }), 12);
     assert_eq!(count(DataQuery { operators: operators("CH*XYZ"), ..all() }), 0);
-    let row = wait(opened.reader.data_record(key(3))).unwrap().unwrap();
+    let row = wait(opened.reader.data_record(key(3), None)).unwrap().unwrap();
     assert_eq!((&*row.operator_id, &*row.operator_name), ("CH*ABC", "Operator"));
 }
 

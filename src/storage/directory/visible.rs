@@ -161,7 +161,18 @@ mod tests {
         even.filter.renewable_energy = Some(true);
         assert_eq!(pulled(&opened, even), (vec!["two'".to_owned()], 1), "filters count for both");
         assert_eq!(wait(opened.reader.counts()).unwrap().view_evses, 2, "what everybody sees");
-        assert!(wait(opened.reader.data_record(key(3))).unwrap().is_none());
+        for (evse, puller, seen) in [
+            (3, None, None),
+            (3, emp("DEOTH"), None),
+            (3, emp("DEMEM"), Some("three")),
+            (2, None, Some("two")),
+            (2, emp("DEMEM"), Some("two'")),
+            (1, emp("DEMEM"), Some("one")),
+        ] {
+            let row = wait(opened.reader.data_record(key(evse), puller.clone())).unwrap();
+            let text = row.map(|row| String::from_utf8(row.payload.to_vec()).unwrap());
+            assert_eq!(text.as_deref(), seen, "{evse} to {puller:?}");
+        }
     }
 
     #[test]

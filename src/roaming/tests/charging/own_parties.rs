@@ -58,10 +58,17 @@ fn an_emp_starts_and_stops_at_a_station_of_its_own_node() {
     assert_eq!(world.nodes[0].charging.calls[0].1, SessionOperation::Notification);
     world.backend_says(0, YES);
     assert!(world.heard(0, told).unwrap().1.contains("true"));
+    // The driver may stop by card, too.
+    let by_card = format!(r#"{{"SessionID":"{id}",{}"#, CARD.strip_prefix('{').unwrap());
+    let stop = asks(&mut world, &cpo(), SessionOperation::AuthorizeStop, &by_card);
+    let (_, _, body) = &world.nodes[0].charging.calls[0];
+    assert!(body.contains("1234ABCD"), "as the UID is said at a start");
+    world.backend_says(0, r#"{"AuthorizationStatus":"Authorized","StatusCode":{"Code":"000"}}"#);
+    assert!(world.heard(0, stop).unwrap().1.contains("\"Authorized\""));
     let stop = asks(&mut world, &emp(), SessionOperation::RemoteStop, &remote_stop(&id));
     world.backend_says(0, YES);
     assert!(world.heard(0, stop).unwrap().1.contains("true"));
-    assert_eq!(world.nodes[0].charging.called, 3);
+    assert_eq!(world.nodes[0].charging.called, 4);
 }
 
 #[test]

@@ -65,6 +65,40 @@ fn a_stop_outlives_its_connection_and_is_carried_out_once() {
 }
 
 #[test]
+fn a_stop_at_another_evse_is_refused_for_it_before_its_session() {
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    let id = world.session(b).session;
+    let unknown = "11111111-1111-1111-1111-111111111111";
+    let stop = |world: &mut World, session: &str, evse: &str, seen: Option<EvseSeen>| {
+        let body = remote_stop(session).replace("CH*ABC*E1", evse);
+        world.calls += 1;
+        let call = CallId(world.calls);
+        let operation = SessionOperation::RemoteStop;
+        let request = Box::new(ChargeRequest::parse(operation, body.as_bytes(), Reading::Strict).unwrap());
+        let party = world.nodes[b].people[0].party();
+        world.handle(b, Input::Charge { call, party, request, body: body.into(), evse: seen });
+        world.heard(b, call)
+    };
+    for session in [id.as_str(), unknown] {
+        let (status, said) = stop(&mut world, session, "DE*XYZ*E9", None).unwrap();
+        assert!(status == 404 && said.contains("\"300\""), "{said}");
+        let (status, said) = stop(&mut world, session, "CH*ABC*E999", None).unwrap();
+        assert!(status == 200 && said.contains("\"603\""), "{said}");
+        let seen = Some(EvseSeen { compatible: false });
+        let (status, said) = stop(&mut world, session, "CH*ABC*E2", seen).unwrap();
+        assert!(status == 200 && said.contains("\"604\""), "{said}");
+    }
+    let (status, said) = stop(&mut world, unknown, "CH*ABC*E1", Some(EvseSeen { compatible: true })).unwrap();
+    assert!(status == 404 && said.contains("\"400\""), "{said}");
+    // Its own EVSE may be gone from the directory meanwhile.
+    assert!(stop(&mut world, &id, "CH*ABC*E1", None).is_none(), "it is on its way");
+}
+
+#[test]
 fn a_session_that_was_shown_to_run_is_not_refused_by_its_backends_later_answer() {
     for answer in [
         BackendAnswer::Answered { http_status: 200, body: NO.into() },
