@@ -81,10 +81,10 @@ impl Backend {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes everything for the first time.
+    /// Publishes everything for the first time. Whether the node took it, [`Calls`] says.
     ///
     /// # Errors
-    /// If the node refuses.
+    /// If a push is not what the product reads: a fault of the simulation.
     pub(crate) async fn load(&self, engine: Engine) -> Result<()> {
         let all = || 0..self.operator.evses.len();
         let data = Push::Data { action: "fullLoad", records: all().map(|evse| (evse, 0)).collect() };

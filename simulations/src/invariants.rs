@@ -25,6 +25,7 @@ const ALWAYS: &[(&str, Always)] = &[
     ("connections-bounded", connections_bounded),
     ("memory-bounded", memory_bounded),
     ("every-call-answered", every_call_answered),
+    ("no-push-refused", no_push_refused),
     ("every-charge-answered", |seen, _, _| about_sessions(seen, "every-charge-answered")),
     ("every-charge-answered-in-time", |seen, _, _| about_sessions(seen, "every-charge-answered-in-time")),
     ("no-backend-asked-twice", |seen, _, _| about_sessions(seen, "no-backend-asked-twice")),
@@ -41,6 +42,7 @@ const SETTLED: &[(&str, Always)] = &[
     ("roots-equal", roots_equal),
     ("feeds-in-order", feeds_in_order),
     ("connections-settled", connections_settled),
+    ("connections-steady", connections_steady),
     ("no-more-full-loads", no_more_full_loads),
 ];
 
@@ -53,6 +55,19 @@ pub(crate) struct Past {
     powerless: BTreeSet<NodeNumber>,
     /// Feeds that had been asked for as a whole when everything was loaded.
     pub(crate) full_loads: u64,
+    /// When all was quiet, in milliseconds, and how many connections all nodes had dialled by then.
+    quiet: Option<(u64, u64)>,
+}
+
+impl Past {
+    /// From now on connections should stay as they are.
+    pub(crate) fn quiet_from(&mut self, seen: &Seen) {
+        self.quiet = Some((seen.at_ms, dialled(seen)));
+    }
+}
+
+fn dialled(seen: &Seen) -> u64 {
+    bounded(seen).map(|node| node.traffic.dialled).sum()
 }
 
 /// Something that does not hold.
@@ -130,25 +145,20 @@ fn versions_never_go_back(seen: &Seen, past: &mut Past, _: &Limits) -> Result<()
     back
 }
 
-/// Every feed anywhere is written by one of the nodes' parties.
+/// Every feed anywhere is that of a party that there is.
 fn no_foreign_feed(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
-    let writers: BTreeSet<&str> = seen
-        .nodes
-        .iter()
-        .flat_map(|node| node.view.iter().flat_map(|view| &view.parties).map(String::as_str))
-        .collect();
     for node in &seen.nodes {
-        let Some(view) = &node.view else { continue };
-        // A writer that is down is missed, so only what no issuer vouched for counts.
-        let foreign = view
-            .feeds
-            .iter()
-            .find(|feed| !writers.contains(feed.party.as_str()) && feed.party.contains("EVIL"));
-        if let Some(feed) = foreign {
-            return Err(format!("node {} holds a feed of {}", node.number, feed.party));
+        let parties = node.view.iter().flat_map(|view| &view.feeds).map(|feed| &*feed.party);
+        if let Some(party) = foreign(parties, &seen.parties) {
+            return Err(format!("node {} holds a feed of {party}, and there is no such party", node.number));
         }
     }
     Ok(())
+}
+
+/// The first that is none of those that there are.
+fn foreign<'p>(mut held: impl Iterator<Item = &'p str>, parties: &BTreeSet<String>) -> Option<&'p str> {
+    held.find(|party| !parties.contains(*party))
 }
 
 /// Connections that are being made or refused, in addition: a refusal comes after the handshake.
@@ -179,38 +189,43 @@ fn connections_of(node: &NodeSeen) -> String {
     )
 }
 
-/// Of a node's peers; and of its connections, those that are being made or refused included.
+/// Of a node's connections those that are established (two with one peer count twice); and all that are open, those
+/// that are being made or refused included.
 fn connections_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let peers = |node: &NodeSeen| node.view.as_ref().map_or(0, |view| view.peers.len() as u64);
-    let counts = bounded(seen).map(|node| (node.number, peers(node), node.traffic.open));
+    let counts = bounded(seen).map(|node| (node.number, node.counts.connections_open, node.traffic.open));
     too_many_connections(counts, limits.connections)
 }
 
 /// Nodes with too many connections that are named; the others are counted.
 const NAMED_MAX: usize = 5;
 
-/// `counts`: number, peers and open connections of each node.
+/// `counts`: number, established and open connections of each node.
 fn too_many_connections(
     counts: impl Iterator<Item = (NodeNumber, u64, u64)>,
     limit: u64,
 ) -> Result<(), String> {
     let open_max = OPEN_FACTOR_MAX.saturating_mul(limit);
-    let mut most: Vec<_> = counts.filter(|(_, peers, open)| *peers > limit || *open > open_max).collect();
-    most.sort_by_key(|(number, peers, open)| (std::cmp::Reverse((*peers, *open)), *number));
+    let mut most: Vec<_> =
+        counts.filter(|(_, established, open)| *established > limit || *open > open_max).collect();
+    most.sort_by_key(|(number, established, open)| (std::cmp::Reverse((*established, *open)), *number));
     let named = most.iter().take(NAMED_MAX);
-    let named =
-        named.map(|(number, peers, open)| format!("node {number} has {peers} peers and {open} connections"));
+    let named = named.map(|(number, established, open)| {
+        format!("node {number} has {established} established connections and {open} open ones")
+    });
     let mut what: Vec<String> = named.collect();
     if most.len() > NAMED_MAX {
         what.push(format!("{} more nodes have too many", most.len() - NAMED_MAX));
     }
     ensure(most.is_empty(), || {
-        format!("{}; limits.connections allows {limit} peers and {open_max} connections", what.join(", "))
+        format!("{}; limits.connections allows {limit} established and {open_max} open", what.join(", "))
     })
 }
 
+/// Memory of the process beside that of the nodes, in MB.
+const OWN_MB: f64 = 64.0;
+
 fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), String> {
-    let limit_mb = 200.0 + limits.memory_mb_per_node * seen.nodes.len() as f64;
+    let limit_mb = OWN_MB + limits.memory_mb_per_node * seen.nodes.len() as f64;
     ensure(seen.rss_mb <= limit_mb, || format!("{:.0} MB resident, {limit_mb:.0} are allowed", seen.rss_mb))
 }
 
@@ -218,6 +233,12 @@ fn memory_bounded(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(), Stri
 fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let unanswered = seen.calls.unanswered;
     ensure(unanswered == 0, || format!("{unanswered} calls of backends were never answered"))
+}
+
+/// What operators' backends push here is in order: a node that refuses it is wrong.
+fn no_push_refused(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
+    let refused = seen.calls.refused;
+    ensure(refused == 0, || format!("{refused} pushes were refused"))
 }
 
 /// What backends themselves noticed about sessions.
@@ -297,6 +318,20 @@ fn connections_settled(seen: &Seen, _: &mut Past, limits: &Limits) -> Result<(),
     let Some(most) = bounded(seen).max_by_key(|node| node.traffic.open) else { return Ok(()) };
     ensure(most.traffic.open <= limits.connections_settled, || {
         format!("{}; {} are allowed", connections_of(most), limits.connections_settled)
+    })
+}
+
+/// When nothing happens any more, nodes keep the connections that they have: what is dialled anew is counted.
+fn connections_steady(seen: &Seen, past: &mut Past, limits: &Limits) -> Result<(), String> {
+    let Some((from_ms, before)) = past.quiet else { return Ok(()) };
+    let minutes = seen.at_ms.saturating_sub(from_ms) as f64 / 60_000.0;
+    let nodes = bounded(seen).count() as f64;
+    let per_min = (dialled(seen) - before) as f64 / nodes.max(1.0) / minutes.max(f64::EPSILON);
+    let allowed = limits.dials_per_min;
+    ensure(per_min <= allowed, || {
+        format!(
+            "when all was quiet each node dialled {per_min:.1} times a minute in the mean; {allowed} are allowed"
+        )
     })
 }
 
@@ -416,12 +451,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_party_that_there_is_not_is_foreign() {
+        let parties = BTreeSet::from(["CPO:DEABC".to_owned(), "CPO:CHXYZ".to_owned()]);
+        assert_eq!(foreign(["CPO:DEABC", "CPO:CHXYZ"].into_iter(), &parties), None);
+        assert_eq!(foreign(["CPO:DEABC", "EMP:DEABC"].into_iter(), &parties), Some("EMP:DEABC"));
+    }
+
+    #[test]
     fn too_many_connections_are_told_in_one_line() {
         let told = |counts: &[(NodeNumber, u64, u64)]| too_many_connections(counts.iter().copied(), 40);
         assert_eq!(told(&[(1, 40, 120)]), Ok(()));
         let two = told(&[(1, 41, 50), (2, 40, 120), (3, 12, 121)]);
-        let wanted = "node 1 has 41 peers and 50 connections, node 3 has 12 peers and 121 connections; \
-                      limits.connections allows 40 peers and 120 connections";
+        let wanted = "node 1 has 41 established connections and 50 open ones, node 3 has 12 established \
+                      connections and 121 open ones; limits.connections allows 40 established and 120 open";
         assert_eq!(two, Err(wanted.to_owned()));
         let many: Vec<_> = (0..9).map(|number| (number, 50, 60)).collect();
         assert!(

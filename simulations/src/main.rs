@@ -4,6 +4,7 @@ mod backend;
 mod charging;
 mod commands;
 mod determinism;
+mod healing;
 mod invariants;
 mod liars;
 mod model;

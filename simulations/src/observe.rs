@@ -40,7 +40,9 @@ pub(crate) struct Seen {
     /// Virtual time in milliseconds.
     pub(crate) at_ms: u64,
     pub(crate) nodes: Vec<NodeSeen>,
-    /// Parties in whose name liars speak, as `ROLE:ID`.
+    /// Parties that there are, as `ROLE:ID`, whether their nodes run or not; liars too.
+    pub(crate) parties: BTreeSet<String>,
+    /// Of these, those in whose name liars speak.
     pub(crate) liars: BTreeSet<String>,
     pub(crate) calls: Calls,
     /// What was found wrong about sessions while they ran.
@@ -93,11 +95,13 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
     }
     let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;
     let lost_power = std::mem::take(&mut world.lost_power);
-    let liars = world.liars.parties().map(|(party, _)| party).collect();
+    let liars: BTreeSet<String> = world.liars.parties().map(|(party, _)| party).collect();
+    let honest = world.hosts.iter().filter_map(|host| host.party.as_ref());
+    let parties = honest.map(|party| party.id.to_text()).chain(liars.iter().cloned()).collect();
     let at_ms = elapsed().as_millis() as u64;
     let (sessions_wrong, sessions_begun) = world.charges.seen();
     let rss_mb = peak_rss_mb();
-    Ok(Seen { at_ms, nodes, liars, calls, sessions_wrong, sessions_begun, lost_power, rss_mb })
+    Ok(Seen { at_ms, nodes, parties, liars, calls, sessions_wrong, sessions_begun, lost_power, rss_mb })
 }
 
 impl Seen {

@@ -5,15 +5,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::determinism::{self, elapsed};
+use crate::healing::Healing;
 use crate::invariants::{self, Past, Violation};
 use crate::observe::{Seen, look};
 use crate::report::{NodeTotals, Report, Sample, delivery, faults, histogram};
-use crate::scenario::{Scenario, Span};
+use crate::scenario::{OneCut, Scenario, Span, check_evses};
 use crate::schedule::{Entry, draw};
 use crate::world::{Part, World};
 
 /// How often equality is looked for while it is awaited: this is how exactly it is dated.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The last part of settling, in which no node should need another connection, in milliseconds.
+const QUIET_MS: u64 = 20_000;
 
 /// Stack of the simulation's thread: many nodes' futures are polled on it.
 const STACK_BYTES: usize = 64 << 20;
@@ -52,6 +56,8 @@ struct Run {
     progress: Progress,
     /// Time from the end of all faults and calls until both sides agreed on every session.
     agreed_s: Option<f64>,
+    /// Since the last fault that was over, while no other began.
+    healing: Option<Healing>,
 }
 
 async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<Report> {
@@ -59,14 +65,34 @@ async fn simulate(scenario: Scenario, seed: u64, progress: Progress) -> Result<R
     let planted = scenario.planted.clone();
     let world = World::new(scenario, seed)?;
     let past = Past::default();
-    let mut run = Run { world, past, samples: Vec::new(), violations: Vec::new(), progress, agreed_s: None };
+    let mut run = Run {
+        world,
+        past,
+        samples: Vec::new(),
+        violations: Vec::new(),
+        progress,
+        agreed_s: None,
+        healing: None,
+    };
     let warm_up_s = run.warm_up().await?;
     let schedule = match &run.world.scenario.schedule {
-        Some(kept) => kept.clone(),
+        Some(kept) => {
+            check_evses(kept, &run.world.evses_of())?;
+            kept.clone()
+        }
         None => draw(&run.world.scenario, seed, &run.world.evses_of()),
     };
     let work_from_s = elapsed().as_secs_f64();
     run.happen(&schedule).await?;
+    // What is spelled out may have lost its cut when it was shrunk.
+    if let (Some(cut), None) = (run.world.scenario.faults.cut, &run.world.scenario.schedule)
+        && !was_felt(cut, work_from_s, &run.samples)
+    {
+        run.violate(
+            "cut-was-felt",
+            "at every look while the network was cut everybody had everything".to_owned(),
+        );
+    }
     let (repaired_s, seen) = run.settle().await?;
     let held = crate::charging::invariants::held(run.world.honest()).await?;
     let cdrs = crate::charging::cdrs::stored(run.world.honest()).await?;
@@ -199,17 +225,20 @@ impl Run {
         loop {
             let entry_ms = entries.peek().map(|entry| begin_ms + entry.at_ms);
             let end_of_fault_ms = self.world.next_end_ms();
-            let due = [entry_ms, end_of_fault_ms, Some(next_look_ms)].into_iter().flatten().min();
+            let healed_ms = self.healing.as_ref().map(|healing| healing.due_ms);
+            let due = [entry_ms, end_of_fault_ms, healed_ms, Some(next_look_ms)].into_iter().flatten().min();
             // Faults that began in time may end later.
             let Some(due_ms) = due.filter(|due| *due <= end_ms || end_of_fault_ms == Some(*due)) else {
                 break;
             };
             wait_until(due_ms).await;
             if end_of_fault_ms == Some(due_ms) {
-                self.world.end_next().await?;
+                self.end_fault().await?;
+            } else if healed_ms == Some(due_ms) {
+                self.judge_healing().await?;
             } else if entry_ms == Some(due_ms) {
                 if let Some(entry) = entries.next() {
-                    self.world.begin(entry).await?;
+                    self.begin(entry).await?;
                 }
             } else {
                 next_look_ms += look_ms;
@@ -217,9 +246,36 @@ impl Run {
             }
         }
         wait_until(end_ms).await;
+        // What is not healed yet is judged when the world settles.
+        self.healing = None;
         while let Some(at_ms) = self.world.next_end_ms() {
             wait_until(at_ms).await;
             self.world.end_next().await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, entry: &Entry) -> Result<()> {
+        if entry.act.lasts_ms() > 0 {
+            self.healing = None;
+        }
+        self.world.begin(entry).await
+    }
+
+    async fn end_fault(&mut self) -> Result<()> {
+        self.world.end_next().await?;
+        if self.world.next_end_ms().is_none() {
+            let seen = self.look().await?;
+            self.healing = Some(Healing::begin(&seen, self.world.scenario.limits.repaired_within));
+        }
+        Ok(())
+    }
+
+    async fn judge_healing(&mut self) -> Result<()> {
+        let Some(healing) = self.healing.take() else { return Ok(()) };
+        let seen = self.look().await?;
+        if let Err(what) = healing.judge(&seen) {
+            self.violate("repaired-in-time", what);
         }
         Ok(())
     }
@@ -253,7 +309,11 @@ impl Run {
         }
         self.until_agreed(begin, begin + settle.0).await?;
         // Connections have their own pace.
-        wait_until((begin + settle.0).as_millis() as u64).await;
+        let end = (begin + settle.0).as_millis() as u64;
+        wait_until(end - end.saturating_sub(elapsed().as_millis() as u64).min(QUIET_MS)).await;
+        let quiet = self.look().await?;
+        self.past.quiet_from(&quiet);
+        wait_until(end).await;
         let allowed_ms = self.world.scenario.limits.revoked_within.ms();
         let times = self.world.revocation_times();
         if times.iter().any(|took| took.is_none_or(|ms| ms > allowed_ms)) {
@@ -264,6 +324,13 @@ impl Run {
         self.add(violations);
         Ok((repaired.map(|took| took.as_secs_f64()), seen))
     }
+}
+
+/// Whether somebody missed something while the network was cut.
+fn was_felt(cut: OneCut, work_from_s: f64, samples: &[Sample]) -> bool {
+    let from_s = work_from_s + cut.at.0.as_secs_f64();
+    let during = from_s..from_s + cut.lasts.0.as_secs_f64();
+    samples.iter().any(|sample| during.contains(&sample.at_s) && sample.in_sync < 1.0)
 }
 
 fn late_repair(repaired: Option<Duration>, limit: Span, settle: Span) -> String {
@@ -290,6 +357,25 @@ async fn wait_until(at_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cut_is_felt_if_somebody_missed_something_while_it_lasted() {
+        let sample = |at_s: f64, in_sync: f64| Sample {
+            at_s,
+            in_sync,
+            running: 4,
+            connections_mean: 0.0,
+            connections_max: 0,
+            connections_bootstrap_max: 0,
+            bytes_sent: 0,
+        };
+        let cut = OneCut { at: Span::from_secs(10), lasts: Span::from_secs(20) };
+        // It is from second 15 to second 35.
+        let felt = |samples: &[Sample]| was_felt(cut, 5.0, samples);
+        assert!(felt(&[sample(14.0, 1.0), sample(34.0, 0.9), sample(36.0, 1.0)]));
+        assert!(!felt(&[sample(14.0, 0.5), sample(20.0, 1.0), sample(36.0, 0.5)]));
+        assert!(!felt(&[]));
+    }
 
     #[test]
     fn what_came_late_or_not_at_all_is_told_in_a_sentence() {

@@ -1,12 +1,16 @@
 //! A scenario: what is built, what happens to it, what must hold. One TOML file each in `scenarios/`.
 
 mod check;
+mod span;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use check::check_evses;
+pub(crate) use span::Span;
 
 use crate::network::Link;
 use crate::schedule::Entry;
@@ -16,56 +20,6 @@ const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
 /// Where the files of failures that were found are: scenarios with their shrunk schedules.
 pub(crate) const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
-
-/// A length of time as text: `250ms`, `5s`, `10m`, `6h`, `14d`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl Span {
-    pub(crate) const fn from_secs(seconds: u64) -> Span {
-        Span(Duration::from_secs(seconds))
-    }
-
-    pub(crate) fn ms(self) -> u64 {
-        self.0.as_millis() as u64
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Span, String> {
-        let wrong = || format!("`{text}` is no length of time, such as 250ms, 5s, 10m, 6h, 14d");
-        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-        let unit_ms = match &text[digits..] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(wrong()),
-        };
-        let ms = number.checked_mul(unit_ms).ok_or_else(|| format!("`{text}` is too long"))?;
-        Ok(Span(Duration::from_millis(ms)))
-    }
-}
-
-impl std::fmt::Display for Span {
-    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-        let fits = units.into_iter().find(|(_, unit_ms)| self.ms() > 0 && self.ms().is_multiple_of(*unit_ms));
-        let (unit, unit_ms) = fits.unwrap_or(("ms", 1));
-        write!(text, "{}{unit}", self.ms() / unit_ms)
-    }
-}
-
-impl From<Span> for String {
-    fn from(span: Span) -> String {
-        format!("{}ms", span.ms())
-    }
-}
 
 /// How many nodes of which role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,6 +201,16 @@ pub(crate) struct Partitions {
     pub(crate) kinds: Vec<PartitionKind>,
 }
 
+/// One cut of the network in two. On both sides are operators and providers, work goes on, and the cut must be felt.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OneCut {
+    /// When, after the warm-up.
+    pub(crate) at: Span,
+    /// How long.
+    pub(crate) lasts: Span,
+}
+
 /// Links that become slow, drawn evenly over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,6 +229,7 @@ pub(crate) struct SlowLinks {
 pub(crate) struct Faults {
     pub(crate) crash: Option<Crashes>,
     pub(crate) partition: Option<Partitions>,
+    pub(crate) cut: Option<OneCut>,
     pub(crate) slow_link: Option<SlowLinks>,
     /// Largest difference of a node's clock from the true time, in either direction.
     pub(crate) clock_skew: Span,
@@ -310,6 +275,8 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
     /// Connections of one node after settling.
     pub(crate) connections_settled: u64,
+    /// Connections that a node dials in a minute in the mean, when all is quiet after settling.
+    pub(crate) dials_per_min: f64,
     /// Time from the end of the last fault until all nodes hold the same.
     pub(crate) repaired_within: Span,
     /// Time until every node knows that a credential is dead.
@@ -325,9 +292,10 @@ impl Default for Limits {
         Limits {
             connections: 40,
             connections_settled: 40,
+            dials_per_min: 6.0,
             repaired_within: Span::from_secs(10),
             revoked_within: Span::from_secs(10),
-            memory_mb_per_node: 64.0,
+            memory_mb_per_node: 12.0,
             full_syncs: None,
         }
     }

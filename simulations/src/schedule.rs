@@ -1,17 +1,23 @@
 //! What happens in a run, drawn from the seed before it begins: so a failing schedule can be shrunk entry by
 //! entry, and kept.
 
+use std::collections::BTreeSet;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 use crate::charging::{self, Notice, Play, Start};
+use crate::liars;
 use crate::network::{NodeNumber, share};
 use crate::people::RENEWED_MS;
-use crate::scenario::{Death, PartitionKind, Scenario, Span};
+use crate::scenario::{Death, LiarAct, PartitionKind, Scenario, Span};
 
 /// Statuses that are drawn.
 pub(crate) const STATUSES: [&str; 4] = ["Available", "Occupied", "Reserved", "OutOfService"];
+
+/// Long enough that its peers have given up its connections.
+const VICTIM_DOWN_MS: u64 = 5_000;
 
 /// Something that happens. Each entry stands for itself: what it begins, it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,9 +123,13 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64, evses_of: &[u32]) -> Vec<Entr
     draw.revocations();
     draw.renewals();
     draw.crashes();
+    draw.victim();
     draw.partitions();
     draw.slow_links();
     draw.entries.extend(charging::draw(scenario, seed, evses_of));
+    // Of a charge that begins late, the rest would come when nothing happens any more.
+    let end_ms = scenario.duration.ms();
+    draw.entries.retain(|entry| entry.at_ms <= end_ms);
     draw.entries.sort_by_key(|entry| entry.at_ms);
     draw.entries
 }
@@ -248,19 +258,53 @@ impl Draw<'_> {
         }
     }
 
+    /// Whoever is to be eclipsed starts again while those who want it are there: then it knows nobody yet.
+    fn victim(&mut self) {
+        let Scenario { nodes, liars, duration, .. } = self.scenario;
+        if liars.acts.contains(&LiarAct::Eclipse) {
+            let node = liars::victim(*nodes);
+            self.add(duration.ms() / 3, Act::Crash { node, kind: Death::Process, down_ms: VICTIM_DOWN_MS });
+        }
+    }
+
     fn partitions(&mut self) {
+        if let Some(cut) = self.scenario.faults.cut {
+            let nodes = self.side();
+            let act = Act::Partition { kind: PartitionKind::Split, nodes, lasts_ms: cut.lasts.ms() };
+            self.add(cut.at.ms(), act);
+        }
         let Some(partition) = self.scenario.faults.partition.clone() else { return };
         for at_ms in self.moments(partition.per_min / 60.0) {
             let Some(kind) = self.pick(&partition.kinds) else { return };
             let lasts_ms = self.between(partition.lasts);
-            let all = self.scenario.node_count();
-            let share_cut = 0.1 + 0.4 * share(&mut self.chance);
             let nodes = match kind {
                 PartitionKind::Isolate => vec![self.node()],
-                _ => (0..all).filter(|_| share(&mut self.chance) < share_cut).collect(),
+                PartitionKind::Split | PartitionKind::OneWay => self.side(),
             };
             self.add(at_ms, Act::Partition { kind, nodes, lasts_ms });
         }
+    }
+
+    /// The smaller side of a cut, as a rule. On both sides there is an operator and a provider: a cut that has nobody on
+    /// one side, or nobody who writes, shows nothing.
+    fn side(&mut self) -> Vec<NodeNumber> {
+        let nodes = self.scenario.nodes;
+        let share_cut = 0.1 + 0.4 * share(&mut self.chance);
+        let all = 0..self.scenario.node_count();
+        let mut side: BTreeSet<NodeNumber> = all.filter(|_| share(&mut self.chance) < share_cut).collect();
+        let (cpo, emp) = ((nodes.bootstrap, nodes.cpo), (nodes.bootstrap + nodes.cpo, nodes.emp));
+        let roles = if nodes.cpo.min(nodes.emp) < 2 {
+            vec![(nodes.bootstrap, nodes.cpo + nodes.emp)]
+        } else {
+            vec![cpo, emp]
+        };
+        for (first, count) in roles {
+            let within = self.below(count.into()) as u32;
+            let without = (within + 1 + self.below(u64::from(count) - 1) as u32) % count;
+            side.insert(first + within);
+            side.remove(&(first + without));
+        }
+        side.into_iter().collect()
     }
 
     fn slow_links(&mut self) {
@@ -269,6 +313,57 @@ impl Draw<'_> {
             let (a, b) = (self.node(), self.node());
             let (latency_ms, lasts_ms) = (slow.latency.ms(), self.between(slow.lasts));
             self.add(at_ms, Act::SlowLink { a, b, latency_ms, lasts_ms });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Nodes, OneCut};
+
+    /// The cuts of a schedule, with what each leaves on its two sides: operators and providers.
+    fn sides(scenario: &Scenario, seed: u64) -> Vec<[(usize, usize); 2]> {
+        let Nodes { cpo, emp, bootstrap } = scenario.nodes;
+        let evses_of = vec![4; cpo as usize];
+        let cut = |entry: Entry| match entry.act {
+            Act::Partition { kind: PartitionKind::Split | PartitionKind::OneWay, nodes, .. } => Some(nodes),
+            _ => None,
+        };
+        let sides = |cut: Vec<NodeNumber>| {
+            let count = |from: u32, count: u32, within: bool| {
+                (from..from + count).filter(|node| cut.contains(node) == within).count()
+            };
+            [true, false].map(|side| (count(bootstrap, cpo, side), count(bootstrap + cpo, emp, side)))
+        };
+        draw(scenario, seed, &evses_of).into_iter().filter_map(cut).map(sides).collect()
+    }
+
+    #[test]
+    fn every_cut_has_operators_and_providers_on_both_sides() {
+        let mut scenario = Scenario::find("plant-small").unwrap();
+        scenario.faults.cut = Some(OneCut { at: Span::from_secs(1), lasts: Span::from_secs(9) });
+        for seed in 0..300 {
+            let cuts = sides(&scenario, seed);
+            assert!(!cuts.is_empty());
+            assert!(cuts.iter().flatten().all(|(cpo, emp)| *cpo > 0 && *emp > 0), "seed {seed}: {cuts:?}");
+        }
+        // Where there is one operator only, somebody is on each side.
+        scenario.nodes = Nodes { cpo: 1, emp: 2, bootstrap: 1 };
+        for seed in 0..300 {
+            let cuts = sides(&scenario, seed);
+            assert!(cuts.iter().flatten().all(|(cpo, emp)| cpo + emp > 0), "seed {seed}: {cuts:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_to_be_eclipsed_starts_again_while_the_liars_are_there() {
+        let scenario = Scenario::find("liars-eclipse").unwrap();
+        let victim = liars::victim(scenario.nodes);
+        for seed in 0..20 {
+            let schedule = draw(&scenario, seed, &[40; 6]);
+            let starts_again = |entry: &Entry| matches!(entry.act, Act::Crash { node, .. } if node == victim);
+            assert!(schedule.iter().any(starts_again), "seed {seed}");
         }
     }
 }

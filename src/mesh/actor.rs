@@ -81,6 +81,11 @@ impl Peer {
         self.links.first().is_some_and(|link| link.dialled)
     }
 
+    /// Whether we asked it within this time.
+    pub(super) fn we_asked(&self, within: Duration) -> bool {
+        self.used.is_some_and(|used| used.elapsed() < within)
+    }
+
     /// Whether we asked it or it asked us within this time.
     pub(super) fn is_asked(&self, within: Duration) -> bool {
         self.used.max(self.asked).is_some_and(|used| used.elapsed() < within)

@@ -63,23 +63,26 @@ pub(super) struct Standing {
     pub(super) dialled: bool,
     /// Whether a search of Kademlia made it.
     pub(super) searched: bool,
+    /// Whether too many others are on the same machine.
+    pub(super) colocated: bool,
 }
 
 /// The connections to close: if there are more than `high`, as many without purpose as bring them down
 /// to `low`, the longest unused first, none younger than `grace`. If those are too few, peers that were
-/// not asked for some time go too until `high` is kept: they can be dialled again. Connections that this
-/// node made itself go last.
+/// not asked for some time go too until `high` is kept: they can be dialled again. Those of machines with too many go
+/// first, and connections that this node made itself last.
 pub(super) fn surplus(all: Vec<Standing>, high: usize, low: usize, grace: Duration) -> Vec<PeerId> {
     if all.len() <= high {
         return Vec::new();
     }
     let longest_unused = |purpose: Purpose, age: Duration, unused: Duration| {
         let fits = |s: &&Standing| {
-            let least = |time: Duration| if s.searched { time.min(SEARCH_GRACE) } else { time };
+            let least =
+                |time: Duration| if s.searched || s.colocated { time.min(SEARCH_GRACE) } else { time };
             s.purpose == purpose && s.age >= least(age) && s.unused >= least(unused)
         };
         let mut found: Vec<&Standing> = all.iter().filter(fits).collect();
-        found.sort_by_key(|s| (s.dialled && !s.searched, std::cmp::Reverse(s.unused), s.peer));
+        found.sort_by_key(|s| (!s.colocated, s.dialled && !s.searched, std::cmp::Reverse(s.unused), s.peer));
         found.into_iter().map(|standing| standing.peer).collect::<Vec<PeerId>>()
     };
     let mut closed = longest_unused(Purpose::None, grace, Duration::ZERO);
@@ -233,6 +236,7 @@ impl Actor {
             gossiping.extend(subscribers.map(|(peer, _)| *peer).take(SUBSCRIBERS_WANTED));
         }
         let joining = self.peers.values().filter(|peer| peer.up).count() < self.config.peers_target;
+        let colocated = self.colocated();
         let purpose = |id: &PeerId, peer: &super::actor::Peer| {
             if self.keep.contains(id) {
                 Purpose::Keep
@@ -240,6 +244,9 @@ impl Actor {
                 Purpose::Partner
             } else if self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id) {
                 Purpose::Sync
+            } else if colocated.contains(id) {
+                // One machine with many names could keep them all by asking.
+                if peer.we_asked(ASKED_FOR) { Purpose::Asked } else { Purpose::None }
             } else if peer.is_asked(ASKED_FOR) {
                 Purpose::Asked
             } else if gossiping.contains(id) {
@@ -257,6 +264,7 @@ impl Actor {
             unused: now.duration_since(peer.used.unwrap_or(peer.since)),
             dialled: peer.is_dialled(),
             searched: peer.searched,
+            colocated: colocated.contains(id),
         };
         self.peers.iter().map(standing).collect()
     }
@@ -311,7 +319,15 @@ mod tests {
 
     fn standing(purpose: Purpose, age_s: u64, unused_s: u64) -> Standing {
         let [age, unused] = [age_s, unused_s].map(Duration::from_secs);
-        Standing { peer: PeerId::random(), purpose, age, unused, dialled: false, searched: false }
+        Standing {
+            peer: PeerId::random(),
+            purpose,
+            age,
+            unused,
+            dialled: false,
+            searched: false,
+            colocated: false,
+        }
     }
 
     #[test]
@@ -335,5 +351,21 @@ mod tests {
         let closed = surplus(asked.clone(), 40, 24, grace);
         assert_eq!(closed.len(), 15, "of those asked only as many as must go");
         assert_eq!(closed.first(), asked.get(49).map(|s| &s.peer), "the longest unused first");
+    }
+
+    #[test]
+    fn who_has_many_names_on_one_machine_goes_first() {
+        let grace = Duration::from_secs(30);
+        let mut all: Vec<Standing> = (0..5).map(|n| standing(Purpose::None, 100, 50 + n)).collect();
+        let colocated = Standing { colocated: true, dialled: true, ..standing(Purpose::None, 5, 5) };
+        all.extend((0..3).map(|_| Standing { peer: PeerId::random(), ..colocated.clone() }));
+        let closed = surplus(all.clone(), 6, 4, grace);
+        let is_colocated = |peer: &PeerId| all.iter().any(|s| s.peer == *peer && s.colocated);
+        let order: Vec<bool> = closed.iter().map(is_colocated).collect();
+        assert_eq!(
+            order,
+            [true, true, true, false],
+            "before those that are unused for longer, and young as they are"
+        );
     }
 }

@@ -2,15 +2,23 @@
 //! network. So connections are counted, and new ones chosen, by machine; some are always made by this node
 //! itself, to machines of its own choice, and those are closed last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use super::actor::Actor;
 
-/// Connections to nodes of one machine: a provider may host some nodes behind one address.
+/// Connections to nodes of one machine: a provider may host some nodes behind one address ...
 const PER_MACHINE_MAX: usize = 8;
+
+/// ... but those of a machine with more than so many are the first to go where there are too many, whatever they ask,
+/// and are nobody's partners in gossip.
+pub(super) const COLOCATED_MAX: usize = 2;
+
+/// No machine has more than one of so many of the connections that others may make: some must not keep everybody else
+/// out of a small node.
+const MACHINE_SHARE: u32 = 4;
 
 /// The share of the wanted peers that this node wants to have dialled itself: one of so many. With all of
 /// them, two nodes that are full would close each other's connections for ever.
@@ -19,6 +27,11 @@ const DIALLED_SHARE: usize = 2;
 /// Connections that others may make, of `all`: the rest is for those that this node makes.
 pub(super) fn incoming_max(all: u32) -> u32 {
     all - all / 4
+}
+
+/// Connections to nodes of one machine, of `all`.
+fn per_machine_max(all: u32) -> usize {
+    (incoming_max(all) / MACHINE_SHARE).clamp(1, PER_MACHINE_MAX as u32) as usize
 }
 
 /// The machine behind an address. On loopback each port is one: many nodes on one machine are a test.
@@ -60,7 +73,18 @@ impl Actor {
             .peers
             .iter()
             .filter(|(id, other)| *id != peer && other.address().map(machine).as_ref() == Some(&here));
-        !fixed && others.count() >= PER_MACHINE_MAX
+        !fixed && others.count() >= per_machine_max(self.config.connections_max)
+    }
+
+    /// The peers on machines with more than [`COLOCATED_MAX`] of them.
+    pub(super) fn colocated(&self) -> BTreeSet<PeerId> {
+        let mut machines: BTreeMap<Multiaddr, Vec<PeerId>> = BTreeMap::new();
+        for (id, peer) in &self.peers {
+            if let Some(address) = peer.address() {
+                machines.entry(machine(address)).or_default().push(*id);
+            }
+        }
+        machines.into_values().filter(|peers| peers.len() > COLOCATED_MAX).flatten().collect()
     }
 
     /// Whether too few connections are of this node's own choice.
@@ -98,5 +122,6 @@ mod tests {
         assert_eq!(of("/ip4/10.0.0.1/tcp/1"), of("/ip4/10.0.0.1/tcp/2"));
         assert_ne!(of("/ip4/10.0.0.1/tcp/1"), of("/ip4/10.0.0.2/tcp/1"));
         assert_eq!(incoming_max(96), 72);
+        assert_eq!([96, 20, 4, 1].map(per_machine_max), [8, 3, 1, 1]);
     }
 }

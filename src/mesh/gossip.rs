@@ -14,6 +14,7 @@ use libp2p::gossipsub::{
 use sha2::{Digest as _, Sha256};
 
 use super::actor::Actor;
+use super::crowd::COLOCATED_MAX;
 use super::event::{GossipToken, MeshEvent, Penalty};
 use super::transport::node_id;
 use super::{Config, MeshError};
@@ -46,6 +47,10 @@ const PUBLISH_THRESHOLD: f64 = -60.0;
 
 /// Score below which everything a peer gossips is ignored: three invalid messages in a minute.
 const GRAYLIST_THRESHOLD: f64 = -80.0;
+
+/// What each of the nodes on one machine loses where there are more than [`COLOCATED_MAX`]: so much times the square of
+/// how many are too many.
+const COLOCATION_WEIGHT: f64 = -0.5;
 
 pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> {
     let failed = |why: String| MeshError::Build { part: "gossip", why };
@@ -128,6 +133,11 @@ fn score_params(config: &Config) -> PeerScoreParams {
         topic_score_cap: 50.0,
         // The application's score is given in points already.
         app_specific_weight: 1.0,
+        // Whoever has many names on one machine gets what is published, but is nobody's gossip partner there: else some
+        // machines could be all the partners that a node has. With as many as a machine may have (`crowd.rs`) the score
+        // stays above all thresholds.
+        ip_colocation_factor_weight: COLOCATION_WEIGHT,
+        ip_colocation_factor_threshold: COLOCATED_MAX as f64,
         // Many nodes on one machine are a test, not an attack.
         ip_colocation_factor_whitelist: HashSet::from([
             IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -103,12 +103,12 @@ impl Charges {
         let request = request.map_err(|fault| anyhow::anyhow!("{}: {fault:?}", call.body))?;
         let begins =
             matches!(call.operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+        let party = self.party(by)?;
         let evse = match request.evse().filter(|_| begins) {
-            Some(evse) => reach.reader.data_record(evse.key().clone()).await.unwrap_or_default(),
+            Some(evse) => reach.reader.data_record(evse.key().clone(), Some(party.clone())).await?,
             None => None,
         };
         let evse = evse.map(|_| EvseSeen { compatible: true });
-        let party = self.party(by)?;
         self.trace.event(&format!("call {by:?} {} of {}", call.operation.as_str(), call.charge));
         let begin = elapsed();
         let patience = call.hangs_up.unwrap_or(NEVER);

@@ -5,12 +5,15 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::again::again;
 use crate::determinism::wall_s;
 use crate::invariants::Violation;
 use crate::report::Delivery;
+
+/// Runs at once at most: each is a process, and has a thread that waits for it.
+const JOBS_MAX: u64 = 1_000;
 
 /// One run that is to be made.
 #[derive(Clone, Debug)]
@@ -23,11 +26,16 @@ pub(super) struct Job {
 }
 
 /// What a run said in its last line.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Line {
+    pub(super) scenario: String,
+    pub(super) seed: u64,
     pub(super) ok: bool,
     pub(super) trace_hash: String,
+    pub(super) events: u64,
+    pub(super) sim_seconds: f64,
     pub(super) wall_seconds: f64,
+    pub(super) rss_mb: f64,
     pub(super) delivery: Delivery,
     #[serde(default)]
     pub(super) latency_histogram: Vec<(u32, u64)>,
@@ -84,6 +92,23 @@ impl Outcome {
         names.dedup();
         names
     }
+}
+
+/// A whole number on the command line.
+///
+/// # Errors
+/// If it is none, or not within its bounds: says these.
+pub(super) fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("must be {least} to {most}"))
+}
+
+/// How many runs at once, on the command line.
+///
+/// # Errors
+/// As [`whole`].
+pub(super) fn jobs(text: &str) -> Result<usize, String> {
+    whole(text, 1, JOBS_MAX).map(|jobs| jobs as usize)
 }
 
 /// Processors of this machine.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::children::{Job, cores, run_all};
+use super::children::{Job, cores, jobs, run_all};
 use super::shrink::{ShrinkLimits, shrink_to_file};
 use super::summary::Summary;
 use super::sweep::{Progress, fresh_seed, span};
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long = "for", value_parser = span, default_value = "2h")]
     limit: Span,
     /// Runs at once; as many as there are processors if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = jobs)]
     jobs: Option<usize>,
     /// Only scenarios with at most so many nodes.
     #[arg(long, default_value_t = u32::MAX)]
@@ -91,7 +91,7 @@ fn keep_failures(summary: &Summary, limits: ShrinkLimits) {
         }
         eprintln!("shrinking {} --seed {}", job.scenario, job.seed);
         match shrink_to_file(job, None, limits) {
-            Ok(path) => println!("kept as {}; delete it if it is of no use", path.display()),
+            Ok(kept) => println!("kept as {}; delete it if it is of no use", kept.path.display()),
             Err(error) => eprintln!("not shrunk: {error:#}"),
         }
     }

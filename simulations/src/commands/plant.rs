@@ -37,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1..100")]
     seeds: Seeds,
     /// Runs at once; as many as there are processors if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = super::children::jobs)]
     jobs: Option<usize>,
     /// Another scenario than that which fits the bug.
     #[arg(long)]

@@ -11,7 +11,7 @@ use crate::scenario;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Runs at once; as many as there are processors if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = super::children::jobs)]
     jobs: Option<usize>,
 }
 

@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use super::again::again;
 use super::children::{Job, run_all};
 use crate::determinism::elapsed;
+use crate::report::Report;
 use crate::scenario::Scenario;
 
 /// What `replay` can be told.
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// The trace hash that the run had before; another one is a failure.
     #[arg(long)]
     expect: Option<String>,
+    /// The last line of the output is JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Options {
@@ -69,13 +73,24 @@ pub(super) fn replay(options: &Options) -> Result<ExitCode> {
     let mut report = crate::run::run(scenario, seed, told)?;
     report.again = again("run", &options.scenario, seed, options.plant.as_deref());
     super::run::print(&report);
-    if let Some(expected) = &options.expect {
-        let same = *expected == report.trace_hash;
+    let expected = options.expect.as_ref().map(|expected| *expected == report.trace_hash);
+    if let Some(same) = expected {
         let (verdict, hash) = (if same { "as expected" } else { "NOT as expected" }, &report.trace_hash);
         println!("  the trace hash is {hash}, {verdict}: another program, scenario or seed gives another");
-        return Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if options.json {
+        println!("{}", line(&report, expected));
+    }
+    Ok(if expected.unwrap_or(report.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The run in one line for other programs. `expected`: whether it has the trace hash that it was to have.
+fn line(report: &Report, expected: Option<bool>) -> serde_json::Value {
+    let line = super::run::line(report);
+    match expected {
+        Some(expected) => super::run::joined(line, serde_json::json!({ "expected": expected })),
+        None => line,
+    }
 }
 
 /// What `check-seed` can be told.
@@ -112,4 +127,24 @@ pub(super) fn check_seed(options: &CheckSeed) -> Result<ExitCode> {
     let verdict = if same { "twice the same trace" } else { "NOT the same trace twice" };
     println!("{}, seed {}: {verdict}", options.scenario, options.seed);
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::tests::{assert_holds, example};
+    use super::*;
+
+    #[test]
+    fn the_line_says_whether_it_is_the_expected_run_beside_what_the_run_says() {
+        let mut report = example();
+        let alone = line(&report, None);
+        assert_holds(&alone, &[]);
+        assert!(alone.get("expected").is_none());
+        for (ok, expected) in [(true, true), (true, false), (false, true)] {
+            report.ok = ok;
+            let line = line(&report, Some(expected));
+            assert_holds(&line, &["expected"]);
+            assert_eq!((&line["ok"], &line["expected"]), (&ok.into(), &expected.into()));
+        }
+    }
 }

@@ -114,7 +114,7 @@ fn progress(quiet: bool, terminal: bool) -> Progress {
 }
 
 /// The run in one line for other programs.
-fn line(report: &Report) -> serde_json::Value {
+pub(super) fn line(report: &Report) -> serde_json::Value {
     serde_json::json!({
         "scenario": report.scenario,
         "seed": report.seed,
@@ -133,6 +133,14 @@ fn line(report: &Report) -> serde_json::Value {
         "sessions": report.sessions,
         "violations": report.violations,
     })
+}
+
+/// A line with the keys of another behind its own.
+pub(super) fn joined(mut line: serde_json::Value, more: serde_json::Value) -> serde_json::Value {
+    if let (Some(line), serde_json::Value::Object(more)) = (line.as_object_mut(), more) {
+        line.extend(more);
+    }
+    line
 }
 
 /// Text in a colour, where a person sees it.
@@ -278,8 +286,40 @@ fn print_violations(report: &Report) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::children::Line;
     use super::*;
+
+    /// What the line of every command holds.
+    const KEYS: [&str; 8] =
+        ["scenario", "seed", "ok", "trace_hash", "events", "sim_seconds", "wall_seconds", "rss_mb"];
+
+    /// A run as it was once.
+    pub(in crate::commands) fn example() -> Report {
+        let path = crate::report::baseline::path_of("first");
+        crate::report::baseline::read(&path).unwrap()
+    }
+
+    /// That a line is one, and holds what every line holds, and these keys.
+    pub(in crate::commands) fn assert_holds(line: &serde_json::Value, more: &[&str]) {
+        assert!(!line.to_string().contains('\n'), "{line}");
+        for key in KEYS.iter().chain(more) {
+            assert!(line.get(*key).is_some_and(|value| !value.is_null()), "`{key}` is not in {line}");
+        }
+    }
+
+    #[test]
+    fn a_line_holds_what_others_look_for_and_is_read_as_it_was_said() {
+        let report = example();
+        let said = line(&report);
+        assert_holds(&said, &["nodes", "delivery", "violations"]);
+        let read: Line = serde_json::from_value(said.clone()).unwrap();
+        for (key, value) in serde_json::to_value(&read).unwrap().as_object().unwrap() {
+            assert_eq!(*value, said[key], "{key}");
+        }
+        let more = joined(said, serde_json::json!({ "kept": "a.toml" }));
+        assert_holds(&more, &["nodes", "kept"]);
+    }
 
     #[test]
     fn what_did_not_happen_is_told_in_a_sentence() {

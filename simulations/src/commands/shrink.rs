@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::children::{Job, cores, run_all};
+use super::children::{Job, Line, cores, jobs, run_all, whole};
+use super::run::joined;
 use super::sweep::span;
 use crate::charging::Play;
 use crate::determinism::wall_s;
@@ -17,13 +18,16 @@ use crate::world::World;
 /// Faults are not made shorter than this, in milliseconds.
 const FAULT_MS_MIN: u64 = 250;
 
+/// Most runs that can be asked for.
+const TRIES_MAX: u64 = 1_000_000;
+
 /// What `shrink` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Name of a scenario or path of its file.
     scenario: String,
     /// The seed that fails.
-    #[arg(long)]
+    #[arg(long, value_parser = seed)]
     seed: u64,
     /// The bug to plant; needs the feature `planted`.
     #[arg(long)]
@@ -32,14 +36,26 @@ pub(crate) struct Options {
     #[arg(long)]
     invariant: Option<String>,
     /// Runs at once; as many as there are processors if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = jobs)]
     jobs: Option<usize>,
     /// Most runs.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 400, value_parser = tries)]
     tries: usize,
     /// Longest time.
     #[arg(long = "for", value_parser = span, default_value = "20m")]
     limit: Span,
+    /// The last line of the output is JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A seed on the command line that fits into a file of TOML.
+fn seed(text: &str) -> Result<u64, String> {
+    whole(text, 0, i64::MAX.unsigned_abs())
+}
+
+fn tries(text: &str) -> Result<usize, String> {
+    whole(text, 1, TRIES_MAX).map(|tries| tries as usize)
 }
 
 /// Shrinks a failing run.
@@ -51,10 +67,41 @@ pub(super) fn shrink(options: &Options) -> Result<ExitCode> {
         until_s: wall_s() + options.limit.0.as_secs_f64(),
     };
     let kept = shrink_to_file(&job, options.invariant.clone(), limits)?;
-    println!("kept as {}; delete it if it is of no use", kept.display());
-    let name = kept.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    println!("kept as {}; delete it if it is of no use", kept.path.display());
+    let name = kept.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     println!("again: {}", Job { scenario: name, ..job }.again());
+    if options.json {
+        println!("{}", kept.json()?);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is left of a failing run.
+pub(super) struct Kept {
+    /// The file, in `regressions/`.
+    pub(super) path: PathBuf,
+    /// What it still breaks.
+    invariant: String,
+    /// Entries of its schedule.
+    entries: usize,
+    /// Runs that it took.
+    tried: usize,
+    /// What the run with this schedule said.
+    line: Line,
+}
+
+impl Kept {
+    /// The run that is kept in one line for other programs.
+    fn json(&self) -> Result<serde_json::Value> {
+        let Kept { path, invariant, entries, tried, line } = self;
+        let kept = serde_json::json!({
+            "invariant": invariant,
+            "kept": path.display().to_string(),
+            "entries": entries,
+            "tries": tried,
+        });
+        Ok(joined(serde_json::to_value(line)?, kept))
+    }
 }
 
 /// How much may be spent.
@@ -70,7 +117,7 @@ pub(super) struct ShrinkLimits {
 ///
 /// # Errors
 /// If it does not fail, or the simulation itself does.
-pub(super) fn shrink_to_file(job: &Job, invariant: Option<String>, limits: ShrinkLimits) -> Result<PathBuf> {
+pub(super) fn shrink_to_file(job: &Job, invariant: Option<String>, limits: ShrinkLimits) -> Result<Kept> {
     let line = job.run()?;
     let first = line.violations.first().map(|violation| violation.invariant.clone());
     let Some(invariant) = invariant.or(first) else {
@@ -89,10 +136,12 @@ pub(super) fn shrink_to_file(job: &Job, invariant: Option<String>, limits: Shrin
     }
     scenario.seed = Some(job.seed);
     scenario.planted.clone_from(&job.plant);
-    let mut shrinking = Shrinking { job, invariant, scenario, schedule, limits, tried: 0, begin_s: wall_s() };
-    if !shrinking.fails(&[shrinking.schedule.clone()])?.contains(&true) {
+    let begin_s = wall_s();
+    let mut shrinking = Shrinking { job, invariant, scenario, schedule, line, limits, tried: 0, begin_s };
+    let Some(line) = shrinking.fails(&[shrinking.schedule.clone()])?.into_iter().flatten().next() else {
         bail!("with its schedule spelled out it does not break {} any more", shrinking.invariant);
-    }
+    };
+    shrinking.line = line;
     shrinking.entries()?;
     shrinking.parts()?;
     shrinking.entries()?;
@@ -104,6 +153,8 @@ struct Shrinking<'j> {
     invariant: String,
     scenario: Scenario,
     schedule: Vec<Entry>,
+    /// What the run with this schedule said.
+    line: Line,
     limits: ShrinkLimits,
     tried: usize,
     begin_s: f64,
@@ -114,8 +165,8 @@ impl Shrinking<'_> {
         self.tried >= self.limits.tries || wall_s() >= self.limits.until_s
     }
 
-    /// Runs with each of these schedules, and says which still break the invariant.
-    fn fails(&mut self, schedules: &[Vec<Entry>]) -> Result<Vec<bool>> {
+    /// Runs with each of these schedules, and gives what those said that still break the invariant.
+    fn fails(&mut self, schedules: &[Vec<Entry>]) -> Result<Vec<Option<Line>>> {
         let directory = std::env::temp_dir().join(format!("chargemesh-shrink-{}", std::process::id()));
         std::fs::create_dir_all(&directory).context("making a directory for what is tried")?;
         let mut jobs = Vec::new();
@@ -129,7 +180,9 @@ impl Shrinking<'_> {
         self.tried += outcomes.len();
         let of = |path: &String| outcomes.iter().find(|outcome| outcome.job.scenario == *path);
         let fails = paths.iter().map(|path| {
-            of(path).is_some_and(|outcome| outcome.invariants().contains(&self.invariant.as_str()))
+            let outcome = of(path)?;
+            let breaks = outcome.invariants().contains(&self.invariant.as_str());
+            outcome.result.as_ref().ok().filter(|_| breaks).cloned()
         });
         let fails = fails.collect();
         std::fs::remove_dir_all(&directory).context("removing what was tried")?;
@@ -143,8 +196,9 @@ impl Shrinking<'_> {
                 return Ok(None);
             }
             let fails = self.fails(candidates)?;
-            if let Some(at) = fails.iter().position(|fails| *fails) {
+            if let Some((at, line)) = fails.into_iter().enumerate().find_map(|(at, line)| Some((at, line?))) {
                 self.schedule.clone_from(&candidates[at]);
+                self.line = line;
                 self.tell();
                 return Ok(Some(group * self.limits.at_once.max(1) + at));
             }
@@ -205,7 +259,7 @@ impl Shrinking<'_> {
         Ok(())
     }
 
-    fn keep(self) -> Result<PathBuf> {
+    fn keep(self) -> Result<Kept> {
         std::fs::create_dir_all(REGRESSIONS).context("making the directory of regressions")?;
         let path = Path::new(REGRESSIONS).join(format!("{}.toml", self.scenario.name));
         let Shrinking { job: Job { scenario, seed, plant }, invariant, tried, .. } = &self;
@@ -214,7 +268,8 @@ impl Shrinking<'_> {
             "# {scenario} with seed {seed}{bug} broke `{invariant}`: what was left of its schedule after {tried} runs.\n"
         );
         write(&path, &self.scenario, &self.schedule, &comment)?;
-        Ok(path)
+        let Shrinking { invariant, schedule, tried, line, .. } = self;
+        Ok(Kept { path, invariant, entries: schedule.len(), tried, line })
     }
 }
 
@@ -317,5 +372,42 @@ mod tests {
         assert!(smaller(&Act::Status { operator: 1, changes: vec![(1, 1)] }).is_empty());
         let crash = Act::Crash { node: 1, kind: crate::scenario::Death::Power, down_ms: 8_000 };
         assert!(smaller(&crash).iter().all(|act| act.lasts_ms() < 8_000));
+    }
+
+    #[test]
+    fn the_line_holds_the_run_that_is_kept() {
+        use super::super::run::{line, tests};
+        let mut line: Line = serde_json::from_value(line(&tests::example())).unwrap();
+        line.ok = false;
+        let path = Path::new(REGRESSIONS).join("a.toml");
+        let kept =
+            Kept { path: path.clone(), invariant: "converged".to_owned(), entries: 3, tried: 40, line };
+        let line = kept.json().unwrap();
+        tests::assert_holds(&line, &["invariant", "kept", "entries", "tries"]);
+        assert_eq!((&line["ok"], &line["entries"]), (&false.into(), &3.into()));
+        assert_eq!(line["kept"], path.display().to_string());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_is_allowed() {
+        use clap::Parser as _;
+
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            options: Options,
+        }
+        for (seed, other, wanted) in [
+            ("--seed=-1", "--tries=1", "'-1' for '--seed <SEED>': must be 0 to 9223372036854775807"),
+            ("--seed=9223372036854775808", "--tries=1", "for '--seed <SEED>': must be 0 to"),
+            ("--seed=7", "--tries=0", "'0' for '--tries <TRIES>': must be 1 to 1000000"),
+            ("--seed=7", "--for=0m", "'0m' for '--for <LIMIT>': must be more than 0"),
+            ("--seed=7", "--jobs=0", "'0' for '--jobs <JOBS>': must be 1 to"),
+        ] {
+            let error = Program::try_parse_from(["shrink", "first", seed, other]).map(drop).unwrap_err();
+            assert!(error.to_string().contains(wanted), "{seed} {other}: {error}");
+        }
+        let good = ["shrink", "first", "--seed=7", "--tries=1", "--for=1s", "--jobs=1", "--json"];
+        assert!(Program::try_parse_from(good).is_ok());
     }
 }

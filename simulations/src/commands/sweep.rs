@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, ensure};
 
-use super::children::{Job, Outcome, cores, run_all};
+use super::children::{Job, Outcome, cores, jobs, run_all};
+use super::run::joined;
 use super::summary::Summary;
 use crate::determinism::wall_s;
 use crate::scenario::{Scenario, Span};
@@ -26,13 +27,18 @@ impl FromStr for Seeds {
 
     fn from_str(text: &str) -> Result<Seeds, String> {
         let wrong = || format!("`{text}` are no seeds, such as 7, 1..100, 3,5,8 or random:300");
+        let too_many = || format!("`{text}` are more than {SEEDS_MAX} seeds");
         let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
         let seeds = if let Some(count) = text.strip_prefix("random:") {
-            (0..number(count)?.min(SEEDS_MAX)).map(|_| fresh_seed()).collect()
+            let count = number(count)?;
+            if count > SEEDS_MAX {
+                return Err(too_many());
+            }
+            (0..count).map(|_| fresh_seed()).collect()
         } else if let Some((first, last)) = text.split_once("..") {
             let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
             if last.saturating_sub(first) >= SEEDS_MAX {
-                return Err(format!("`{text}` are more than {SEEDS_MAX} seeds"));
+                return Err(too_many());
             }
             (first..=last).collect()
         } else {
@@ -58,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1..100")]
     seeds: Seeds,
     /// Runs at once; as many as there are processors if not given.
-    #[arg(long)]
+    #[arg(long, value_parser = jobs)]
     jobs: Option<usize>,
     /// No run is begun after this time.
     #[arg(long = "for", value_parser = span)]
@@ -75,13 +81,17 @@ pub(crate) struct Options {
 }
 
 /// A length of time on the command line.
+///
+/// # Errors
+/// If it is none, or 0: nothing would be done.
 pub(super) fn span(text: &str) -> Result<Span, String> {
-    Span::try_from(text.to_owned())
+    let span = Span::try_from(text.to_owned())?;
+    if span.0.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(span) }
 }
 
 /// Runs a scenario with many seeds.
 pub(super) fn sweep(options: &Options) -> Result<ExitCode> {
-    Scenario::find(&options.scenario)?;
+    let scenario = Scenario::find(&options.scenario)?;
     let job =
         |seed: &u64| Job { scenario: options.scenario.clone(), seed: *seed, plant: options.plant.clone() };
     let jobs: Vec<Job> = options.seeds.0.iter().map(job).collect();
@@ -96,9 +106,15 @@ pub(super) fn sweep(options: &Options) -> Result<ExitCode> {
     let summary = Summary::new(outcomes);
     summary.print();
     if options.json {
-        println!("{}", summary.json());
+        println!("{}", line(&scenario, &options.seeds, &summary));
     }
     Ok(summary.exit_code())
+}
+
+/// All runs in one line for other programs.
+fn line(scenario: &Scenario, seeds: &Seeds, summary: &Summary) -> serde_json::Value {
+    let which = serde_json::json!({ "scenario": scenario.name, "seeds": seeds.0.len() });
+    joined(which, summary.json())
 }
 
 /// Tells how far a row of runs is: one line that is written over on a terminal, a line from time to time
@@ -184,8 +200,50 @@ mod tests {
         let drawn = seeds("random:20").unwrap();
         assert_eq!(drawn.len(), 20);
         assert!(drawn.iter().all(|seed| *seed < SEED_MAX));
-        for wrong in ["", "x", "4..1", "1..", "random:", "1..9999999"] {
+        for wrong in ["", "x", "4..1", "1..", "random:", "random:0", "random:9999999", "1..9999999"] {
             assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// The options as they come from the command line.
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_is_allowed() {
+        use clap::Parser as _;
+        let read = |argument: &str| Program::try_parse_from(["sweep", "first", argument]);
+        for good in ["--for=1ms", "--jobs=1", "--seeds=0"] {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for (argument, option, wanted) in [
+            ("--for=0s", "'0s' for '--for <LIMIT>'", "must be more than 0"),
+            ("--for=0d", "'0d' for '--for <LIMIT>'", "must be more than 0"),
+            ("--for=-1s", "'-1s' for '--for <LIMIT>'", "is no length of time"),
+            ("--jobs=0", "'0' for '--jobs <JOBS>'", "must be 1 to 1000"),
+            ("--jobs=1001", "'1001' for '--jobs <JOBS>'", "must be 1 to 1000"),
+            ("--seeds=random:0", "'random:0' for '--seeds <SEEDS>'", "are no seeds, such as 7, 1..100"),
+            ("--seeds=random:1000001", "'random:1000001' for '--seeds", "more than 1000000 seeds"),
+        ] {
+            let error = read(argument).map(drop).unwrap_err().to_string();
+            assert!(error.contains(option) && error.contains(wanted), "{argument}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_line_holds_what_others_look_for() {
+        let scenario = Scenario::find("first").unwrap();
+        let line = line(&scenario, &Seeds(vec![1, 2, 3]), &Summary::new(Vec::new()));
+        assert_eq!(
+            (&line["scenario"], &line["seeds"], &line["runs"]),
+            (&"first".into(), &3.into(), &0.into())
+        );
+        assert_eq!(line["ok"], false);
+        for key in ["trace_hash", "events", "sim_seconds", "wall_seconds", "rss_mb"] {
+            assert!(line.get(key).is_some_and(|value| !value.is_null()), "`{key}` is not in {line}");
         }
     }
 }

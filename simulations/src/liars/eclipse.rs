@@ -29,7 +29,8 @@ impl Act for Eclipse {
         None
     }
 
-    fn asked(&mut self, _: &mut Liar, _: &NodeId, _: &Question) -> Option<Answer> {
+    fn asked(&mut self, liar: &mut Liar, _: &NodeId, _: &Question) -> Option<Answer> {
+        liar.did();
         Some(Answer::Heads(Vec::new()))
     }
 

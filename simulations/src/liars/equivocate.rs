@@ -36,6 +36,7 @@ impl Act for Equivocate {
     fn asked(&mut self, liar: &mut Liar, from: &NodeId, question: &Question) -> Option<Answer> {
         match liar.archive.honest_answer(question) {
             Answer::Heads(mut heads) => {
+                liar.did();
                 heads.push(self.of(liar, from).0);
                 Some(Answer::Heads(heads))
             }

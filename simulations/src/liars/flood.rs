@@ -53,7 +53,10 @@ impl Act for Flood {
                 liar.chance.fill_bytes(&mut garbage);
                 liar.publish_lie(Topic::Status, garbage.into());
             }
-            With::Syncs => self.syncs(liar),
+            With::Syncs => {
+                liar.did();
+                self.syncs(liar);
+            }
         }
     }
 }

@@ -27,8 +27,17 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Repairs that a liar leaves hanging at once.
 const HANGING_MAX: usize = 64;
 
-/// How often each node was told something that every node can see to be wrong.
-pub(crate) type Lies = Arc<Mutex<BTreeMap<NodeId, u64>>>;
+/// What a liar did so far; all its identities together.
+#[derive(Debug, Default)]
+pub(super) struct Deeds {
+    /// How often each node was told something that every node can see to be wrong, since that node started.
+    pub(super) lies: BTreeMap<NodeId, u64>,
+    /// How often it did what it is there for, whether that can be proved or not.
+    pub(super) done: u64,
+}
+
+/// Shared by the identities of a liar and those who judge.
+pub(super) type SharedDeeds = Arc<Mutex<Deeds>>;
 
 /// What a liar is and knows.
 pub(super) struct Liar {
@@ -39,7 +48,9 @@ pub(super) struct Liar {
     /// Nodes that are connected and answer questions.
     pub(super) peers: BTreeSet<NodeId>,
     pub(super) chance: ChaCha8Rng,
-    lies: Lies,
+    /// By which it publishes: its own mesh, or one whose gossip has heard nothing and so repeats everything.
+    mouth: Mesh,
+    deeds: SharedDeeds,
     last_id: u64,
     hanging: Vec<SyncResponder>,
 }
@@ -87,6 +98,10 @@ pub(super) struct Who {
     pub(super) operator: String,
     /// Whether others can dial it; a machine has one listener.
     pub(super) listens: bool,
+    /// What it hears of what others publish.
+    pub(super) subscribe: Vec<Topic>,
+    /// By which it publishes, if not by its own mesh.
+    pub(super) mouth: Option<Mesh>,
     /// Multiaddresses whose nodes it always wants to be connected to.
     pub(super) keep: Vec<String>,
 }
@@ -101,7 +116,7 @@ pub(super) fn start(
     network: &Network,
     credentials: Credentials,
     seed: u64,
-    lies: Lies,
+    deeds: SharedDeeds,
     act: Box<dyn Act>,
 ) -> Result<Mesh> {
     let here = address(who.number).to_string();
@@ -123,7 +138,7 @@ pub(super) fn start(
         transport: network.transport(who.number, &who.node_seed)?,
         executor: Arc::new(|task| drop(tokio::spawn(task))),
         card_check: Arc::new(|_, _| Err(CardRefusal::Useless("a liar keeps no cards"))),
-        subscribe: Topic::ALL.to_vec(),
+        subscribe: who.subscribe,
         rng_seed: seed,
     };
     let (mesh, events) = mesh::start(start).with_context(|| format!("starting liar {}", who.number))?;
@@ -134,7 +149,8 @@ pub(super) fn start(
         archive: Archive::new(credentials),
         peers: BTreeSet::new(),
         chance: ChaCha8Rng::seed_from_u64(seed),
-        lies,
+        mouth: who.mouth.unwrap_or_else(|| mesh.clone()),
+        deeds,
         last_id: 0,
         hanging: Vec::new(),
     };
@@ -244,7 +260,12 @@ impl Liar {
 
     /// Publishes. What finds no room is not published.
     pub(super) fn publish(&self, topic: Topic, data: Bytes) {
-        let _ = self.mesh.try_publish(topic, data);
+        let _ = self.mouth.try_publish(topic, data);
+    }
+
+    /// It did what it is there for.
+    pub(super) fn did(&self) {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).done += 1;
     }
 
     /// Publishes something that every node can see to be wrong.
@@ -255,7 +276,9 @@ impl Liar {
 
     /// A node was told something that it can see to be wrong.
     pub(super) fn lied_to(&self, node: &NodeId) {
-        *self.lies.lock().unwrap_or_else(PoisonError::into_inner).entry(node.clone()).or_default() += 1;
+        let mut deeds = self.deeds.lock().unwrap_or_else(PoisonError::into_inner);
+        *deeds.lies.entry(node.clone()).or_default() += 1;
+        deeds.done += 1;
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct LyingHeads {
 impl LyingHeads {
     /// The n-th liar of this kind in a scenario.
     pub(super) fn new(number: usize) -> LyingHeads {
-        LyingHeads { forges: number % 2 == 1, turn: 0 }
+        LyingHeads { forges: number % 2 == 0, turn: 0 }
     }
 
     /// Its own feed has a head that nothing is behind.
@@ -41,6 +41,7 @@ impl Act for LyingHeads {
 
     fn tick(&mut self, liar: &mut Liar) {
         self.turn += 1;
+        liar.did();
         let ahead = |heard: &super::archive::HeardFeed| {
             let mut mark = HeadMark::of(&heard.newest.head);
             (mark.seq, mark.root_prefix) = (mark.seq + AHEAD + self.turn, [9; 16]);

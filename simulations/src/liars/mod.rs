@@ -16,21 +16,21 @@ mod replay;
 mod withhold;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, Result};
 use chargemesh::identity::{PublicKey, Role};
 use chargemesh::mesh::{self, Mesh, node_text};
-use chargemesh::protocol::NodeId;
+use chargemesh::protocol::{NodeId, Topic};
 
 pub(crate) use invariants::settled;
 
 use crate::network::{Network, NodeNumber, address};
 use crate::people::{self, Party, operator_id, party_text};
-use crate::scenario::{LiarAct, Scenario};
+use crate::scenario::{LiarAct, Nodes, Scenario};
 use crate::world::{Host, Part};
 use archive::Credentials;
-use liar::{Act, Lies, Who, identity_seed};
+use liar::{Act, SharedDeeds, Who, identity_seed};
 
 /// Number of the first liar's operator: beyond all honest ones.
 pub(crate) const FIRST_OPERATOR: u32 = 2_000;
@@ -45,7 +45,7 @@ pub(crate) struct Member {
     operator: String,
     /// Its identities on the network.
     ids: Vec<NodeId>,
-    lies: Lies,
+    deeds: SharedDeeds,
     meshes: Vec<Mesh>,
 }
 
@@ -71,12 +71,17 @@ impl Liars {
             let number = nodes.bootstrap + nodes.cpo + nodes.emp + index;
             let operator = operator_id(FIRST_OPERATOR + index);
             let party = people::party(&party_text(Role::Cpo, &operator), number)?;
-            let identities = if *act == LiarAct::Eclipse { eclipse::IDENTITIES } else { 1 };
+            let identities = match act {
+                LiarAct::Eclipse => eclipse::IDENTITIES,
+                // One that listens, and one that speaks.
+                LiarAct::Replay => 2,
+                _ => 1,
+            };
             let id = |identity| Ok(mesh::node_id_of_seed(&identity_seed(number, identity))?);
             let ids = (0..identities).map(id).collect::<Result<_>>()?;
             let ordinal = members.iter().filter(|member| member.act == *act).count();
-            let (lies, meshes) = (Lies::default(), Vec::new());
-            members.push(Member { number, act: *act, ordinal, party, operator, ids, lies, meshes });
+            let (deeds, meshes) = (SharedDeeds::default(), Vec::new());
+            members.push(Member { number, act: *act, ordinal, party, operator, ids, deeds, meshes });
         }
         let parties = hosts.iter().filter_map(|host| host.party.as_ref());
         let parties = parties.chain(members.iter().map(|member| &member.party));
@@ -85,7 +90,7 @@ impl Liars {
         };
         let credentials = Arc::new(parties.map(credential).collect());
         let bootstrap = (0..nodes.bootstrap).map(node_address).collect::<Result<_>>()?;
-        Ok(Liars { seed, members, bootstrap, victim: nodes.bootstrap + nodes.cpo, credentials })
+        Ok(Liars { seed, members, bootstrap, victim: victim(nodes), credentials })
     }
 
     /// Starts all liars.
@@ -95,23 +100,38 @@ impl Liars {
     pub(crate) fn start(&mut self, network: &Network) -> Result<()> {
         let victim = node_address(self.victim)?;
         for member in &mut self.members {
-            for identity in 0..member.ids.len() as u32 {
+            // The last first: by it the others may speak.
+            for identity in (0..member.ids.len() as u32).rev() {
+                let speaks_for_another = member.act == LiarAct::Replay && identity > 0;
                 let who = Who {
                     number: member.number,
                     node_seed: identity_seed(member.number, identity),
                     party: member.party.clone(),
                     operator: member.operator.clone(),
                     listens: identity == 0,
+                    subscribe: if speaks_for_another { Vec::new() } else { Topic::ALL.to_vec() },
+                    mouth: member.meshes.last().filter(|_| member.act == LiarAct::Replay).cloned(),
                     keep: if member.act == LiarAct::Eclipse { vec![victim.clone()] } else { Vec::new() },
                 };
                 let seed = self.seed ^ u64::from(member.number) << 32 ^ u64::from(identity) << 16;
-                let (act, lies) = (act_of(member.act, member.ordinal), member.lies.clone());
-                let credentials = self.credentials.clone();
-                let mesh = liar::start(who, self.bootstrap.clone(), network, credentials, seed, lies, act)?;
+                let act: Box<dyn Act> = match speaks_for_another {
+                    true => Box::new(replay::Mouth),
+                    false => act_of(member.act, member.ordinal),
+                };
+                let (credentials, deeds) = (self.credentials.clone(), member.deeds.clone());
+                let mesh = liar::start(who, self.bootstrap.clone(), network, credentials, seed, deeds, act)?;
                 member.meshes.push(mesh);
             }
         }
         Ok(())
+    }
+
+    /// A node died: what it was told it does not know any more.
+    pub(crate) fn forgotten_by(&self, node: NodeNumber) {
+        let Ok(id) = mesh::node_id_of_seed(&people::node_seed(node)) else { return };
+        for member in &self.members {
+            member.deeds.lock().unwrap_or_else(PoisonError::into_inner).lies.remove(&id);
+        }
     }
 
     /// The parties in whose name liars may speak, as `ROLE:ID`, with their keys.
@@ -127,6 +147,11 @@ impl Liars {
     fn ids(&self) -> BTreeSet<&NodeId> {
         self.members.iter().flat_map(|member| &member.ids).collect()
     }
+}
+
+/// The node that is to be eclipsed: that of the first provider.
+pub(crate) fn victim(nodes: Nodes) -> NodeNumber {
+    nodes.bootstrap + nodes.cpo
 }
 
 /// What a liar does: the n-th of its kind may do it in another way than the first.

@@ -12,6 +12,17 @@ use super::own::whole;
 /// Heads in one replayed message.
 const HEADS_MAX: usize = 16;
 
+/// What speaks: it hears nothing, so its gossip takes nothing for a message that it had already.
+pub(super) struct Mouth;
+
+impl Act for Mouth {
+    fn every(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn tick(&mut self, _: &mut Liar) {}
+}
+
 /// Replays old messages word by word, old heads alone, and old heads where it is asked for new ones.
 #[derive(Default)]
 pub(super) struct Replay {
@@ -32,6 +43,7 @@ impl Act for Replay {
         {
             self.old.extend(announcement.heads);
         }
+        liar.did();
         if liar.below(2) == 0 {
             return liar.publish(topic, data);
         }
@@ -47,6 +59,7 @@ impl Act for Replay {
     fn asked(&mut self, liar: &mut Liar, _: &NodeId, question: &Question) -> Option<Answer> {
         match question {
             Question::Heads(_) | Question::HeadsOf(_) => {
+                liar.did();
                 let first = liar.archive.feeds.values().map(|feed| feed.first.signed.clone());
                 Some(Answer::Heads(first.collect()))
             }
@@ -55,6 +68,7 @@ impl Act for Replay {
     }
 
     fn served(&mut self, liar: &mut Liar, _: &NodeId, request: &SyncRequest) -> Served {
+        liar.did();
         // An old head, and nothing behind it.
         let feed = liar.archive.feeds.get(&request.feed);
         Served::Frames(feed.map_or_else(

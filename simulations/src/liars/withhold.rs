@@ -27,7 +27,8 @@ impl Act for Withhold {
 
     fn tick(&mut self, _: &mut Liar) {}
 
-    fn gossip(&mut self, _: &mut Liar, _: &Bytes) -> Option<Verdict> {
+    fn gossip(&mut self, liar: &mut Liar, _: &Bytes) -> Option<Verdict> {
+        liar.did();
         None
     }
 

@@ -12,10 +12,14 @@ mod traffic;
 mod workload;
 mod world;
 
-use anyhow::Result;
+use std::fmt::Display;
+
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::determinism;
+use crate::people::{IDS, RENEWED_MS};
+use crate::report::units::digits;
 use crate::report::{Delivery, delivery};
 use world::World;
 
@@ -27,6 +31,15 @@ const LOAD_AT_MS: u64 = 4_000;
 
 /// Time in which everybody must have what was loaded, in milliseconds.
 const LOADED_AT_MS: u64 = 10_000;
+
+/// Nodes of one world: the id of a question has twenty bits for the node that asks.
+const NODES_MAX: u32 = 1_000_000;
+
+/// Charging points of all operators together: the largest register has so many.
+const EVSES_MAX: u32 = 1_000_000;
+
+/// Pushes of one run: each is kept in memory.
+const PUSHES_MAX: f64 = 1e6;
 
 /// What a run is made of.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,17 +60,45 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Share of gossip messages that are lost on a link, in percent.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) loss: f64,
     /// Share of nodes that are killed and restarted while it runs, in percent; every fourth loses its disk.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, allow_negative_numbers = true)]
     pub(crate) churn: f64,
     /// Pushes per second of all operators together.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) pushes_per_s: f64,
 }
 
 impl Settings {
+    /// Refuses what cannot run, or would not show anything.
+    ///
+    /// # Errors
+    /// The first option that is wrong, its value, and what is allowed.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Settings { nodes, operators, evses, seconds, loss, churn, pushes_per_s, .. } = self;
+        let within = |option: &str, value: &u32, least: u32, most: u32, why: &str| {
+            must((least..=most).contains(value), option, value, format_args!("{least} to {most}{why}"))
+        };
+        within("--nodes", nodes, 2, NODES_MAX, "")?;
+        within("--operators", operators, 1, IDS.min(*nodes), ", one node each and one id each")?;
+        let allowed = format!("{operators} (one for each of --operators) to {EVSES_MAX}");
+        must((*operators..=EVSES_MAX).contains(evses), "--evses", evses, allowed)?;
+        // Loading and settling need their time, and nobody issues a delegation anew.
+        let (rest_s, most_s) = ((LOADED_AT_MS + SETTLE_MS) / 1_000, RENEWED_MS / 1_000);
+        let holds = (rest_s + 1..=most_s).contains(seconds);
+        must(holds, "--seconds", seconds, format_args!("{} to {most_s}", rest_s + 1))?;
+        let percent = |option: &str, value: &f64| {
+            must((0.0..=100.0).contains(value), option, value, "0 to 100, in percent")
+        };
+        percent("--loss", loss)?;
+        percent("--churn", churn)?;
+        let work_s = seconds - rest_s;
+        let most = PUSHES_MAX / work_s as f64;
+        let allowed = format!("0 to {}, which is {PUSHES_MAX} pushes in {work_s} s", digits(most));
+        must((0.0..=most).contains(pushes_per_s), "--pushes-per-s", pushes_per_s, allowed)
+    }
+
     fn end_ms(&self) -> u64 {
         self.seconds * 1_000
     }
@@ -66,6 +107,11 @@ impl Settings {
     fn quiet_from_ms(&self) -> u64 {
         self.end_ms().saturating_sub(SETTLE_MS)
     }
+}
+
+fn must(holds: bool, option: &str, value: impl Display, allowed: impl Display) -> Result<()> {
+    ensure!(holds, "{option} = {value}: must be {allowed}");
+    Ok(())
 }
 
 /// How it went.
@@ -87,11 +133,9 @@ pub(crate) struct Outcome {
 /// Runs it. `progress` hears of every second of virtual time.
 ///
 /// # Errors
-/// If the simulation itself fails; that an invariant does not hold is no error.
+/// If an option makes no sense, or the simulation itself fails; that an invariant does not hold is no error.
 pub(crate) fn run(settings: &Settings, progress: &dyn Fn(&str)) -> Result<Outcome> {
-    let least_s = (LOADED_AT_MS + SETTLE_MS) / 1_000;
-    anyhow::ensure!(settings.seconds > least_s, "it takes more than {least_s} s of virtual time");
-    anyhow::ensure!((1..=settings.nodes).contains(&settings.operators), "as many operators as nodes at most");
+    settings.check()?;
     let wall_s = determinism::wall_s();
     let mut world = World::new(settings)?;
     for second in 1..=settings.seconds {

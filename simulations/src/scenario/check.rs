@@ -1,20 +1,22 @@
 //! What a scenario may say: whatever cannot run, or would not show what it seems to, is refused before it begins.
 //! Each error names the key, its value and what is allowed.
 
+mod schedule;
+
 use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::de::DeserializeOwned;
 
-use super::{Death, LinkSettings, Scenario, Source, Span};
+use super::{LinkSettings, OneCut, Scenario, Span};
 use crate::charging::AWAY_AFTER_MS;
 use crate::liars::FIRST_OPERATOR;
-use crate::operators::made_up_count;
 use crate::people::{IDS, VALID_DAYS};
 use crate::report::units::digits;
-use crate::schedule::{Act, Entry, STATUSES};
 use crate::world::REVOCATION_PATIENCE;
+
+pub(crate) use schedule::check_evses;
 
 /// Charging points of all operators together: the largest register has a million.
 const EVSES_MAX: u32 = 10_000_000;
@@ -47,7 +49,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<()> {
     settings::<chargemesh::mesh::Config>("mesh", &scenario.mesh, &OWN_MESH)?;
     settings::<chargemesh::roaming::Config>("replication", &scenario.replication, &OWN_REPLICATION)?;
     settings::<chargemesh::roaming::ChargingConfig>("charging", &scenario.charging, &[])?;
-    schedule(scenario, scenario.schedule.as_deref().unwrap_or_default())
+    schedule::check(scenario, scenario.schedule.as_deref().unwrap_or_default())
 }
 
 fn must(holds: bool, key: &str, value: impl Display, allowed: impl Display) -> Result<()> {
@@ -187,12 +189,38 @@ fn faults(scenario: &Scenario) -> Result<()> {
         range("faults.partition.lasts", partition.lasts)?;
         some("faults.partition.kinds", &partition.kinds)?;
     }
+    if let Some(cut) = faults.cut {
+        one_cut(scenario, cut)?;
+    }
     if let Some(slow) = &faults.slow_link {
         rate("faults.slow_link.per_min", slow.per_min, 60.0, duration)?;
         range("faults.slow_link.lasts", slow.lasts)?;
         some_time("faults.slow_link.latency", slow.latency)?;
     }
     Ok(())
+}
+
+/// What is written and looked at meanwhile shows that it was felt.
+fn one_cut(scenario: &Scenario, cut: OneCut) -> Result<()> {
+    let Scenario { nodes, duration, check_every, workload, .. } = scenario;
+    let both = nodes.cpo >= 2 && nodes.emp >= 2;
+    let sides = format!("{} and {}", nodes.cpo, nodes.emp);
+    must(both, "nodes.cpo and nodes.emp", sides, "2 or more each: faults.cut needs them on both sides")?;
+    must(
+        cut.lasts > *check_every,
+        "faults.cut.lasts",
+        cut.lasts,
+        format_args!("more than {check_every}, check_every"),
+    )?;
+    let ends = Span(cut.at.0.saturating_add(cut.lasts.0));
+    must(
+        ends <= *duration,
+        "faults.cut",
+        format_args!("{} for {}", cut.at, cut.lasts),
+        format_args!("over within {duration}, duration"),
+    )?;
+    let per_s = workload.status_per_s;
+    must(per_s > 0.0, "workload.status_per_s", per_s, "more than 0: else nobody feels faults.cut")
 }
 
 fn liars(scenario: &Scenario) -> Result<()> {
@@ -207,6 +235,8 @@ fn limits(scenario: &Scenario) -> Result<()> {
     must(limits.connections > 0, "limits.connections", limits.connections, "1 or more")?;
     let settled = limits.connections_settled;
     must(settled > 0, "limits.connections_settled", settled, "1 or more")?;
+    let dials = limits.dials_per_min;
+    must(dials.is_finite() && dials >= 0.0, "limits.dials_per_min", dials, "0 or more")?;
     some_time("limits.revoked_within", limits.revoked_within)?;
     let (within, patience) = (limits.revoked_within, Span(REVOCATION_PATIENCE));
     let allowed = format!("at most {patience}: nobody waits longer");
@@ -227,60 +257,6 @@ fn settings<T: DeserializeOwned>(section: &str, table: &toml::Table, own: &[&str
         one.try_into::<T>().map(drop).with_context(|| format!("{section}.{key} = {value}"))?;
     }
     Ok(())
-}
-
-fn schedule(scenario: &Scenario, entries: &[Entry]) -> Result<()> {
-    entries.iter().enumerate().try_for_each(|(index, entry)| {
-        act(scenario, &entry.act)
-            .with_context(|| format!("schedule, entry {} (at_ms = {})", index + 1, entry.at_ms))
-    })
-}
-
-/// Whoever takes part is there.
-fn act(scenario: &Scenario, act: &Act) -> Result<()> {
-    let nodes = scenario.nodes;
-    let (publishers, all) = (nodes.bootstrap, scenario.node_count());
-    let providers = nodes.bootstrap + nodes.cpo;
-    let hosts = providers + nodes.emp;
-    let within = |key: &str, value: u32, from: u32, end: u32| count(key, value, from, end - 1);
-    let evse = |operator: u32, evse: u32| {
-        within("operator", operator, 0, nodes.cpo)?;
-        let evses = match scenario.source {
-            Source::MadeUp => made_up_count(operator, nodes.cpo, scenario.evses),
-            // How many each has, the register says.
-            Source::Register | Source::RegisterSample => scenario.evses,
-        };
-        within("evse", evse, 0, evses)
-    };
-    match act {
-        Act::Status { operator, changes } => changes.iter().try_for_each(|(number, status)| {
-            evse(*operator, *number)?;
-            let allowed = format!("0 to {}", STATUSES.len() - 1);
-            must(*status < STATUSES.len(), "status", status, allowed)
-        }),
-        Act::Update { operator, evses, .. }
-        | Act::Delete { operator, evses }
-        | Act::Insert { operator, evses, .. } => evses.iter().try_for_each(|number| evse(*operator, *number)),
-        Act::Revoke { provider, node } => {
-            within("provider", *provider, 0, nodes.emp)?;
-            within("node", *node, publishers, hosts)
-        }
-        Act::Start(start) => {
-            let per_s = scenario.sessions.per_s;
-            must(per_s > 0.0, "sessions.per_s", per_s, "more than 0: else nobody has a contract")?;
-            within("provider", start.provider, 0, nodes.emp)?;
-            start.other.map_or(Ok(()), |other| within("other", other, 0, nodes.emp))?;
-            evse(start.operator, start.evse)
-        }
-        // Only those publish nothing that the disk could lose.
-        Act::Crash { node, kind: Death::Damage, .. } => within("node", *node, providers, hosts),
-        Act::Crash { node, .. } | Act::Checkpoint { node } => within("node", *node, 0, hosts),
-        Act::Partition { nodes, .. } => nodes.iter().try_for_each(|node| within("nodes", *node, 0, all)),
-        Act::SlowLink { a, b, .. } => within("a", *a, 0, all).and_then(|()| within("b", *b, 0, all)),
-        Act::Renew { .. } | Act::Again { .. } | Act::Stop { .. } | Act::Notify { .. } | Act::Cdr { .. } => {
-            Ok(())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -352,6 +328,11 @@ mod tests {
             r#"faults.slow_link = { per_min = 1, latency = "0s", lasts = ["1s", "2s"] }"#,
             "faults.slow_link.latency = 0ms",
         ),
+        (
+            r#"faults.cut = { at = "1s", lasts = "5s" }"#,
+            "faults.cut.lasts = 5s: must be more than 5s, check_every",
+        ),
+        (r#"faults.cut = { at = "4s", lasts = "7s" }"#, "faults.cut = 4s for 7s: must be over within 10s"),
         ("liars.nodes = 1", "liars.acts = []: must be one act at least, or liars.nodes 0"),
         (r#"liars.acts = ["replay"]"#, "liars.nodes = 0: must be 1 or more, or liars.acts left out"),
         (r#"liars = { nodes = 1, acts = ["cheat"] }"#, "unknown variant `cheat`"),
@@ -363,7 +344,7 @@ mod tests {
         (r#"source = "swiss""#, "unknown variant `swiss`"),
     ];
 
-    fn read(text: &str) -> Result<Scenario> {
+    pub(super) fn read(text: &str) -> Result<Scenario> {
         let path = std::env::temp_dir().join(format!(
             "chargemesh-check-{}-{:?}.toml",
             std::process::id(),
@@ -380,7 +361,7 @@ mod tests {
     }
 
     /// The good one with a key replaced, or with lines in addition.
-    fn changed(lines: &str) -> String {
+    pub(super) fn changed(lines: &str) -> String {
         let key = lines.split('=').next().unwrap_or_default().trim();
         let rest =
             GOOD.lines().filter(|line| key.is_empty() || !line.trim().starts_with(&format!("{key} =")));
@@ -439,45 +420,6 @@ mod tests {
             assert!(
                 error.as_ref().is_err_and(|error| error.contains(wanted)),
                 "{lines}: {error:?}, not {wanted}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_schedule_names_only_what_there_is() {
-        // Nodes: 0 bootstrap, 1 and 2 operators, 3 and 4 providers. Operator 0 has two EVSEs, operator 1 one.
-        let good = [
-            r#"act = "status", operator = 0, changes = [[1, 3]]"#,
-            r#"act = "crash", node = 4, kind = "damage", down_ms = 10"#,
-            r#"act = "partition", kind = "split", nodes = [0, 4], lasts_ms = 10"#,
-        ];
-        let bad = [
-            (r#"act = "status", operator = 2, changes = [[0, 0]]"#, "operator = 2: must be 0 to 1"),
-            (r#"act = "status", operator = 1, changes = [[1, 0]]"#, "evse = 1: must be 0 to 0"),
-            (r#"act = "status", operator = 0, changes = [[0, 4]]"#, "status = 4: must be 0 to 3"),
-            (r#"act = "delete", operator = 0, evses = [2]"#, "evse = 2: must be 0 to 1"),
-            (r#"act = "revoke", provider = 2, node = 1"#, "provider = 2: must be 0 to 1"),
-            (r#"act = "revoke", provider = 1, node = 0"#, "node = 0: must be 1 to 4"),
-            (r#"act = "crash", node = 1, kind = "damage", down_ms = 10"#, "node = 1: must be 3 to 4"),
-            (r#"act = "crash", node = 5, kind = "power", down_ms = 10"#, "node = 5: must be 0 to 4"),
-            (r#"act = "partition", kind = "split", nodes = [5], lasts_ms = 10"#, "nodes = 5: must be 0 to 4"),
-            (r#"act = "slow-link", a = 0, b = 9, latency_ms = 1, lasts_ms = 10"#, "b = 9: must be 0 to 4"),
-            (r#"act = "explode", node = 1"#, "unknown variant `explode`, expected one of `status`"),
-            (r#"act = "checkpoint", node = 1, nodes = 2"#, "unknown field `nodes`"),
-            (
-                r#"act = "start", charge = 1, how = "card", provider = 0, operator = 0, evse = 0, card = 0, play = "yes""#,
-                "sessions.per_s = 0: must be more than 0",
-            ),
-        ];
-        let with = |entry: &str| read(&changed(&format!("schedule = [{{ at_ms = 5, {entry} }}]")));
-        for entry in good {
-            with(entry).unwrap();
-        }
-        for (entry, wanted) in bad {
-            let error = with(entry).map(drop).map_err(|error| format!("{error:#}"));
-            assert!(
-                error.as_ref().is_err_and(|error| error.contains(wanted)),
-                "{entry}: {error:?}, not {wanted}"
             );
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use chargemesh::engine::Engine;
 use chargemesh::identity::Role;
 use rand_chacha::ChaCha8Rng;
@@ -139,6 +139,8 @@ impl World {
         for (backend, engine) in self.backends.iter().zip(engines) {
             backend.load(engine.context("an operator's node is down")?).await?;
         }
+        let calls = self.known.lock().unwrap_or_else(PoisonError::into_inner).calls;
+        ensure!(calls.made == calls.acknowledged, "not every operator's node took what there is: {calls:?}");
         let Sessions { filters, cards, .. } = self.scenario.sessions;
         for host in self.hosts.iter().filter(|_| filters) {
             if let (Some(Side::Provider(number)), Some(engine)) =
@@ -173,6 +175,7 @@ impl World {
             self.engines.lock().unwrap_or_else(PoisonError::into_inner)[operator as usize] = None;
         }
         host.crash(kind, &self.network).await?;
+        self.liars.forgotten_by(number);
         if kind != Death::Process {
             self.lost_power.push(number);
         }
