@@ -45,6 +45,8 @@ pub(crate) struct Calls {
 pub(crate) struct Known {
     pub(crate) reference: Reference,
     pub(crate) calls: Calls,
+    /// The first push that was refused, and why.
+    pub(crate) refusal: Option<String>,
     /// Everything that was ever pushed: nothing else may be anywhere.
     pub(crate) said: BTreeSet<(Kind, String, Digest)>,
 }
@@ -171,8 +173,9 @@ impl Backend {
                 known.reference.acknowledged(changes);
                 "acknowledged"
             }
-            Ok(_) | Err(EngineError::Busy | EngineError::Storage(_) | EngineError::Reload(_)) => {
+            refusal @ (Ok(_) | Err(EngineError::Busy | EngineError::Storage(_) | EngineError::Reload(_))) => {
                 known.calls.refused += 1;
+                known.refusal.get_or_insert_with(|| format!("{}: {refusal:?}", self.party));
                 "refused"
             }
             Err(EngineError::Stopped) => {

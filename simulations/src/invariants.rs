@@ -238,7 +238,8 @@ fn every_call_answered(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), Stri
 /// What operators' backends push here is in order: a node that refuses it is wrong.
 fn no_push_refused(seen: &Seen, _: &mut Past, _: &Limits) -> Result<(), String> {
     let refused = seen.calls.refused;
-    ensure(refused == 0, || format!("{refused} pushes were refused"))
+    let first = seen.refusal.as_deref().unwrap_or("unknown");
+    ensure(refused == 0, || format!("{refused} pushes were refused, first {first}"))
 }
 
 /// What backends themselves noticed about sessions.

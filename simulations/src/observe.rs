@@ -45,6 +45,8 @@ pub(crate) struct Seen {
     /// Of these, those in whose name liars speak.
     pub(crate) liars: BTreeSet<String>,
     pub(crate) calls: Calls,
+    /// The first push that was refused, and why.
+    pub(crate) refusal: Option<String>,
     /// What was found wrong about sessions while they ran.
     pub(crate) sessions_wrong: Wrong,
     /// How many sessions may have begun.
@@ -93,7 +95,9 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
         let id = node_id_of_seed(&node_seed(number))?;
         nodes.push(NodeSeen { number, id, blocked, part, view, traffic, counts });
     }
-    let calls = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner).calls;
+    let known = world.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (calls, refusal) = (known.calls, known.refusal.clone());
+    drop(known);
     let lost_power = std::mem::take(&mut world.lost_power);
     let liars: BTreeSet<String> = world.liars.parties().map(|(party, _)| party).collect();
     let honest = world.hosts.iter().filter_map(|host| host.party.as_ref());
@@ -101,7 +105,18 @@ pub(crate) async fn look(world: &mut World) -> Result<Seen> {
     let at_ms = elapsed().as_millis() as u64;
     let (sessions_wrong, sessions_begun) = world.charges.seen();
     let rss_mb = peak_rss_mb();
-    Ok(Seen { at_ms, nodes, parties, liars, calls, sessions_wrong, sessions_begun, lost_power, rss_mb })
+    Ok(Seen {
+        at_ms,
+        nodes,
+        parties,
+        liars,
+        calls,
+        refusal,
+        sessions_wrong,
+        sessions_begun,
+        lost_power,
+        rss_mb,
+    })
 }
 
 impl Seen {

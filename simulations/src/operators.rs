@@ -147,15 +147,36 @@ fn sample(register: Vec<Operator>, scenario: &Scenario, seed: u64) -> Result<Vec
         groups.push(half);
     }
     ensure!(groups.len() == scenario.nodes.cpo as usize, "more operators were sampled than there are nodes");
-    let renamed = |(number, group): (usize, Vec<Evse>)| {
+    let of = |(number, group): (usize, Vec<Evse>)| {
         let id = operator_id(number as u32);
         let evse = |(index, evse): (usize, Evse)| {
             let evse_id = format!("{id}*E{index:06}");
-            let json = evse.json.replacen(&evse.evse_id, &evse_id, 1);
+            let json = renamed(&evse, &evse_id)
+                .with_context(|| format!("a record without EvseID: {}", evse.json))?;
             Evse::new(evse_id, json)
         };
         let evses = group.into_iter().enumerate().map(evse).collect::<Result<_>>()?;
         Ok(Operator { id, evses })
     };
-    groups.into_iter().enumerate().map(renamed).collect()
+    groups.into_iter().enumerate().map(of).collect()
+}
+
+/// The record with another EvseID; that of its charging station may be the same, and stands before it.
+fn renamed(evse: &Evse, evse_id: &str) -> Option<String> {
+    const NAME: &str = r#""EvseID""#;
+    let (before, from) = evse.json.split_once(NAME)?;
+    Some(format!("{before}{NAME}{}", from.replacen(&evse.evse_id, evse_id, 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_gets_another_evse_id_whatever_stands_before_it() {
+        let json = r#"{"ChargingStationId": "CH*CCI*E1", "EvseID": "CH*CCI*E1", "Plugs": []}"#;
+        let evse = Evse::new("CH*CCI*E1".to_owned(), json.to_owned()).unwrap();
+        let wanted = r#"{"ChargingStationId": "CH*CCI*E1", "EvseID": "DE*A00*E000001", "Plugs": []}"#;
+        assert_eq!(renamed(&evse, "DE*A00*E000001").as_deref(), Some(wanted));
+    }
 }

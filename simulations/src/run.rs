@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The last part of settling, in which no node should need another connection, in milliseconds.
 const QUIET_MS: u64 = 20_000;
 
+/// The first part, in which they may still look for others.
+const LEAST_SETTLED: Duration = Duration::from_secs(10);
+
 /// Stack of the simulation's thread: many nodes' futures are polled on it.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -309,11 +312,15 @@ impl Run {
         }
         self.until_agreed(begin, begin + settle.0).await?;
         // Connections have their own pace.
-        let end = (begin + settle.0).as_millis() as u64;
-        wait_until(end - end.saturating_sub(elapsed().as_millis() as u64).min(QUIET_MS)).await;
-        let quiet = self.look().await?;
-        self.past.quiet_from(&quiet);
-        wait_until(end).await;
+        let end_ms = (begin + settle.0).as_millis() as u64;
+        let quiet_ms = end_ms.saturating_sub(QUIET_MS);
+        // Where there is too little time to settle nothing is said of it.
+        if quiet_ms >= (elapsed().max(begin + LEAST_SETTLED)).as_millis() as u64 {
+            wait_until(quiet_ms).await;
+            let quiet = self.look().await?;
+            self.past.quiet_from(&quiet);
+        }
+        wait_until(end_ms).await;
         let allowed_ms = self.world.scenario.limits.revoked_within.ms();
         let times = self.world.revocation_times();
         if times.iter().any(|took| took.is_none_or(|ms| ms > allowed_ms)) {

@@ -139,8 +139,7 @@ impl World {
         for (backend, engine) in self.backends.iter().zip(engines) {
             backend.load(engine.context("an operator's node is down")?).await?;
         }
-        let calls = self.known.lock().unwrap_or_else(PoisonError::into_inner).calls;
-        ensure!(calls.made == calls.acknowledged, "not every operator's node took what there is: {calls:?}");
+        self.everything_taken()?;
         let Sessions { filters, cards, .. } = self.scenario.sessions;
         for host in self.hosts.iter().filter(|_| filters) {
             if let (Some(Side::Provider(number)), Some(engine)) =
@@ -149,6 +148,16 @@ impl World {
                 self.charges.upload(number, cards, engine).await?;
             }
         }
+        Ok(())
+    }
+
+    fn everything_taken(&self) -> Result<()> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (calls, refusal) = (known.calls, &known.refusal);
+        ensure!(
+            calls.made == calls.acknowledged,
+            "not every node took what there is: {calls:?}, {refusal:?}"
+        );
         Ok(())
     }
 
