@@ -6,6 +6,7 @@ use crate::oicp::json_write::Writer;
 use crate::oicp::reading::Reading;
 
 use super::identification::{Identification, OPTIONS, given};
+use super::session_id::PartnerSessions;
 
 /// A value to be put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,20 @@ pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec
 /// [`RewriteError`]: not a JSON object.
 pub fn with_upper_case_medium(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
     with_upper_case(body, &["UID", "EvcoID"])
+}
+
+/// The message with those of the partners' references that it leaves out, where they are known. What it says itself
+/// stays, also what is too long to be read.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_partner_sessions(body: &[u8], known: &PartnerSessions) -> Result<Vec<u8>, RewriteError> {
+    let root = json::parse(body, Reading::Tolerant)?;
+    let lacks = |name: &str| root.field_any_case(&[name]).is_none_or(|said| said.as_str() == Some(""));
+    let both = [("CPOPartnerSessionID", &known.cpo), ("EMPPartnerSessionID", &known.emp)];
+    let added = both.into_iter().filter(|(name, _)| lacks(name));
+    let added = added.filter_map(|(name, known)| Some((name, FieldValue::Text(known.as_ref()?.as_str()))));
+    with_fields(body, &added.collect::<Vec<_>>())
 }
 
 /// The message with this medium as the only one of its `Identification`; that one's text stays. With one only it comes
@@ -180,7 +195,7 @@ fn written(value: FieldValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oicp::charging::Media;
+    use crate::oicp::charging::{Media, PartnerSessionId};
 
     fn set(body: &str, fields: &[(&str, FieldValue<'_>)]) -> String {
         String::from_utf8(with_fields(body.as_bytes(), fields).unwrap()).unwrap()
@@ -215,6 +230,43 @@ mod tests {
         );
         assert!(matches!(with_fields(b"[]", &[]), Err(RewriteError::NotAnObject("list"))));
         assert!(matches!(with_fields(b"{", &[]), Err(RewriteError::Json(_))));
+    }
+
+    #[test]
+    fn references_are_added_and_never_replaced() {
+        let known = |cpo: Option<&str>, emp: Option<&str>| PartnerSessions {
+            cpo: cpo.and_then(PartnerSessionId::parse),
+            emp: emp.and_then(PartnerSessionId::parse),
+        };
+        let long = "x".repeat(300);
+        for (body, known, expected) in [
+            (
+                "{\"n\": 1.0 }",
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"C","EMPPartnerSessionID":"E","n": 1.0 }"#,
+            ),
+            ("{\"n\": 1.0 }", known(None, Some("E")), r#"{"EMPPartnerSessionID":"E","n": 1.0 }"#),
+            ("{\"n\": 1.0 }", known(None, None), "{\"n\": 1.0 }"),
+            (
+                r#"{"CPOPartnerSessionID":"","EMPPartnerSessionID": null}"#,
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"C","EMPPartnerSessionID": "E"}"#,
+            ),
+            (
+                r#"{"CPOPartnerSessionID":"own","EMPPartnerSessionId":7}"#,
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"own","EMPPartnerSessionId":7}"#,
+            ),
+            (
+                &format!(r#"{{"EMPPartnerSessionID":"{long}"}}"#),
+                known(None, Some("E")),
+                &format!(r#"{{"EMPPartnerSessionID":"{long}"}}"#),
+            ),
+        ] {
+            let told = with_partner_sessions(body.as_bytes(), &known).unwrap();
+            assert_eq!(String::from_utf8(told).unwrap(), expected);
+        }
+        assert!(with_partner_sessions(b"[]", &known(Some("C"), None)).is_err());
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, partners, refusal, refused_as_stale, with_cpo_reference};
+use super::answer::{HttpAnswer, refusal, refused_as_stale, with_cpo_reference};
 use super::ask::{Asked, Wish, reply, with_session};
+use super::references::partners;
 use super::request::what_it_is;
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::answer::{HttpAnswer, refusal};
 use super::ask::{Asked, Wish, with_session};
+use super::references::with_references;
 use super::request::ChargeRequest;
 use super::serve::refused;
 use super::table::Event;
@@ -57,7 +58,10 @@ impl Roaming {
             }
             _ => asked.body.clone(),
         };
-        let body = with_session(&body, id);
+        let mut body = with_session(&body, id);
+        if let Some(session) = self.charging.sessions.get(&id) {
+            body = with_references(&body, &session.record);
+        }
         let wish = Wish { operation, oicp: body, call: Some(asked.call) };
         self.ask_partner(id, &partner, wish, now, fx);
         Ok(())
@@ -111,7 +115,7 @@ impl Roaming {
     }
 
     /// A stop or a notification.
-    pub(super) fn serve_within(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+    pub(super) fn serve_within(&mut self, asker: Asker, mut demand: Demand, now: Now, fx: &mut Effects) {
         let (id, operation) = (demand.session, demand.operation);
         let Some(session) = self.charging.sessions.get_mut(&id) else {
             // It speaks of a session that never came here: it must not begin any more.
@@ -147,6 +151,8 @@ impl Roaming {
             let seen = &mut session.record.seen;
             seen.push(asker.message);
             seen.drain(..seen.len().saturating_sub(SEEN_MAX));
+            // What our own backend answered of its own the partner's node need not know yet.
+            demand.oicp = with_references(&demand.oicp, &session.record);
         }
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);
