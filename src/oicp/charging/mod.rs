@@ -38,7 +38,6 @@ pub use remote::{
 };
 pub use rewrite::{
     FieldValue, RewriteError, with_fields, with_only_medium, with_partner_sessions, with_upper_case_medium,
-    with_upper_case_uid,
 };
 pub(super) use schema::table_of;
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};

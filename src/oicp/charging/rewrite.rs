@@ -84,7 +84,22 @@ pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec
 /// # Errors
 /// [`RewriteError`]: not a JSON object.
 pub fn with_upper_case_medium(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    with_upper_case(body, &["UID", "EvcoID"])
+    let root = json::parse(body, Reading::Tolerant)?;
+    if !root.is_object() {
+        return Err(RewriteError::NotAnObject(root.kind()));
+    }
+    let identification = root.field_any_case(&["Identification"]);
+    let options = identification
+        .into_iter()
+        .flat_map(|node| OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])));
+    let ids = options
+        .flat_map(|option| ["UID", "EvcoID"].into_iter().filter_map(|name| option.field_any_case(&[name])));
+    let changes = ids.filter_map(|node| {
+        let upper = node.as_str()?.to_ascii_uppercase();
+        Change::of(&root, node, written(FieldValue::Text(&upper)))
+    });
+    let changes = changes.collect();
+    Ok(applied(root.raw(), changes).into_bytes())
 }
 
 /// The message with those of the partners' references that it leaves out, where they are known. What it says itself
@@ -119,32 +134,6 @@ pub fn with_only_medium(body: &[u8], medium: &Identification) -> Result<Vec<u8>,
         Change::of(&root, node, only.finish())
     });
     Ok(applied(root.raw(), change.into_iter().collect()).into_bytes())
-}
-
-/// As [`with_upper_case_medium`], for the UID only.
-///
-/// # Errors
-/// [`RewriteError`]: not a JSON object.
-pub fn with_upper_case_uid(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    with_upper_case(body, &["UID"])
-}
-
-fn with_upper_case(body: &[u8], names: &[&str]) -> Result<Vec<u8>, RewriteError> {
-    let root = json::parse(body, Reading::Tolerant)?;
-    if !root.is_object() {
-        return Err(RewriteError::NotAnObject(root.kind()));
-    }
-    let identification = root.field_any_case(&["Identification"]);
-    let options = identification
-        .into_iter()
-        .flat_map(|node| OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])));
-    let ids = options.flat_map(|option| names.iter().filter_map(|name| option.field_any_case(&[*name])));
-    let changes = ids.filter_map(|node| {
-        let upper = node.as_str()?.to_ascii_uppercase();
-        Change::of(&root, node, written(FieldValue::Text(&upper)))
-    });
-    let changes = changes.collect();
-    Ok(applied(root.raw(), changes).into_bytes())
 }
 
 /// Bytes `at..until` of the root's text become `text`.
@@ -299,7 +288,6 @@ mod tests {
             r#"{"Identification":{"QRCodeIdentification":{"EvcoID":"de-8eo-cab345678","PIN":"ab"}}}"#;
         let upper = String::from_utf8(with_upper_case_medium(contract.as_bytes()).unwrap()).unwrap();
         assert_eq!(upper, contract.replace("de-8eo-cab345678", "DE-8EO-CAB345678"));
-        assert_eq!(with_upper_case_uid(contract.as_bytes()).unwrap(), contract.as_bytes());
         for same in [
             "{}",
             r#"{"Identification":null,"UID":"04a2b3c4"}"#,

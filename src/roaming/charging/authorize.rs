@@ -8,12 +8,11 @@ use bytes::Bytes;
 use super::answer::{HttpAnswer, refusal, refused_as_stale, with_cpo_reference};
 use super::ask::{Asked, Wish, reply, with_session};
 use super::references::partners;
-use super::request::what_it_is;
+use super::request::{in_upper_case, what_it_is};
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
     AuthorizationStart, AuthorizationStatus, FieldValue, Identification, MediumKey, SessionId, with_fields,
-    with_upper_case_uid,
 };
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase, Via};
@@ -153,7 +152,6 @@ impl Roaming {
             }
             None => (targets, Vec::new()),
         };
-        let body = with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from);
         let config = &self.charging.config;
         let broadcast = Broadcast {
             call: asked.call,
@@ -161,7 +159,7 @@ impl Roaming {
             open: BTreeSet::new(),
             later,
             later_at_ms: now.mono_ms + config.learned_alone_ms,
-            body: with_session(&body, id),
+            body: with_session(&in_upper_case(&asked.body), id),
             heard: false,
             refusal: refused_medium(identification),
             medium,

@@ -1,17 +1,15 @@
 //! What is said within a session that is there, stops and notifications: at the side that asks, and at the side that
 //! is asked.
 
-use bytes::Bytes;
-
 use super::answer::{HttpAnswer, refusal};
 use super::ask::{Asked, Wish, with_session};
 use super::references::with_references;
-use super::request::ChargeRequest;
+use super::request::{ChargeRequest, in_upper_case};
 use super::serve::refused;
 use super::table::Event;
 use super::{Asker, Back, BackendCall, Deferred, Demand, EvseSeen, SEEN_MAX};
 use crate::identity::PartyId;
-use crate::oicp::charging::{NotificationKind, SessionId, with_upper_case_uid};
+use crate::oicp::charging::{NotificationKind, SessionId};
 use crate::oicp::id::EvseId;
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord};
@@ -52,10 +50,8 @@ impl Roaming {
             self.step(id, Event::ShownAlive, now, fx);
         }
         let body = match operation {
-            // The EMP knows the UID as it was said at the start.
-            SessionOperation::AuthorizeStop => {
-                with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from)
-            }
+            // The EMP knows the medium as it was said at the start.
+            SessionOperation::AuthorizeStop => in_upper_case(&asked.body),
             _ => asked.body.clone(),
         };
         let mut body = with_session(&body, id);

@@ -7,6 +7,7 @@ mod evidence;
 mod heard;
 mod hub;
 mod lost;
+mod named;
 mod own_parties;
 mod references;
 mod under_way;

@@ -135,7 +135,7 @@ fn a_card_is_authorized_and_stopped() {
                 (received.operation, received.path.as_str()),
                 (Operation::AuthorizeStart, AUTHORIZE_START)
             );
-            // UIDs are upper-case (RULES 5).
+            // Media are upper-case (RULES 5).
             let expected = authorize_start(&medium.replace("04a2b3c4d5e6f7", "04A2B3C4D5E6F7")).replacen(
                 '{',
                 &format!(r#"{{"SessionID":"{session}","#),
