@@ -173,7 +173,11 @@ fn a_card_is_authorized_and_stopped() {
         assert_eq!(answer.code(), (200, "102".to_owned()));
         assert_eq!(answer.json()["AuthorizationStatus"], "NotAuthorized");
         assert!(answer.body.contains(r#""SessionID":null"#), "{answer:?}");
-        assert_eq!(stage.phases().await.iter().filter(|phase| *phase == "refused").count(), 1);
+        // What a contract names says itself why not.
+        stage.emp.behave("refuse=121");
+        let answer = stage.cpo_calls(AUTHORIZE_START, authorize_start(contract)).await;
+        assert_eq!(answer.code(), (200, "121".to_owned()));
+        assert_eq!(stage.phases().await.iter().filter(|phase| *phase == "refused").count(), 2);
         stage.end().await;
     });
 }
