@@ -157,7 +157,8 @@ impl<'r> Walk<'r> {
                 (None, None) => self.hit(Rule::WrongType, field, Some(node)),
             },
             Kind::Number { .. } | Kind::Power => self.number(kind, field, node),
-            Kind::Position => self.position(field, node),
+            Kind::Position => self.position(field, node, false),
+            Kind::Center => self.position(field, node, true),
             Kind::Decimal => self.decimal(field, node),
             Kind::Readings => match node.field("meterValues") {
                 Some(list) if node.is_object() => self.list(&Kind::Decimal, false, field, list),
@@ -254,7 +255,7 @@ impl<'r> Walk<'r> {
         }
     }
 
-    fn position(&mut self, field: &'static str, node: &Node<'_>) {
+    fn position(&mut self, field: &'static str, node: &Node<'_>, several: bool) {
         if geo::read_pair(node).is_none() {
             return self.hit(Rule::CoordinatesInvalid, field, Some(node));
         }
@@ -268,7 +269,9 @@ impl<'r> Walk<'r> {
                 continue;
             }
             if Some(notation) != chosen {
-                self.hit(Rule::SeveralNotations, field, Some(node));
+                if !several {
+                    self.hit(Rule::SeveralNotations, field, Some(node));
+                }
             } else if name != notation.as_str() {
                 self.hit(Rule::FieldName, notation.as_str(), Some(member));
             } else if let Some(text) = member.as_str() {

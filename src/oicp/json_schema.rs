@@ -152,7 +152,8 @@ fn value(writer: &mut Writer, kind: &Kind, of: Of<'_>) {
             kind_of(writer, "array", of.nullable);
             writer.key("items").raw(ENERGY);
         }
-        Kind::Position => position(writer, of.nullable),
+        Kind::Position => position(writer, of.nullable, false),
+        Kind::Center => position(writer, of.nullable, true),
         Kind::List { of: item, .. } => {
             kind_of(writer, "array", of.nullable);
             writer.key("minItems").raw(if of.filled { "1" } else { "0" }).key("items");
@@ -201,8 +202,8 @@ fn decimal(writer: &mut Writer, of: Of<'_>) {
 /// kWh as a sensible client writes them: 18 digits on either side of the point are read.
 const ENERGY: &str = r#"{"type":"number","minimum":0,"maximum":1000000,"multipleOf":0.001}"#;
 
-fn position(writer: &mut Writer, nullable: bool) {
-    writer.key("oneOf").begin_array();
+fn position(writer: &mut Writer, nullable: bool, several: bool) {
+    writer.key(if several { "anyOf" } else { "oneOf" }).begin_array();
     let text = |pattern: &str| {
         let mut writer = Writer::new();
         writer.begin_object().key("type").string("string").key("pattern").string(pattern).end_object();
@@ -213,7 +214,10 @@ fn position(writer: &mut Writer, nullable: bool) {
         ("DecimalDegree", &[("Latitude", LATITUDE), ("Longitude", LONGITUDE)]),
     ];
     for (notation, fields) in notations {
-        writer.begin_object().key("type").string("object").key("additionalProperties").bool(false);
+        writer.begin_object().key("type").string("object");
+        if !several {
+            writer.key("additionalProperties").bool(false);
+        }
         writer.key("required").begin_array().string(notation).end_array();
         writer.key("properties").begin_object().key(notation).begin_object();
         writer.key("type").string("object").key("required").begin_array();

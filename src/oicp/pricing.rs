@@ -9,7 +9,7 @@ use super::id::{EvseId, EvseKey, OperatorId, ProviderId};
 use super::json::{self, Node, Value};
 use super::price_key::{PriceOf, PricedFor};
 use super::pricing_schema::{PULL_EVSE_PRICES, PULL_PRODUCTS, PUSH_EVSE_PRICES, PUSH_PRODUCTS};
-use super::pull::FILTER_VALUES_MAX;
+use super::pull::operators;
 use super::push::{ActionType, FINDINGS_MAX, RECORDS_MAX};
 use super::reading::Reading;
 use super::schema::Table;
@@ -235,17 +235,8 @@ fn read_pull(body: &[u8], reading: Reading, table: &'static Table) -> Result<Pul
             )
         }
     };
-    let list = root.field_any_case(&["OperatorIDs", "OperatorIds", "OperatorID"]);
-    let list = list.ok_or_else(|| missing("/OperatorIDs", "OperatorIDs"))?;
-    let nodes = if list.is_array() { list.items() } else { std::slice::from_ref(list) };
-    if nodes.len() > FILTER_VALUES_MAX {
-        return Err(wrong("OperatorIDs", format!("more than {FILTER_VALUES_MAX} values")));
-    }
-    let operator = |(index, node): (usize, &Node<'_>)| {
-        let text = node.as_str().unwrap_or_default();
-        OperatorId::parse(text).map_err(|error| wrong(&format!("OperatorIDs/{index}"), error.to_string()))
-    };
-    let operator_ids = nodes.iter().enumerate().map(operator).collect::<Result<_, _>>()?;
+    let operator_ids = operators(&root, "OperatorIDs")?;
+    let operator_ids = operator_ids.ok_or_else(|| missing("/OperatorIDs", "OperatorIDs"))?;
     Ok(PullPrices { provider_id, last_call_ms, operator_ids })
 }
 

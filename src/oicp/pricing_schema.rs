@@ -95,13 +95,7 @@ pub(super) static PULL_EVSE_PRICES: Table = table(&[
     OPERATORS,
 ]);
 
-/// Other services spell it differently (GAPS A11).
-const OPERATORS: Field = Field {
-    name: "OperatorIDs",
-    kind: list(&Kind::Operator),
-    need: Need::Filled,
-    variants: &[("OperatorIds", false), ("OperatorID", false)],
-};
+const OPERATORS: Field = field("OperatorIDs", Need::Filled, list(&Kind::Operator));
 
 fn is_provider_or_all(text: &str) -> bool {
     PricedFor::parse(text).is_some()

@@ -118,8 +118,12 @@ fn pulls_name_operators_and_an_unreadable_filter_is_refused() {
         assert_eq!(read_pull_evse_pricing(body.as_bytes(), Tolerant).is_ok(), evses, "{body}");
         assert_eq!(read_pull_products(body.as_bytes(), Tolerant).is_ok(), lists, "{body}");
     }
-    let pull = read_pull_products(br#"{"OperatorIDs":["DE*ABC","+49*536"]}"#, Strict).unwrap();
-    assert_eq!(pull.operator_ids.len(), 2);
+    for name in ["OperatorIDs", "OperatorIds", "OperatorID", "operatorids", "operatorID"] {
+        let body = format!(r#"{{"ProviderID":"DE-DCB","{name}":["DE*ABC","+49*536"]}}"#);
+        for read in [read_pull_products, read_pull_evse_pricing] {
+            assert_eq!(read(body.as_bytes(), Strict).unwrap().operator_ids.len(), 2, "{name}");
+        }
+    }
 }
 
 #[test]

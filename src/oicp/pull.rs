@@ -8,7 +8,9 @@ use super::id::{EvseId, OperatorId, ProviderId};
 use super::json::{self, Node};
 use super::push::FINDINGS_MAX;
 use super::reading::Reading;
-use super::schema::{PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, Table};
+use super::schema::{
+    OPERATOR_FILTER, PULL_DATA, PULL_STATUS, PULL_STATUS_BY_ID, PULL_STATUS_BY_OPERATOR, Table,
+};
 use super::time;
 
 /// Most EvseIDs in one PullEvseStatusByID (RULES section 14).
@@ -129,11 +131,11 @@ pub fn read_evse_data(body: &[u8], reading: Reading) -> Result<PullEvseData, Fau
         search_center: search_center(&root, reading)?,
         last_call_ms,
         geo_format,
-        country_codes: texts(&root, &["CountryCodes"])?,
-        operator_ids: operators(&root, &["OperatorIds", "OperatorID"])?,
-        authentication_modes: texts(&root, &["AuthenticationModes"])?,
-        accessibility: texts(&root, &["Accessibility"])?,
-        calibration_law: texts(&root, &["CalibrationLawDataAvailability"])?,
+        country_codes: texts(&root, "CountryCodes")?,
+        operator_ids: operators(&root, "OperatorIds")?.unwrap_or_default(),
+        authentication_modes: texts(&root, "AuthenticationModes")?,
+        accessibility: texts(&root, "Accessibility")?,
+        calibration_law: texts(&root, "CalibrationLawDataAvailability")?,
         renewable_energy: flag("RenewableEnergy")?,
         hubject_compatible: flag("IsHubjectCompatible")?,
         open_24_hours: flag("IsOpen24Hours")?,
@@ -153,9 +155,9 @@ pub fn read_evse_status(body: &[u8], reading: Reading) -> Result<PullEvseStatus,
         let evse_ids = evse_ids(&root)?;
         return Ok(PullEvseStatus::ById { provider_id, evse_ids });
     }
-    if root.field_any_case(&["OperatorID", "OperatorIDs"]).is_some() {
+    if root.field_any_case(OPERATOR_FILTER).is_some() {
         let provider_id = Request::read(&root, reading, &PULL_STATUS_BY_OPERATOR)?.provider_id;
-        let operator_ids = operators(&root, &["OperatorID", "OperatorIDs"])?;
+        let operator_ids = operators(&root, "OperatorID")?.unwrap_or_default();
         return Ok(PullEvseStatus::ByOperatorId { provider_id, operator_ids });
     }
     let provider_id = Request::read(&root, reading, &PULL_STATUS)?.provider_id;
@@ -198,39 +200,36 @@ fn wrong(field: &str, needed: &str) -> Fault {
     Fault::single(&format!("/{field}"), format!("{field} has to be {needed}"))
 }
 
-fn values<'n, 'a>(root: &'n Node<'a>, names: &[&str], values_max: usize) -> Result<&'n [Node<'a>], Fault> {
-    let Some(node) = root.field_any_case(names) else { return Ok(&[]) };
+fn values<'n, 'a>(node: &'n Node<'a>, name: &str, values_max: usize) -> Result<&'n [Node<'a>], Fault> {
     let values = if node.is_array() { node.items() } else { std::slice::from_ref(node) };
     if values.len() > values_max {
-        let name = names.first().copied().unwrap_or_default();
         return Err(Fault::single(&format!("/{name}"), format!("more than {values_max} values")));
     }
     Ok(values)
 }
 
-fn texts(root: &Node<'_>, names: &[&str]) -> Result<Vec<Box<str>>, Fault> {
-    let name = names.first().copied().unwrap_or_default();
-    let nodes = values(root, names, FILTER_VALUES_MAX)?;
-    nodes
+fn texts(root: &Node<'_>, name: &str) -> Result<Vec<Box<str>>, Fault> {
+    let Some(node) = root.field_any_case(&[name]) else { return Ok(Vec::new()) };
+    values(node, name, FILTER_VALUES_MAX)?
         .iter()
         .map(|node| node.as_str().map(Box::from).ok_or_else(|| wrong(name, "a list of texts")))
         .collect()
 }
 
-fn operators(root: &Node<'_>, names: &[&str]) -> Result<Vec<OperatorId>, Fault> {
-    let name = names.first().copied().unwrap_or_default();
-    let nodes = values(root, names, FILTER_VALUES_MAX)?.iter().enumerate();
-    nodes
-        .map(|(index, node)| {
-            let text = node.as_str().ok_or_else(|| wrong(name, "a list of texts"))?;
-            OperatorId::parse(text)
-                .map_err(|error| Fault::single(&format!("/{name}/{index}"), error.to_string()))
-        })
-        .collect()
+/// The operator filter in any of its spellings; `name` is that of the service, for refusals. `None` if there is none.
+pub(super) fn operators(root: &Node<'_>, name: &str) -> Result<Option<Vec<OperatorId>>, Fault> {
+    let Some(node) = root.field_any_case(OPERATOR_FILTER) else { return Ok(None) };
+    let nodes = values(node, name, FILTER_VALUES_MAX)?.iter().enumerate();
+    let read = nodes.map(|(index, node)| {
+        let text = node.as_str().ok_or_else(|| wrong(name, "a list of texts"))?;
+        OperatorId::parse(text).map_err(|error| Fault::single(&format!("/{name}/{index}"), error.to_string()))
+    });
+    read.collect::<Result<_, _>>().map(Some)
 }
 
 fn evse_ids(root: &Node<'_>) -> Result<Vec<EvseId>, Fault> {
-    let nodes = values(root, &["EvseID"], EVSE_IDS_MAX)?.iter().enumerate();
+    let Some(node) = root.field_any_case(&["EvseID"]) else { return Ok(Vec::new()) };
+    let nodes = values(node, "EvseID", EVSE_IDS_MAX)?.iter().enumerate();
     nodes
         .map(|(index, node)| {
             let text = node.as_str().ok_or_else(|| wrong("EvseID", "a list of texts"))?;
@@ -286,9 +285,51 @@ mod tests {
         );
         assert_eq!(pull.geo_format, GeoFormat::DecimalDegree);
         assert_eq!(pull.search_center.unwrap().radius_km, 12.5);
-        let lower = body.replace("OperatorIDs", "operatorids");
-        assert!(read_evse_data(lower.as_bytes(), Reading::Strict).is_err());
-        assert_eq!(read_evse_data(lower.as_bytes(), Reading::Tolerant).unwrap().operator_ids.len(), 1);
+    }
+
+    #[test]
+    fn the_operator_filter_is_read_in_any_spelling() {
+        for name in ["OperatorIds", "OperatorIDs", "OperatorID", "operatorids", "operatorId", "OPERATORIDS"] {
+            for reading in [Reading::Strict, Reading::Tolerant] {
+                let filter = format!(r#""{name}":["DE*ABC","CH*XYZ"]"#);
+                let data =
+                    format!(r#"{{"ProviderID":"DE-DCB","GeoCoordinatesResponseFormat":"Google",{filter}}}"#);
+                let data = read_evse_data(data.as_bytes(), reading).unwrap();
+                let status = format!(r#"{{"ProviderID":"DE-DCB",{filter}}}"#);
+                let status = read_evse_status(status.as_bytes(), reading).unwrap();
+                let PullEvseStatus::ByOperatorId { operator_ids, .. } = status else { panic!("{name}") };
+                assert_eq!((operator_ids.len(), &data.operator_ids), (2, &operator_ids), "{name}");
+            }
+        }
+        let wrong =
+            r#"{"ProviderID":"DE-DCB","GeoCoordinatesResponseFormat":"Google","operatorids":"DE*ABC"}"#;
+        assert!(read_evse_data(wrong.as_bytes(), Reading::Strict).is_err(), "no list");
+    }
+
+    #[test]
+    fn a_search_may_name_its_middle_in_several_notations() {
+        const GOOGLE: &str = r#""Google":{"Coordinates":"52.480495 13.356465"}"#;
+        const DECIMAL: &str = r#""DecimalDegree":{"Latitude":"47.1","Longitude":"8.2"}"#;
+        const SEXAGESIMAL: &str =
+            r#""DegreeMinuteSeconds":{"Latitude":"46°14'3.5520''","Longitude":"6°3'20.0''"}"#;
+        for (notations, latitude) in [
+            (format!("{SEXAGESIMAL},{DECIMAL},{GOOGLE}"), 52.480495),
+            (format!("{SEXAGESIMAL},{DECIMAL}"), 47.1),
+            (format!(r#"{DECIMAL},"Google":null"#), 47.1),
+            // What cannot be read does not count.
+            (format!(r#""Google":{{"Coordinates":"string"}},{SEXAGESIMAL},{DECIMAL}"#), 47.1),
+        ] {
+            for reading in [Reading::Strict, Reading::Tolerant] {
+                let body = format!(
+                    r#"{{"ProviderID":"DE-DCB","GeoCoordinatesResponseFormat":"Google","SearchCenter":{{"GeoCoordinates":{{{notations}}},"Radius":5}}}}"#
+                );
+                let pull = read_evse_data(body.as_bytes(), reading).unwrap();
+                assert_eq!(pull.search_center.unwrap().position.lat, latitude, "{notations}");
+                assert!(read_evse_status(body.as_bytes(), reading).is_ok(), "{notations}");
+            }
+        }
+        let none = r#"{"ProviderID":"DE-DCB","GeoCoordinatesResponseFormat":"Google","SearchCenter":{"GeoCoordinates":{"Google":{"Coordinates":"here"},"DecimalDegree":{}},"Radius":5}}"#;
+        assert!(read_evse_data(none.as_bytes(), Reading::Strict).is_err());
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn value(kind: &'static Kind, node: &mut Node<'_>) -> bool {
             _ => false,
         },
         Kind::Number { .. } | Kind::Power => text_to_number(node),
-        Kind::Position => position(node),
+        Kind::Position | Kind::Center => position(node),
         Kind::List { of, .. } => list(of, node),
         Kind::Object(table) => object(node, table),
     }

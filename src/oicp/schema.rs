@@ -28,8 +28,10 @@ pub(super) enum Kind {
     Operator,
     /// A date-time.
     Instant,
-    /// A position.
+    /// A position, in one notation.
     Position,
+    /// The middle of a search: several notations at once are no breach (GAPS A24).
+    Center,
     /// A list; `lone_ok`: one document prints a single value.
     List { of: &'static Kind, lone_ok: bool },
     /// An object.
@@ -56,6 +58,9 @@ pub(super) struct Field {
     /// Other spellings: `true` if one of the role documents prints it itself.
     pub(super) variants: &'static [(&'static str, bool)],
 }
+
+/// The spellings of the operator filter of pulls, each in any case.
+pub(super) const OPERATOR_FILTER: &[&str] = &["OperatorIDs", "OperatorID"];
 
 /// The fields of one object.
 pub(super) struct Table {
@@ -85,12 +90,21 @@ impl Table {
 impl Field {
     /// True if the spelling means this field.
     pub(super) fn means(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name) || self.variants.iter().any(|(other, _)| *other == name)
+        self.name.eq_ignore_ascii_case(name)
+            || self.variants.iter().any(|(other, _)| *other == name)
+            || self.is_operator_filter_as(name)
     }
 
     /// True if a role document prints this spelling.
     pub(super) fn prints(&self, name: &str) -> bool {
         self.variants.iter().any(|(other, printed)| *other == name && *printed)
+            || self.is_operator_filter_as(name)
+    }
+
+    /// A list of operators is the filter of pulls, which each service spells in another way (GAPS A11).
+    fn is_operator_filter_as(&self, name: &str) -> bool {
+        matches!(self.kind, Kind::List { of: Kind::Operator, .. })
+            && OPERATOR_FILTER.iter().any(|spelling| spelling.eq_ignore_ascii_case(name))
     }
 }
 
@@ -342,7 +356,7 @@ static OPERATOR_STATUS: Table = Table {
 static SEARCH_CENTER: Table = Table {
     extra: Extra::None,
     fields: &[
-        field("GeoCoordinates", Need::Filled, Kind::Position),
+        field("GeoCoordinates", Need::Filled, Kind::Center),
         field("Radius", Need::Filled, Kind::Number { advised_max: NO_ADVICE }),
     ],
 };
@@ -360,12 +374,7 @@ pub(super) static PULL_DATA: Table = Table {
             Kind::Choice(&["Google", "DegreeMinuteSeconds", "DecimalDegree"]),
         ),
         field("CountryCodes", Need::Free, list(&Kind::Pattern(is_country))),
-        Field {
-            name: "OperatorIds",
-            kind: list(&Kind::Operator),
-            need: Need::Free,
-            variants: &[("OperatorIDs", true)],
-        },
+        field("OperatorIds", Need::Free, list(&Kind::Operator)),
         field("AuthenticationModes", Need::Free, list(&Kind::Choice(AUTHENTICATION_MODES))),
         field("Accessibility", Need::Free, list(&Kind::Choice(ACCESSIBILITY))),
         field("CalibrationLawDataAvailability", Need::Free, list(&Kind::Choice(CALIBRATION_LAW))),

@@ -133,6 +133,17 @@ impl StatusCode {
         StatusCode { additional_info: Some(cut), ..StatusCode::from(code) }
     }
 
+    /// The same with texts of the published lengths: what a partner wrote may be longer.
+    #[must_use]
+    pub fn cut(self) -> StatusCode {
+        let cut = |text: Option<String>, max: usize| text.map(|text| text.chars().take(max).collect());
+        StatusCode {
+            description: cut(self.description, DESCRIPTION_CHARACTERS_MAX),
+            additional_info: cut(self.additional_info, ADDITIONAL_INFO_CHARACTERS_MAX),
+            ..self
+        }
+    }
+
     /// The known code, if it is one.
     #[must_use]
     pub fn known(&self) -> Option<Code> {
@@ -193,6 +204,9 @@ mod tests {
         let node = parse_text(&json).unwrap();
         assert_eq!(StatusCode::read(node.field("StatusCode").unwrap()).unwrap(), status);
         assert_eq!(status.additional_info.unwrap().len(), ADDITIONAL_INFO_CHARACTERS_MAX);
+        let long =
+            StatusCode { description: Some("ü".repeat(2000)), ..StatusCode::from(Code::Success) }.cut();
+        assert_eq!(long.description.unwrap().chars().count(), DESCRIPTION_CHARACTERS_MAX);
         for partner in [r#"{"Code":17}"#, r#"{"code":" 17 "}"#, "17", "\"017\""] {
             let read = StatusCode::read(&parse_text(partner).unwrap()).unwrap();
             assert_eq!(read.known(), Some(Code::UnauthorizedAccess), "{partner}");

@@ -37,7 +37,7 @@ pub use remote::{
     AuthorizeRemoteStop,
 };
 pub use rewrite::{
-    FieldValue, RewriteError, with_fields, with_only_medium, with_upper_case_medium, with_upper_case_uid,
+    FieldValue, RewriteError, with_fields, with_only_medium, with_partner_sessions, with_upper_case_medium,
 };
 pub(super) use schema::table_of;
 pub use session_id::{PartnerSessionId, PartnerSessions, SessionId};

@@ -6,6 +6,7 @@ use crate::oicp::json_write::Writer;
 use crate::oicp::reading::Reading;
 
 use super::identification::{Identification, OPTIONS, given};
+use super::session_id::PartnerSessions;
 
 /// A value to be put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,36 @@ pub fn with_fields(body: &[u8], fields: &[(&str, FieldValue<'_>)]) -> Result<Vec
 /// # Errors
 /// [`RewriteError`]: not a JSON object.
 pub fn with_upper_case_medium(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    with_upper_case(body, &["UID", "EvcoID"])
+    let root = json::parse(body, Reading::Tolerant)?;
+    if !root.is_object() {
+        return Err(RewriteError::NotAnObject(root.kind()));
+    }
+    let identification = root.field_any_case(&["Identification"]);
+    let options = identification
+        .into_iter()
+        .flat_map(|node| OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])));
+    let ids = options
+        .flat_map(|option| ["UID", "EvcoID"].into_iter().filter_map(|name| option.field_any_case(&[name])));
+    let changes = ids.filter_map(|node| {
+        let upper = node.as_str()?.to_ascii_uppercase();
+        Change::of(&root, node, written(FieldValue::Text(&upper)))
+    });
+    let changes = changes.collect();
+    Ok(applied(root.raw(), changes).into_bytes())
+}
+
+/// The message with those of the partners' references that it leaves out, where they are known. What it says itself
+/// stays, also what is too long to be read.
+///
+/// # Errors
+/// [`RewriteError`]: not a JSON object.
+pub fn with_partner_sessions(body: &[u8], known: &PartnerSessions) -> Result<Vec<u8>, RewriteError> {
+    let root = json::parse(body, Reading::Tolerant)?;
+    let lacks = |name: &str| root.field_any_case(&[name]).is_none_or(|said| said.as_str() == Some(""));
+    let both = [("CPOPartnerSessionID", &known.cpo), ("EMPPartnerSessionID", &known.emp)];
+    let added = both.into_iter().filter(|(name, _)| lacks(name));
+    let added = added.filter_map(|(name, known)| Some((name, FieldValue::Text(known.as_ref()?.as_str()))));
+    with_fields(body, &added.collect::<Vec<_>>())
 }
 
 /// The message with this medium as the only one of its `Identification`; that one's text stays. With one only it comes
@@ -104,32 +134,6 @@ pub fn with_only_medium(body: &[u8], medium: &Identification) -> Result<Vec<u8>,
         Change::of(&root, node, only.finish())
     });
     Ok(applied(root.raw(), change.into_iter().collect()).into_bytes())
-}
-
-/// As [`with_upper_case_medium`], for the UID only.
-///
-/// # Errors
-/// [`RewriteError`]: not a JSON object.
-pub fn with_upper_case_uid(body: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    with_upper_case(body, &["UID"])
-}
-
-fn with_upper_case(body: &[u8], names: &[&str]) -> Result<Vec<u8>, RewriteError> {
-    let root = json::parse(body, Reading::Tolerant)?;
-    if !root.is_object() {
-        return Err(RewriteError::NotAnObject(root.kind()));
-    }
-    let identification = root.field_any_case(&["Identification"]);
-    let options = identification
-        .into_iter()
-        .flat_map(|node| OPTIONS.iter().filter_map(|option| node.field_any_case(&[*option])));
-    let ids = options.flat_map(|option| names.iter().filter_map(|name| option.field_any_case(&[*name])));
-    let changes = ids.filter_map(|node| {
-        let upper = node.as_str()?.to_ascii_uppercase();
-        Change::of(&root, node, written(FieldValue::Text(&upper)))
-    });
-    let changes = changes.collect();
-    Ok(applied(root.raw(), changes).into_bytes())
 }
 
 /// Bytes `at..until` of the root's text become `text`.
@@ -180,7 +184,7 @@ fn written(value: FieldValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oicp::charging::Media;
+    use crate::oicp::charging::{Media, PartnerSessionId};
 
     fn set(body: &str, fields: &[(&str, FieldValue<'_>)]) -> String {
         String::from_utf8(with_fields(body.as_bytes(), fields).unwrap()).unwrap()
@@ -218,6 +222,43 @@ mod tests {
     }
 
     #[test]
+    fn references_are_added_and_never_replaced() {
+        let known = |cpo: Option<&str>, emp: Option<&str>| PartnerSessions {
+            cpo: cpo.and_then(PartnerSessionId::parse),
+            emp: emp.and_then(PartnerSessionId::parse),
+        };
+        let long = "x".repeat(300);
+        for (body, known, expected) in [
+            (
+                "{\"n\": 1.0 }",
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"C","EMPPartnerSessionID":"E","n": 1.0 }"#,
+            ),
+            ("{\"n\": 1.0 }", known(None, Some("E")), r#"{"EMPPartnerSessionID":"E","n": 1.0 }"#),
+            ("{\"n\": 1.0 }", known(None, None), "{\"n\": 1.0 }"),
+            (
+                r#"{"CPOPartnerSessionID":"","EMPPartnerSessionID": null}"#,
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"C","EMPPartnerSessionID": "E"}"#,
+            ),
+            (
+                r#"{"CPOPartnerSessionID":"own","EMPPartnerSessionId":7}"#,
+                known(Some("C"), Some("E")),
+                r#"{"CPOPartnerSessionID":"own","EMPPartnerSessionId":7}"#,
+            ),
+            (
+                &format!(r#"{{"EMPPartnerSessionID":"{long}"}}"#),
+                known(None, Some("E")),
+                &format!(r#"{{"EMPPartnerSessionID":"{long}"}}"#),
+            ),
+        ] {
+            let told = with_partner_sessions(body.as_bytes(), &known).unwrap();
+            assert_eq!(String::from_utf8(told).unwrap(), expected);
+        }
+        assert!(with_partner_sessions(b"[]", &known(Some("C"), None)).is_err());
+    }
+
+    #[test]
     fn one_medium_is_left_as_it_was_written() {
         let remote = r#"{ "EvcoID":"DE-DCB-C12345678-X","n":1.0 }"#;
         let only = format!("{{\"RemoteIdentification\":{remote}}}");
@@ -247,7 +288,6 @@ mod tests {
             r#"{"Identification":{"QRCodeIdentification":{"EvcoID":"de-8eo-cab345678","PIN":"ab"}}}"#;
         let upper = String::from_utf8(with_upper_case_medium(contract.as_bytes()).unwrap()).unwrap();
         assert_eq!(upper, contract.replace("de-8eo-cab345678", "DE-8EO-CAB345678"));
-        assert_eq!(with_upper_case_uid(contract.as_bytes()).unwrap(), contract.as_bytes());
         for same in [
             "{}",
             r#"{"Identification":null,"UID":"04a2b3c4"}"#,

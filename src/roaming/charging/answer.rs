@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::references::partners;
 use crate::identity::PartyId;
 use crate::oicp::acknowledgement::Acknowledgement;
 use crate::oicp::charging::{
@@ -102,21 +103,14 @@ pub(super) fn acknowledgement(result: bool, session: Option<&SessionRecord>) -> 
         true => Acknowledgement::success(),
         false => Acknowledgement::refusal(Code::SystemError, ""),
     };
+    let PartnerSessions { cpo, emp } = partners(session);
+    let text = |reference: PartnerSessionId| reference.as_str().to_owned();
     Acknowledgement {
         session_id: session.map(|session| session.session.clone()),
-        cpo_partner_session_id: session.and_then(|session| session.cpo_partner_session.clone()),
-        emp_partner_session_id: session.and_then(|session| session.emp_partner_session.clone()),
+        cpo_partner_session_id: cpo.map(text),
+        emp_partner_session_id: emp.map(text),
         ..base
     }
-}
-
-/// Both sides' own references of a session.
-pub(super) fn partners(session: Option<&SessionRecord>) -> PartnerSessions {
-    let read = |text: &Option<String>| text.as_deref().and_then(PartnerSessionId::parse);
-    session.map_or_else(PartnerSessions::default, |session| PartnerSessions {
-        cpo: read(&session.cpo_partner_session),
-        emp: read(&session.emp_partner_session),
-    })
 }
 
 /// The no of the partner's node, or of the hub.

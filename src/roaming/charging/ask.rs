@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::answer::{HttpAnswer, refusal, refused_by_node, with_ids, with_reference};
-use super::request::{ChargeRequest, service};
+use super::request::{ChargeRequest, in_upper_case, service};
 use super::serve::own_yes;
 use super::table::Event;
 use super::{About, EvseSeen, OurMessage, Session, Told, Waiting, Way};
@@ -112,7 +112,7 @@ impl Roaming {
         let id = self
             .begin(asked, Some(cpo.clone()), now)
             .map_err(|code| refuse(code, "too many open sessions"))?;
-        let body = with_session(&asked.body, id);
+        let body = with_session(&in_upper_case(&asked.body), id);
         let may_turn = via == Via::Direct && self.may_turn_to_hub(asked.party, &cpo, operation, now);
         if let Some(session) = self.charging.sessions.get_mut(&id) {
             session.waiting.push(waiting);

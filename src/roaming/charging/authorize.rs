@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::answer::{HttpAnswer, partners, refusal, refused_as_stale, with_cpo_reference};
+use super::answer::{HttpAnswer, refusal, refusal_in_full, refused_as_stale, with_cpo_reference};
 use super::ask::{Asked, Wish, reply, with_session};
-use super::request::what_it_is;
+use super::references::partners;
+use super::request::{in_upper_case, what_it_is};
 use super::table::Event;
 use crate::identity::{PartyId, Role, Service};
 use crate::oicp::charging::{
     AuthorizationStart, AuthorizationStatus, FieldValue, Identification, MediumKey, SessionId, with_fields,
-    with_upper_case_uid,
 };
-use crate::oicp::status_code::Code;
+use crate::oicp::status_code::{Code, StatusCode};
 use crate::protocol::{AskOutcome, SESSION_ASKED_MAX, SessionOperation, SessionPhase, Via};
 use crate::roaming::effect::{Action, Effects};
 use crate::roaming::input::{CallId, Now};
@@ -35,7 +35,10 @@ pub(super) struct Broadcast {
     body: Bytes,
     /// Whether anybody answered at all.
     heard: bool,
+    /// The code if all say no.
     refusal: Code,
+    /// Why the one that the contract names says no, in its own words.
+    said: Option<StatusCode>,
     medium: MediumKey,
     /// EMPs that were told of the card.
     told: usize,
@@ -59,9 +62,25 @@ enum HubTurn {
 
 impl Broadcast {
     /// The hub answered, or did not.
-    pub(super) fn hub_said(&mut self, heard: bool) {
+    pub(super) fn hub_said(&mut self, answer: Option<&AuthorizationStart>) {
         self.hub = HubTurn::Never;
-        self.heard |= heard;
+        self.heard |= answer.is_some();
+        // The EMP's own word, if it came as well, says more.
+        self.said = self.said.take().or(self.reason(answer));
+    }
+
+    /// An EMP answered, or did not.
+    fn emp_said(&mut self, answer: Option<&AuthorizationStart>) {
+        self.heard |= answer.is_some();
+        self.said = self.reason(answer).or(self.said.take());
+    }
+
+    /// Of several EMPs that say no each has its own reason. What the one that the contract names says is all that tells
+    /// of a contract or certificate that it does not accept (RULES 5.7).
+    fn reason(&self, answer: Option<&AuthorizationStart>) -> Option<StatusCode> {
+        let no = answer.filter(|answer| answer.verdict == AuthorizationStatus::NotAuthorized);
+        let status = no.filter(|_| self.named).map(|no| no.status.clone().cut());
+        status.filter(is_about_medium)
     }
 }
 
@@ -152,7 +171,6 @@ impl Roaming {
             }
             None => (targets, Vec::new()),
         };
-        let body = with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from);
         let config = &self.charging.config;
         let broadcast = Broadcast {
             call: asked.call,
@@ -160,9 +178,10 @@ impl Roaming {
             open: BTreeSet::new(),
             later,
             later_at_ms: now.mono_ms + config.learned_alone_ms,
-            body: with_session(&body, id),
+            body: with_session(&in_upper_case(&asked.body), id),
             heard: false,
             refusal: refused_medium(identification),
+            said: None,
             medium,
             told: 0,
             hub: if hub { HubTurn::Later } else { HubTurn::Never },
@@ -264,7 +283,7 @@ impl Roaming {
         }
         let Some(broadcast) = &mut session.broadcast else { return self.note_unsettled(id) };
         broadcast.open.remove(emp);
-        broadcast.heard |= answer.is_some();
+        broadcast.emp_said(answer.as_ref());
         match (answer, outcome) {
             (Some(answer), AskOutcome::Answered(oicp))
                 if answer.verdict == AuthorizationStatus::Authorized =>
@@ -375,11 +394,12 @@ impl Roaming {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let Some(broadcast) = session.broadcast.take() else { return };
         self.charging.card_questions.note(broadcast.told);
-        let (code, info) = match broadcast.heard {
-            true => (broadcast.refusal, "every EMP that was asked says no"),
-            false => (Code::NoPositiveAuthentication, "no EMP answered"),
+        let status = match (broadcast.said, broadcast.heard) {
+            (Some(said), _) => said,
+            (None, true) => StatusCode::with_info(broadcast.refusal, "every EMP that was asked says no"),
+            (None, false) => StatusCode::with_info(Code::NoPositiveAuthentication, "no EMP answered"),
         };
-        let answer = refusal(OPERATION, code, info, Some(&session.record));
+        let answer = refusal_in_full(OPERATION, status, Some(&session.record));
         self.step(id, Event::Released, now, fx);
         reply(broadcast.call, answer, fx);
     }
@@ -403,6 +423,13 @@ impl Roaming {
                 .is_none_or(|session| session.record.phase != SessionPhase::Calling)
         );
     }
+}
+
+/// Whether a no says why. A code that speaks of who asks means our own node, or the EMP's, and not the CPO's backend; a no
+/// that claims success, or has a code that OICP lacks, tells that backend nothing.
+fn is_about_medium(status: &StatusCode) -> bool {
+    let other = [Code::Success, Code::UnauthorizedAccess, Code::PartnerNotFound, Code::SessionInvalid];
+    status.known().is_some_and(|code| !other.contains(&code))
 }
 
 /// The code when every EMP says no (GAPS D5).

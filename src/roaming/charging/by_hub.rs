@@ -273,7 +273,7 @@ impl Roaming {
         let Some(session) = self.charging.sessions.get_mut(&id) else { return };
         let ours = session.record.ours.clone();
         let Some(broadcast) = &mut session.broadcast else { return };
-        broadcast.hub_said(said.is_some());
+        broadcast.hub_said(said.as_ref().map(|(answer, _)| answer));
         let yes = said.filter(|(answer, _)| answer.verdict == AuthorizationStatus::Authorized);
         let named = yes.and_then(|(answer, body)| {
             let emp = PartyId::new(Role::Emp, answer.provider_id.as_ref()?.as_str()).ok()?;

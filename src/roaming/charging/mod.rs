@@ -22,6 +22,7 @@ mod lost;
 mod never_came;
 mod offline;
 mod rebuild;
+mod references;
 mod request;
 mod send;
 mod serve;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::partners;
 use super::authorize::refused_medium;
+use super::references::partners;
 use super::request::ChargeRequest;
 use super::{BackendAnswer, Session};
 use crate::identity::{PartyId, Role, Service};

@@ -1,10 +1,12 @@
 //! What a backend asks about a session, parsed, and what the core looks at of it.
 
+use bytes::Bytes;
+
 use crate::identity::{Role, Service};
 use crate::oicp::charging::{
     AuthorizeRemoteReservationStart, AuthorizeRemoteReservationStop, AuthorizeRemoteStart,
     AuthorizeRemoteStop, AuthorizeStart, AuthorizeStop, ChargingNotification, Identification,
-    PartnerSessions, SessionId,
+    PartnerSessions, SessionId, with_upper_case_medium,
 };
 use crate::oicp::finding::{Fault, Finding};
 use crate::oicp::id::EvseId;
@@ -155,6 +157,12 @@ impl ChargeRequest {
             ChargeRequest::Notification(notification) => &notification.partners,
         }
     }
+}
+
+/// The message with UID and contract in upper case, as the hub makes them (RULES 5.7): both sides mean one medium.
+pub(super) fn in_upper_case(oicp: &Bytes) -> Bytes {
+    // It was read as JSON before.
+    with_upper_case_medium(oicp).map_or_else(|_| oicp.clone(), Bytes::from)
 }
 
 /// The role of the party that asks.

@@ -357,7 +357,7 @@ fn word(session: SessionId, about: About, ours: &PartyId, to: &PartyId) -> OurMe
 }
 
 fn partners_of(session: &Session) -> PartnerSessions {
-    super::answer::partners(Some(&session.record))
+    super::references::partners(Some(&session.record))
 }
 
 fn late_notice(session: &Session, id: SessionId) -> Option<String> {

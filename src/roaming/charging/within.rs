@@ -1,16 +1,15 @@
 //! What is said within a session that is there, stops and notifications: at the side that asks, and at the side that
 //! is asked.
 
-use bytes::Bytes;
-
 use super::answer::{HttpAnswer, refusal};
 use super::ask::{Asked, Wish, with_session};
-use super::request::ChargeRequest;
+use super::references::with_references;
+use super::request::{ChargeRequest, in_upper_case};
 use super::serve::refused;
 use super::table::Event;
 use super::{Asker, Back, BackendCall, Deferred, Demand, EvseSeen, SEEN_MAX};
 use crate::identity::PartyId;
-use crate::oicp::charging::{NotificationKind, SessionId, with_upper_case_uid};
+use crate::oicp::charging::{NotificationKind, SessionId};
 use crate::oicp::id::EvseId;
 use crate::oicp::status_code::Code;
 use crate::protocol::{AskOutcome, SessionOperation, SessionPhase, SessionRecord};
@@ -51,13 +50,14 @@ impl Roaming {
             self.step(id, Event::ShownAlive, now, fx);
         }
         let body = match operation {
-            // The EMP knows the UID as it was said at the start.
-            SessionOperation::AuthorizeStop => {
-                with_upper_case_uid(&asked.body).map_or_else(|_| asked.body.clone(), Bytes::from)
-            }
+            // The EMP knows the medium as it was said at the start.
+            SessionOperation::AuthorizeStop => in_upper_case(&asked.body),
             _ => asked.body.clone(),
         };
-        let body = with_session(&body, id);
+        let mut body = with_session(&body, id);
+        if let Some(session) = self.charging.sessions.get(&id) {
+            body = with_references(&body, &session.record);
+        }
         let wish = Wish { operation, oicp: body, call: Some(asked.call) };
         self.ask_partner(id, &partner, wish, now, fx);
         Ok(())
@@ -111,7 +111,7 @@ impl Roaming {
     }
 
     /// A stop or a notification.
-    pub(super) fn serve_within(&mut self, asker: Asker, demand: Demand, now: Now, fx: &mut Effects) {
+    pub(super) fn serve_within(&mut self, asker: Asker, mut demand: Demand, now: Now, fx: &mut Effects) {
         let (id, operation) = (demand.session, demand.operation);
         let Some(session) = self.charging.sessions.get_mut(&id) else {
             // It speaks of a session that never came here: it must not begin any more.
@@ -147,6 +147,8 @@ impl Roaming {
             let seen = &mut session.record.seen;
             seen.push(asker.message);
             seen.drain(..seen.len().saturating_sub(SEEN_MAX));
+            // What our own backend answered of its own the partner's node need not know yet.
+            demand.oicp = with_references(&demand.oicp, &session.record);
         }
         self.remember(id, fx);
         self.call_backend(asker, demand, &request, now, fx);

@@ -7,7 +7,9 @@ mod evidence;
 mod heard;
 mod hub;
 mod lost;
+mod named;
 mod own_parties;
+mod references;
 mod under_way;
 
 use super::agreements::{cpo, emp};
@@ -455,30 +457,6 @@ fn a_card_that_nobody_knows_is_refused_in_time() {
     assert!(http == 200 && said.contains("\"106\""), "{said}");
     world.run(5_000);
     assert!(world.core(b).sessions().all(|session| session.phase == SessionPhase::Refused));
-}
-
-#[test]
-fn progress_comes_no_more_often_than_every_five_minutes() {
-    let (mut world, a, b) = agreed();
-    world.start_charging(b);
-    world.run(1_000);
-    world.backend_says(a, YES);
-    world.run(1_000);
-    let id = world.session(b).session;
-    let progress = format!(
-        r#"{{"Type":"Progress","SessionID":"{id}","EvseID":"CH*ABC*E1","OperatorID":"CH*ABC","ChargingStart":"2027-01-15T08:00:00Z","EventOccurred":"2027-01-15T08:05:00Z","ChargingDuration":300000}}"#
-    );
-    world.charge(a, SessionOperation::Notification, &progress);
-    world.run(1_000);
-    world.backend_says(b, YES);
-    let soon = world.charge(a, SessionOperation::Notification, &progress);
-    assert!(world.heard(a, soon).unwrap().1.contains("\"022\""));
-    world.run(301_000);
-    let later = world.charge(a, SessionOperation::Notification, &progress);
-    world.run(1_000);
-    world.backend_says(b, YES);
-    world.run(1_000);
-    assert!(world.heard(a, later).unwrap().1.contains("\"000\""));
 }
 
 #[test]

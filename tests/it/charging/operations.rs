@@ -18,6 +18,11 @@ fn authorize_start(medium: &str) -> String {
     )
 }
 
+fn with_references(body: &str, cpo: &str, emp: &str) -> String {
+    let both = format!(r#"{{"CPOPartnerSessionID":"{cpo}","EMPPartnerSessionID":"{emp}","#);
+    body.replacen('{', &both, 1)
+}
+
 #[test]
 fn a_remote_start_and_its_stop_arrive_as_they_were_said() {
     runtime().block_on(async {
@@ -37,11 +42,12 @@ fn a_remote_start_and_its_stop_arrive_as_they_were_said() {
 
         let answer = stage.emp_calls(REMOTE_STOP, remote_stop(&session)).await;
         assert_eq!(answer.yes(), session);
-        // The backend had no references to say.
-        assert!(answer.body.contains(r#""EMPPartnerSessionID":null"#), "{answer:?}");
+        assert_eq!(answer.json()["EMPPartnerSessionID"], "E-7", "{answer:?}");
         let received = stage.cpo.next().await;
         assert_eq!((received.operation, received.path.as_str()), (Operation::RemoteStop, REMOTE_STOP));
-        assert_eq!(String::from_utf8_lossy(&received.body), remote_stop(&session));
+        // Both references are added, whoever leaves them out (RULES 6).
+        let expected = with_references(&remote_stop(&session), cpo_reference, "E-7");
+        assert_eq!(String::from_utf8_lossy(&received.body), expected);
         assert_eq!(stage.cpo.backend().received().len(), 2);
         stage.end().await;
     });
@@ -80,7 +86,9 @@ fn reservations_go_to_either_path() {
                     _ => (format!("{facade}/start"), format!("{facade}/stop")),
                 };
                 let body = remote_start("CH*ABC*E1").replacen('{', r#"{"Duration":15,"#, 1);
-                let session = stage.emp_calls(&start, body.clone()).await.yes();
+                let answer = stage.emp_calls(&start, body.clone()).await;
+                let session = answer.yes();
+                let cpo_reference = answer.json()["CPOPartnerSessionID"].as_str().unwrap().to_owned();
                 let received = stage.cpo.next().await;
                 assert_eq!(received.operation, Operation::ReservationStart);
                 assert!(received.path.starts_with(path), "{received:?}");
@@ -93,7 +101,8 @@ fn reservations_go_to_either_path() {
                 let received = stage.cpo.next().await;
                 assert_eq!(received.operation, Operation::ReservationStop);
                 assert!(received.path.starts_with(path), "{received:?}");
-                assert_eq!(String::from_utf8_lossy(&received.body), remote_stop(&session));
+                let expected = with_references(&remote_stop(&session), &cpo_reference, "E-7");
+                assert_eq!(String::from_utf8_lossy(&received.body), expected);
             }
             assert_eq!(stage.phases().await, ["active", "active"]);
             stage.end().await;
@@ -126,7 +135,7 @@ fn a_card_is_authorized_and_stopped() {
                 (received.operation, received.path.as_str()),
                 (Operation::AuthorizeStart, AUTHORIZE_START)
             );
-            // UIDs are upper-case (RULES 5).
+            // Media are upper-case (RULES 5).
             let expected = authorize_start(&medium.replace("04a2b3c4d5e6f7", "04A2B3C4D5E6F7")).replacen(
                 '{',
                 &format!(r#"{{"SessionID":"{session}","#),
@@ -134,6 +143,7 @@ fn a_card_is_authorized_and_stopped() {
             );
             assert_eq!(told, expected);
 
+            let json_of_start = json;
             let stop = authorize_start(medium).replacen('{', &format!(r#"{{"SessionID":"{session}","#), 1);
             let answer = stage.cpo_calls(AUTHORIZE_STOP, stop.clone()).await;
             assert_eq!(answer.code(), (200, "000".to_owned()));
@@ -147,7 +157,10 @@ fn a_card_is_authorized_and_stopped() {
                 (received.operation, received.path.as_str()),
                 (Operation::AuthorizeStop, AUTHORIZE_STOP)
             );
-            assert_eq!(String::from_utf8_lossy(&received.body).to_lowercase(), stop.to_lowercase());
+            let stop = stop.replace("04a2b3c4d5e6f7", "04A2B3C4D5E6F7");
+            let emp_reference = json_of_start["EMPPartnerSessionID"].as_str().unwrap();
+            let expected = stop.replacen('{', &format!(r#"{{"EMPPartnerSessionID":"{emp_reference}","#), 1);
+            assert_eq!(String::from_utf8_lossy(&received.body), expected);
         }
         assert_eq!(stage.phases().await, ["active", "active"]);
 
@@ -160,7 +173,11 @@ fn a_card_is_authorized_and_stopped() {
         assert_eq!(answer.code(), (200, "102".to_owned()));
         assert_eq!(answer.json()["AuthorizationStatus"], "NotAuthorized");
         assert!(answer.body.contains(r#""SessionID":null"#), "{answer:?}");
-        assert_eq!(stage.phases().await.iter().filter(|phase| *phase == "refused").count(), 1);
+        // What a contract names says itself why not.
+        stage.emp.behave("refuse=121");
+        let answer = stage.cpo_calls(AUTHORIZE_START, authorize_start(contract)).await;
+        assert_eq!(answer.code(), (200, "121".to_owned()));
+        assert_eq!(stage.phases().await.iter().filter(|phase| *phase == "refused").count(), 2);
         stage.end().await;
     });
 }
@@ -187,14 +204,18 @@ fn of_several_media_the_provider_hears_of_one() {
 fn notifications_arrive_as_they_were_said() {
     runtime().block_on(async {
         let stage = Stage::new().await;
-        let session = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await.yes();
+        let answer = stage.emp_calls(REMOTE_START, remote_start("CH*ABC*E1")).await;
+        let session = answer.yes();
+        let json = answer.json();
+        let cpo_reference = json["CPOPartnerSessionID"].as_str().unwrap();
         for kind in ["Start", "Progress", "End", "Error"] {
             let body = notification(kind, "CH*ABC", &session);
             let answer = stage.cpo_calls(NOTIFICATION, body.clone()).await;
             assert_eq!(answer.yes(), session, "{kind}");
             let received = stage.emp.next().await;
             assert_eq!((received.operation, received.path.as_str()), (Operation::Notification, NOTIFICATION));
-            assert_eq!(String::from_utf8_lossy(&received.body), body);
+            let expected = with_references(&body, cpo_reference, "E-7");
+            assert_eq!(String::from_utf8_lossy(&received.body), expected);
         }
         stage.emp.behave("refuse=022");
         let answer = stage.cpo_calls(NOTIFICATION, notification("End", "CH*ABC", &session)).await;

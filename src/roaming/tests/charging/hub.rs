@@ -1,6 +1,7 @@
 //! Two ways: between the nodes, and through a hub that is played by hand. What begins on one stays on it, nothing takes
 //! effect twice, and what only the hub attests is nobody's signature and nobody's gossip.
 
+mod contracts;
 mod reservations;
 
 use super::super::agreements::{cpo, emp};

@@ -186,3 +186,27 @@ fn a_reservation_that_came_late_is_given_back_and_not_stopped_like_charging() {
     world.run(60_000);
     assert_eq!((world.nodes[a].charging.called, world.nodes[b].charging.called), (2, 0));
 }
+
+#[test]
+fn progress_comes_no_more_often_than_every_five_minutes() {
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    world.backend_says(a, YES);
+    world.run(1_000);
+    let id = world.session(b).session;
+    let progress = format!(
+        r#"{{"Type":"Progress","SessionID":"{id}","EvseID":"CH*ABC*E1","OperatorID":"CH*ABC","ChargingStart":"2027-01-15T08:00:00Z","EventOccurred":"2027-01-15T08:05:00Z","ChargingDuration":300000}}"#
+    );
+    world.charge(a, SessionOperation::Notification, &progress);
+    world.run(1_000);
+    world.backend_says(b, YES);
+    let soon = world.charge(a, SessionOperation::Notification, &progress);
+    assert!(world.heard(a, soon).unwrap().1.contains("\"022\""));
+    world.run(301_000);
+    let later = world.charge(a, SessionOperation::Notification, &progress);
+    world.run(1_000);
+    world.backend_says(b, YES);
+    world.run(1_000);
+    assert!(world.heard(a, later).unwrap().1.contains("\"000\""));
+}

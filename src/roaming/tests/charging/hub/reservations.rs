@@ -27,7 +27,7 @@ fn our_provider_reserves_through_the_hub_and_gives_the_place_back() {
         let stop = world.charge(b, SessionOperation::ReservationStop, &remote_stop(GIVEN));
         let (operation, path_id, body) = world.hub_says(b, answer);
         assert_eq!((operation, path_id.as_str()), (Some(SessionOperation::ReservationStop), "CH-EMP"));
-        assert!(body.contains(GIVEN), "{body}");
+        assert!(body.contains(GIVEN) && body.contains(r#""EMPPartnerSessionID":"mine""#), "{body}");
         let (_, said) = world.heard(b, stop).unwrap();
         assert_eq!(said.contains("\"Result\":true"), is_ok, "{said}");
     }
@@ -53,7 +53,7 @@ fn the_hub_reserves_at_our_operator_and_only_whoever_reserved_gives_back() {
     let (_, operation, asked) = world.nodes[a].charging.calls[0].clone();
     assert_eq!(operation, SessionOperation::ReservationStart);
     assert!(asked.contains(GIVEN) && asked.contains(r#""Duration":15"#), "{asked}");
-    world.backend_says(a, YES);
+    world.backend_says(a, &YES.replacen('{', r#"{"CPOPartnerSessionID":"C-7","#, 1));
     let (http, said) = world.heard(a, call).unwrap();
     assert!(http == 200 && said.contains("true") && said.contains(GIVEN), "{said}");
     // The same again is answered, and not carried out.
@@ -77,7 +77,8 @@ fn the_hub_reserves_at_our_operator_and_only_whoever_reserved_gives_back() {
     let stop = world.hub_asks(a, &emp(), SessionOperation::ReservationStop, &remote_stop(GIVEN));
     let (_, operation, asked) = world.nodes[a].charging.calls[0].clone();
     assert_eq!(operation, SessionOperation::ReservationStop);
-    assert!(asked.contains(GIVEN), "{asked}");
+    let both = r#""CPOPartnerSessionID":"C-7","EMPPartnerSessionID":"mine""#;
+    assert!(asked.contains(GIVEN) && asked.contains(both), "{asked}");
     world.backend_says(a, YES);
     let (http, said) = world.heard(a, stop).unwrap();
     assert!(http == 200 && said.contains("\"Result\":true"), "{said}");
