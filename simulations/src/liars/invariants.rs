@@ -92,7 +92,7 @@ fn is_provable(member: &Member) -> bool {
         LiarAct::Forge => true,
         // With repairs, and with what is well signed, everybody may be as fast as he is let.
         LiarAct::Flood => member.ordinal % 3 != 2,
-        LiarAct::LyingHeads => member.ordinal % 2 == 0,
+        LiarAct::LyingHeads => member.ordinal.is_multiple_of(2),
         // Whether one is asked for repairs is chance.
         LiarAct::FalseSnapshot => false,
         LiarAct::Replay | LiarAct::Equivocate | LiarAct::Withhold | LiarAct::Eclipse => false,
@@ -109,7 +109,7 @@ fn judge(
     blocked: &BTreeSet<NodeId>,
     standing: &mut Standing,
 ) {
-    let questions = member.act == LiarAct::Flood && member.ordinal % 3 == 0;
+    let questions = member.act == LiarAct::Flood && member.ordinal.is_multiple_of(3);
     let limit = if questions { QUESTIONS_FOUND_AT } else { LIES_FOUND_AT };
     let is_blocked = member.ids.iter().any(|id| blocked.contains(id));
     let stays = member.ids.iter().any(|id| peers.contains(id) && blocked.contains(id));

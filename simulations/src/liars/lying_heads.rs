@@ -22,7 +22,7 @@ pub(super) struct LyingHeads {
 impl LyingHeads {
     /// The n-th liar of this kind in a scenario.
     pub(super) fn new(number: usize) -> LyingHeads {
-        LyingHeads { forges: number % 2 == 0, turn: 0 }
+        LyingHeads { forges: number.is_multiple_of(2), turn: 0 }
     }
 
     /// Its own feed has a head that nothing is behind.
