@@ -82,16 +82,18 @@ async fn seen(
     request: &ChargeRequest,
     party: &PartyId,
 ) -> Result<Option<EvseSeen>, Answer> {
-    let by_remote = matches!(
-        operation,
-        SessionOperation::RemoteStart
-            | SessionOperation::RemoteStop
-            | SessionOperation::ReservationStart
-            | SessionOperation::ReservationStop
-    );
-    let Some(evse) = request.evse().filter(|_| by_remote) else { return Ok(None) };
+    let is_start = matches!(operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+    let is_stop = matches!(operation, SessionOperation::RemoteStop | SessionOperation::ReservationStop);
+    let Some(evse) = request.evse().filter(|_| is_start || is_stop) else { return Ok(None) };
     let _turn = shared.evse_lookups.acquire().await;
-    let row = shared.directory.data_of(evse.key().clone(), Some(party.clone())).await?;
+    let row = match shared.directory.data_of(evse.key().clone(), Some(party.clone())).await {
+        Ok(row) => row,
+        Err(error) if is_stop => {
+            tracing::warn!(%error, "a stop goes on although its EVSE could not be looked up");
+            return Ok(Some(EvseSeen { compatible: true }));
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(row.map(|row| {
         let text = std::str::from_utf8(&row.payload).ok();
         let summary = text.and_then(|text| summarise(text).ok());

@@ -93,7 +93,7 @@ fn by_operator(rows: Vec<StatusRow>) -> Vec<OperatorStatuses> {
     blocks.into_values().collect()
 }
 
-/// Those among them that are published, and whose status nobody told.
+/// Those among them that are published in the mesh, and whose status nobody told.
 async fn without_status(
     shared: &Shared,
     puller: &PartyId,
@@ -103,8 +103,8 @@ async fn without_status(
     let known: BTreeSet<&EvseKey> = rows.iter().map(|row| &row.key).collect();
     let mut found = BTreeSet::new();
     for key in asked.iter().map(EvseId::key).filter(|key| !known.contains(key)) {
-        let is_published = shared.directory.data_of(key.clone(), Some(puller.clone())).await?.is_some();
-        if is_published || shared.directory.bridged_of(key.clone()).await?.is_some() {
+        // What came through the hub is told of with its status only: who may see it is judged there.
+        if shared.directory.data_of(key.clone(), Some(puller.clone())).await?.is_some() {
             found.insert(key.clone());
         }
     }

@@ -101,10 +101,16 @@ impl Charges {
         let body = Bytes::from(call.body.clone());
         let request = ChargeRequest::parse(call.operation, &body, Reading::Strict);
         let request = request.map_err(|fault| anyhow::anyhow!("{}: {fault:?}", call.body))?;
-        let begins =
-            matches!(call.operation, SessionOperation::RemoteStart | SessionOperation::ReservationStart);
+        // As the facade does it.
+        let is_remote = matches!(
+            call.operation,
+            SessionOperation::RemoteStart
+                | SessionOperation::RemoteStop
+                | SessionOperation::ReservationStart
+                | SessionOperation::ReservationStop
+        );
         let party = self.party(by)?;
-        let evse = match request.evse().filter(|_| begins) {
+        let evse = match request.evse().filter(|_| is_remote) {
             Some(evse) => reach.reader.data_record(evse.key().clone(), Some(party.clone())).await?,
             None => None,
         };

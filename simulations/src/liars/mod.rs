@@ -126,7 +126,7 @@ impl Liars {
         Ok(())
     }
 
-    /// A node died: what it was told it does not know any more.
+    /// A node starts: what it was told before it does not know.
     pub(crate) fn forgotten_by(&self, node: NodeNumber) {
         let Ok(id) = mesh::node_id_of_seed(&people::node_seed(node)) else { return };
         for member in &self.members {

@@ -168,6 +168,8 @@ impl World {
     async fn start_node(&mut self, number: NodeNumber) -> Result<()> {
         let host = &mut self.hosts[number as usize];
         host.start(&self.network, &self.charges).await?;
+        // Liars may have gone on talking to it while it was down.
+        self.liars.forgotten_by(number);
         let (part, engine) = (host.part, host.node().and_then(|node| node.engine()).cloned());
         match (part, engine) {
             (Part::Cpo(operator), engine) => self.engines()[operator as usize] = engine,
@@ -184,7 +186,6 @@ impl World {
             self.engines.lock().unwrap_or_else(PoisonError::into_inner)[operator as usize] = None;
         }
         host.crash(kind, &self.network).await?;
-        self.liars.forgotten_by(number);
         if kind != Death::Process {
             self.lost_power.push(number);
         }

@@ -425,11 +425,11 @@ impl Roaming {
     }
 }
 
-/// Whether a no says why. A code that speaks of who asks means our own node, or the EMP's, and not the CPO's backend; a no
-/// that claims success, or has a code that OICP lacks, tells that backend nothing.
+/// Whether a no says why: an authentication code, or the hub's word that there is no contract. Others speak of who asks,
+/// which is our own node and not the CPO's backend, or of nothing that this backend could mend.
 fn is_about_medium(status: &StatusCode) -> bool {
-    let other = [Code::Success, Code::UnauthorizedAccess, Code::PartnerNotFound, Code::SessionInvalid];
-    status.known().is_some_and(|code| !other.contains(&code))
+    let about = ["101", "102", "103", "105", "106", "110", "120", "121", "122", "200", "210"];
+    status.known().is_some_and(|code| about.contains(&code.as_str()))
 }
 
 /// The code when every EMP says no (GAPS D5).
