@@ -135,7 +135,8 @@ fn score_params(config: &Config) -> PeerScoreParams {
         app_specific_weight: 1.0,
         // Whoever has many names on one machine gets what is published, but is nobody's gossip partner there: else some
         // machines could be all the partners that a node has. With as many as a machine may have (`crowd.rs`) the score
-        // stays above all thresholds.
+        // stays above all thresholds; partners and nodes to keep come on top of that, and are not exempt here: with
+        // thirteen on one machine nothing is published to them directly, with fifteen they are not listened to.
         ip_colocation_factor_weight: COLOCATION_WEIGHT,
         ip_colocation_factor_threshold: COLOCATED_MAX as f64,
         // Many nodes on one machine are a test, not an attack.
