@@ -69,19 +69,21 @@ async fn agree(cpo: &PartyNode, emp: &PartyNode, until_unix_s: u64, until: Insta
     }
 }
 
-/// Waits until a node knows so many partners, and has them all on the line.
+/// Waits until a node knows so many partners, has them all on the line, and has heard what was revoked.
 async fn connected(node: &PartyNode, partners: usize, until: Instant) -> anyhow::Result<()> {
     loop {
         let view = node.view().await?;
         let here = view.partners.iter().filter(|partner| partner.connected).count();
-        if here >= partners {
+        let heard = view.registry_compared_unix_ms.is_some();
+        if here >= partners && heard {
             return Ok(());
         }
         anyhow::ensure!(
             Instant::now() < until,
-            "{} has {here} of {partners} partners after {} s",
+            "{} has {here} of {partners} partners after {} s, and has {} what was revoked",
             node.id,
-            PATIENCE.as_secs()
+            PATIENCE.as_secs(),
+            if heard { "heard" } else { "not heard" }
         );
         tokio::time::sleep(LOOK_INTERVAL).await;
     }

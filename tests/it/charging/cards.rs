@@ -46,6 +46,7 @@ fn a_card_is_asked_of_both_once_and_then_of_the_one_that_knows_it() {
             partners.iter().any(|partner| partner["party"] == OTHER && partner["connected"] == true)
         };
         stage.until(Kind::Cpo, "the other provider", met).await;
+        until(&other, "what was revoked", |view| view.registry_compared_unix_ms.is_some()).await;
 
         let uid = card(r#""RFIDMifareFamilyIdentification":{"UID":"04A2B3C4D5E6F7"}"#);
         let first = stage.cpo_calls(AUTHORIZE_START, uid.clone()).await;

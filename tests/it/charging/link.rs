@@ -69,22 +69,22 @@ fn a_link_that_is_cut_and_heals_during_a_call_costs_time_and_nothing_else() {
     runtime().block_on(async {
         let (stage, link) = linked().await;
         stage.cpo.behave("slow=700");
-        let calling = stage.begins(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1"));
-        let session = stage.cpo.next().await.session.unwrap();
+        let mut calling = stage.begins(Kind::Emp, REMOTE_START, remote_start("CH*ABC*E1"));
+        let session = stage.cpo.next_or(&mut calling).await.session.unwrap();
         link.cut();
         let answer = calling.await.unwrap().unwrap();
         assert_eq!(answer.yes(), session, "the answer comes over the next connection");
         assert_eq!(stage.phases().await, ["active"]);
 
         // A stop and a notification under way, too; neither is carried out twice.
-        let stopping = stage.begins(Kind::Emp, REMOTE_STOP, remote_stop(&session));
-        assert_eq!(stage.cpo.next().await.operation, Operation::RemoteStop);
+        let mut stopping = stage.begins(Kind::Emp, REMOTE_STOP, remote_stop(&session));
+        assert_eq!(stage.cpo.next_or(&mut stopping).await.operation, Operation::RemoteStop);
         link.cut();
         let answer = stopping.await.unwrap().unwrap();
         assert_eq!(answer.yes(), session, "{answer:?}");
         stage.emp.behave("slow=700");
-        let telling = stage.begins(Kind::Cpo, NOTIFICATION, notification("End", "CH*ABC", &session));
-        assert_eq!(stage.emp.next().await.operation, Operation::Notification);
+        let mut telling = stage.begins(Kind::Cpo, NOTIFICATION, notification("End", "CH*ABC", &session));
+        assert_eq!(stage.emp.next_or(&mut telling).await.operation, Operation::Notification);
         link.cut();
         let answer = telling.await.unwrap().unwrap();
         assert_eq!(answer.yes(), session, "{answer:?}");

@@ -120,6 +120,14 @@ impl Side {
         tokio::time::timeout(PATIENCE, self.backend().next()).await.expect("a request was awaited")
     }
 
+    /// The same, because of a call that is under way.
+    pub(super) async fn next_or(&self, call: &mut JoinHandle<reqwest::Result<Heard>>) -> Received {
+        tokio::select! {
+            received = self.next() => received,
+            answer = call => panic!("nothing was asked, but the answer is {answer:?}"),
+        }
+    }
+
     /// What the backend got of an operation.
     pub(super) fn got(&self, operation: Operation) -> Vec<Received> {
         self.backend().received().into_iter().filter(|received| received.operation == operation).collect()
@@ -389,12 +397,15 @@ impl Stage {
         view["sessions"].as_array().unwrap().iter().map(of).collect()
     }
 
-    /// Waits until each is connected with the other.
+    /// Waits until each is connected with the other, and knows of a peer what was revoked: before that nothing new
+    /// is begun.
     pub(super) async fn connected(&self) {
         for (kind, partner) in [(Kind::Cpo, EMP), (Kind::Emp, CPO)] {
             let met = |view: &Value| {
                 let partners = view["partners"].as_array().unwrap();
-                partners.iter().any(|other| other["party"] == partner && other["connected"] == true)
+                let here =
+                    partners.iter().any(|other| other["party"] == partner && other["connected"] == true);
+                here && view["registry_compared_unix_ms"].is_u64()
             };
             self.until(kind, "the partner", met).await;
         }
