@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::actor::{Actor, Link, Peer};
 use super::behaviour::BehaviourEvent;
 use super::book::believable;
-use super::connections::NO_CHURN;
+use super::crowd::Room;
 use super::event::MeshEvent;
 use super::transport::node_id;
 
@@ -86,13 +86,16 @@ impl Actor {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
-        if self.is_crowded(&id, &address) {
-            tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
-            self.counts.connections_trimmed += 1;
-            self.book.hold_off(&id, now + NO_CHURN);
-            // An error means that it has gone already.
-            let _ = self.swarm.disconnect_peer_id(id);
-            return;
+        match self.room_for(&id, &address) {
+            Room::Free => {}
+            Room::InPlaceOf(other) => {
+                tracing::debug!(peer = %other, %address, "its place goes to another node of its machine");
+                self.let_go(&other);
+            }
+            Room::None => {
+                tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
+                return self.let_go(&id);
+            }
         }
         let gone = self.streams.stop.child_token().drop_guard();
         let peer = self.peers.entry(id).or_insert_with(|| Peer {
@@ -118,6 +121,7 @@ impl Actor {
             questions,
             gone,
         });
+        self.score_all();
     }
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
