@@ -24,7 +24,7 @@ const SUBSCRIBERS_WANTED: usize = 6;
 const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// ... and after which such a connection may be closed where there are too many: no question is under way.
-pub(super) const ASKED_IDLE: Duration = Duration::from_secs(10);
+const ASKED_IDLE: Duration = Duration::from_secs(10);
 
 /// The grace of a connection that a search of Kademlia made: longer than the search needs it. A search makes dozens
 /// of them, and while the node is full nobody else comes in.
@@ -41,7 +41,7 @@ const WALK_INTERVAL_KNOWN: Duration = Duration::from_secs(600);
 const DIALS_PER_REVIEW_MAX: usize = 4;
 
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
-pub(super) const NO_CHURN: Duration = Duration::from_secs(120);
+const NO_CHURN: Duration = Duration::from_secs(120);
 
 /// How long both of two connections live that were made at once: longer than what begins with them.
 const BOTH_FOR: Duration = Duration::from_secs(2);

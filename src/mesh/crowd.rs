@@ -3,15 +3,12 @@
 //! itself, to machines of its own choice, and those are closed last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
-use std::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
-use tokio::time::Instant;
 
 use super::actor::Actor;
-use super::connections::{ASKED_IDLE, NO_CHURN};
 
 /// Connections to nodes of one machine: a provider may host some nodes behind one address ...
 const PER_MACHINE_MAX: usize = 8;
@@ -21,9 +18,6 @@ const PER_MACHINE_MAX: usize = 8;
 /// (measured with four machines of twelve names: two of each left 2 honest peers of 14). Partners and other fixed nodes
 /// are no names that cost nothing: they are not counted.
 const COLOCATED_MAX: usize = 2;
-
-/// A peer that has been connected for so long gives way to another of its machine.
-const TURN: Duration = NO_CHURN;
 
 /// No machine has more than one of so many of the connections that others may make: some must not keep everybody else
 /// out of a small node.
@@ -44,58 +38,35 @@ fn per_machine_max(all: u32) -> usize {
 }
 
 /// The machine behind an address. On loopback each port is one: many nodes on one machine are a test. Whoever has an
-/// IPv6 address has all that begin with the same 64 bits (RFC 4291, 2.5.1).
+/// IPv6 address is usually given all that begin with the same 64 bits (RFC 6177); an IPv4 address in an IPv6 one is
+/// what it stands for (RFC 4291, 2.5.5.2, and RFC 6052, 2.1).
 fn machine(address: &Multiaddr) -> Multiaddr {
     let whole = |parts| address.iter().take(parts).collect();
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) if ip.is_loopback() => whole(2),
-        Some(Protocol::Ip6(ip)) if ip.is_loopback() => whole(2),
+        Some(Protocol::Ip6(ip)) if ip.to_canonical().is_loopback() => whole(2),
         Some(Protocol::Ip6(ip)) => {
-            Protocol::Ip6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))).into()
+            let translated =
+                (ip.to_bits() >> 32 == NAT64_PREFIX).then(|| Ipv4Addr::from_bits(ip.to_bits() as u32));
+            match ip.to_ipv4_mapped().or(translated) {
+                Some(ip) => Protocol::Ip4(ip).into(),
+                None => Protocol::Ip6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))).into(),
+            }
         }
         _ => whole(1),
     }
 }
 
-/// A connected peer that is not fixed.
-#[derive(Clone, Debug)]
-struct Guest {
-    peer: PeerId,
-    machine: Multiaddr,
-    since: Instant,
-    /// Whether nothing is under way with it.
-    idle: bool,
-    /// When we last asked it, or when it came.
-    used: Instant,
-}
+/// The first 96 bits of addresses that stand for IPv4 ones behind a translator, `64:ff9b::`.
+const NAT64_PREFIX: u128 = 0x0064_ff9b_0000_0000_0000_0000;
 
 /// Those on machines with more than [`COLOCATED_MAX`] of them.
-fn colocated(guests: &[Guest]) -> BTreeSet<PeerId> {
+fn colocated(guests: &[(PeerId, Multiaddr)]) -> BTreeSet<PeerId> {
     let mut counts: BTreeMap<&Multiaddr, usize> = BTreeMap::new();
-    guests.iter().for_each(|guest| *counts.entry(&guest.machine).or_default() += 1);
-    let is_many = |guest: &&Guest| counts.get(&guest.machine).is_some_and(|count| *count > COLOCATED_MAX);
-    guests.iter().filter(is_many).map(|guest| guest.peer).collect()
-}
-
-/// What a new peer finds on its machine.
-#[derive(Debug, PartialEq)]
-pub(super) enum Room {
-    /// A place is free.
-    Free,
-    /// The place of this peer, which has had its time: all nodes of a machine get their turn.
-    InPlaceOf(PeerId),
-    /// No place.
-    None,
-}
-
-/// The room for one more on a machine that may have `most`.
-fn room(others: &[Guest], most: usize, now: Instant) -> Room {
-    if others.len() < most {
-        return Room::Free;
-    }
-    let had_its_turn = |guest: &&Guest| guest.idle && now.duration_since(guest.since) >= TURN;
-    let longest_unused = others.iter().filter(had_its_turn).min_by_key(|guest| (guest.used, guest.peer));
-    longest_unused.map_or(Room::None, |guest| Room::InPlaceOf(guest.peer))
+    guests.iter().for_each(|(_, machine)| *counts.entry(machine).or_default() += 1);
+    let is_many =
+        |(_, machine): &&(PeerId, Multiaddr)| counts.get(machine).is_some_and(|count| *count > COLOCATED_MAX);
+    guests.iter().filter(is_many).map(|(peer, _)| *peer).collect()
 }
 
 /// Nodes to dial, with their addresses: at most `count`, each on another machine, each machine as likely as
@@ -119,15 +90,11 @@ pub(super) fn choose(
 }
 
 impl Actor {
-    /// The room for a new peer at this address.
-    pub(super) fn room_for(&self, peer: &PeerId, address: &Multiaddr) -> Room {
-        if self.is_fixed(peer) {
-            return Room::Free;
-        }
+    /// Whether a new peer's machine has as many connections as it may.
+    pub(super) fn is_crowded(&self, peer: &PeerId, address: &Multiaddr) -> bool {
         let here = machine(address);
-        let others: Vec<Guest> =
-            self.guests().into_iter().filter(|guest| guest.peer != *peer && guest.machine == here).collect();
-        room(&others, per_machine_max(self.config.connections_max), Instant::now())
+        let others = self.guests().into_iter().filter(|(id, machine)| id != peer && *machine == here);
+        !self.is_fixed(peer) && others.count() >= per_machine_max(self.config.connections_max)
     }
 
     /// The peers on machines with more than [`COLOCATED_MAX`] of them.
@@ -139,17 +106,10 @@ impl Actor {
         self.keep.contains(peer) || self.partners.contains(peer) || self.bootstrap.contains(peer)
     }
 
-    fn guests(&self) -> Vec<Guest> {
-        let guest = |(id, peer): (&PeerId, &super::actor::Peer)| {
-            Some(Guest {
-                peer: *id,
-                machine: machine(peer.address()?),
-                since: peer.since,
-                idle: !peer.we_asked(ASKED_IDLE) && !self.is_syncing(id),
-                used: peer.used.unwrap_or(peer.since),
-            })
-        };
-        self.peers.iter().filter(|(id, _)| !self.is_fixed(id)).filter_map(guest).collect()
+    /// The peers that are not fixed, with their machines.
+    fn guests(&self) -> Vec<(PeerId, Multiaddr)> {
+        let guests = self.peers.iter().filter(|(id, _)| !self.is_fixed(id));
+        guests.filter_map(|(id, peer)| Some((*id, machine(peer.address()?)))).collect()
     }
 
     /// Whether too few connections are of this node's own choice.
@@ -189,38 +149,20 @@ mod tests {
         assert_ne!(of("/ip6/::1/tcp/1"), of("/ip6/::1/tcp/2"));
         assert_eq!(of("/ip6/2001:db8::1/tcp/1"), of("/ip6/2001:db8::ffff:2/tcp/1"));
         assert_ne!(of("/ip6/2001:db8::1/tcp/1"), of("/ip6/2001:db8:0:1::1/tcp/1"));
+        assert_eq!(of("/ip6/::ffff:10.0.0.1/tcp/1"), of("/ip4/10.0.0.1/tcp/1"));
+        assert_eq!(of("/ip6/64:ff9b::10.0.0.1/tcp/1"), of("/ip4/10.0.0.1/tcp/1"));
         assert_eq!(incoming_max(96), 72);
         assert_eq!([96, 20, 4, 1].map(per_machine_max), [8, 3, 1, 1]);
     }
 
-    fn guests(count: usize, host: usize, now: Instant) -> Vec<Guest> {
-        let machine: Multiaddr = format!("/ip4/10.0.0.{host}").parse().unwrap();
-        let guest = |number: u64| {
-            let since = now + Duration::from_secs(number);
-            Guest { peer: PeerId::random(), machine: machine.clone(), since, idle: true, used: since }
+    #[test]
+    fn a_machine_with_more_than_two_names_has_many() {
+        let guests = |count: usize, host: usize| -> Vec<(PeerId, Multiaddr)> {
+            let machine: Multiaddr = format!("/ip4/10.0.0.{host}").parse().unwrap();
+            (0..count).map(|_| (PeerId::random(), machine.clone())).collect()
         };
-        (0..count as u64).map(guest).collect()
-    }
-
-    #[tokio::test]
-    async fn a_machine_with_more_than_two_names_has_many() {
-        let now = Instant::now();
-        let (many, few) = (guests(3, 1, now), guests(2, 2, now));
-        let all: Vec<Guest> = many.iter().chain(&few).cloned().collect();
-        assert_eq!(colocated(&all), many.iter().map(|guest| guest.peer).collect());
-    }
-
-    #[tokio::test]
-    async fn who_comes_to_a_full_machine_gets_the_place_that_was_longest_unused() {
-        let now = Instant::now();
-        let mut others = guests(3, 1, now);
-        let later = now + TURN + Duration::from_secs(2);
-        assert_eq!(room(&others[..2], 3, now), Room::Free);
-        assert_eq!(room(&others, 3, now), Room::None, "nobody has had its time");
-        assert_eq!(room(&others, 3, later), Room::InPlaceOf(others[0].peer));
-        others[0].used = later;
-        assert_eq!(room(&others, 3, later), Room::InPlaceOf(others[1].peer));
-        others.iter_mut().for_each(|guest| guest.idle = false);
-        assert_eq!(room(&others, 3, later), Room::None, "nothing that is under way is cut off");
+        let (many, few) = (guests(3, 1), guests(2, 2));
+        let all = [many.clone(), few].concat();
+        assert_eq!(colocated(&all), many.iter().map(|(peer, _)| *peer).collect());
     }
 }

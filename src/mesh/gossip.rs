@@ -47,12 +47,12 @@ const PUBLISH_THRESHOLD: f64 = -60.0;
 /// Score below which everything a peer gossips is ignored: three invalid messages in a minute.
 const GRAYLIST_THRESHOLD: f64 = -80.0;
 
-/// What a topic can earn a peer in all ...
-const EARNED_MAX: f64 = 10.0;
+/// What all topics together can earn a peer: enough to outweigh one slight offence ...
+const EARNED_MAX: f64 = 20.0;
 
-/// ... which does not outweigh what those of a machine with many names lose (`crowd.rs`): below zero nobody is a gossip
-/// partner, above the thresholds each gets what is published.
-const COLOCATED_SCORE: f64 = -2.0 * EARNED_MAX;
+/// ... and less than what those of a machine with many names lose (`crowd.rs`): below zero nobody is a gossip partner,
+/// above the thresholds each gets what is published.
+const COLOCATED_SCORE: f64 = -25.0;
 
 pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> {
     let failed = |why: String| MeshError::Build { part: "gossip", why };
@@ -264,6 +264,7 @@ impl Actor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::offences::BLOCKED_SCORE;
     use super::*;
 
     #[test]
@@ -275,9 +276,9 @@ mod tests {
 
     #[test]
     fn many_names_on_one_machine_are_no_partners_however_busy_and_hear_what_is_published() {
-        let best = score_params(&Config::default()).topic_score_cap + COLOCATED_SCORE;
-        assert!(best < 0.0, "{best}");
-        const { assert!(COLOCATED_SCORE > GOSSIP_THRESHOLD && GOSSIP_THRESHOLD > PUBLISH_THRESHOLD) };
+        assert_eq!(score_params(&Config::default()).topic_score_cap, EARNED_MAX);
+        const { assert!(EARNED_MAX + COLOCATED_SCORE < 0.0 && COLOCATED_SCORE > GOSSIP_THRESHOLD) };
+        const { assert!(EARNED_MAX + BLOCKED_SCORE < GRAYLIST_THRESHOLD) };
     }
 
     #[test]

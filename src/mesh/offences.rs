@@ -17,6 +17,9 @@ const BLOCK_AT: usize = 3;
 /// Offenders remembered; the one whose last offence is longest ago is forgotten first.
 const OFFENDERS_MAX: usize = 1024;
 
+/// Score of who is blocked: nothing that it earned makes anybody listen while its connections are being closed.
+pub(super) const BLOCKED_SCORE: f64 = -200.0;
+
 /// Points that an offence takes from the gossip score (see the thresholds in `gossip.rs`).
 fn points(penalty: Penalty) -> f64 {
     match penalty {
@@ -56,6 +59,9 @@ impl Offences {
 
     /// What its offences take from a peer's gossip score.
     pub(super) fn score(&self, peer: &PeerId, now: Instant) -> f64 {
+        if self.blocked.contains_key(peer) {
+            return BLOCKED_SCORE;
+        }
         let recent = self.offenders.get(peer).into_iter().flatten().filter(|(at, _)| *at + WINDOW > now);
         recent.map(|(_, points)| points).sum()
     }
@@ -93,8 +99,10 @@ mod tests {
         assert_eq!(offences.score(&peer, late), -30.0);
         assert!(!offences.add(peer, Penalty::TooSlow, late));
         assert!(offences.add(peer, Penalty::TooSlow, late));
+        assert_eq!(offences.score(&peer, late), BLOCKED_SCORE);
         assert!(offences.pardon(late).is_empty());
         assert_eq!(offences.pardon(late + WINDOW), [peer]);
+        assert_eq!(offences.score(&peer, late + WINDOW), 0.0);
     }
 
     #[tokio::test]

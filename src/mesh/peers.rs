@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::actor::{Actor, Link, Peer};
 use super::behaviour::BehaviourEvent;
 use super::book::believable;
-use super::crowd::Room;
 use super::event::MeshEvent;
 use super::transport::node_id;
 
@@ -35,6 +34,8 @@ impl Actor {
                 if let Some(peer) = self.peers.get_mut(&peer_id) {
                     peer.links.retain(|link| link.id != connection_id);
                 }
+                // The other may be to another machine.
+                self.score_all();
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.on_dial_failed(peer, &error);
@@ -86,16 +87,9 @@ impl Actor {
             let _ = self.swarm.disconnect_peer_id(id);
             return;
         }
-        match self.room_for(&id, &address) {
-            Room::Free => {}
-            Room::InPlaceOf(other) => {
-                tracing::debug!(peer = %other, %address, "its place goes to another node of its machine");
-                self.let_go(&other);
-            }
-            Room::None => {
-                tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
-                return self.let_go(&id);
-            }
+        if self.is_crowded(&id, &address) {
+            tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
+            return self.let_go(&id);
         }
         let gone = self.streams.stop.child_token().drop_guard();
         let peer = self.peers.entry(id).or_insert_with(|| Peer {

@@ -19,7 +19,7 @@ use super::*;
 use crate::protocol::{NodeId, Verdict};
 
 /// Far above what any step takes, so that only a hang fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running node.
 pub(super) struct Node {

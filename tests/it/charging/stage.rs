@@ -123,6 +123,7 @@ impl Side {
     /// The same, because of a call that is under way.
     pub(super) async fn next_or(&self, call: &mut JoinHandle<reqwest::Result<Heard>>) -> Received {
         tokio::select! {
+            biased;
             received = self.next() => received,
             answer = call => panic!("nothing was asked, but the answer is {answer:?}"),
         }
