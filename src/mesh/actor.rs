@@ -375,7 +375,6 @@ impl Actor {
         if self.peers.remove(&id).is_some_and(|peer| peer.up) {
             self.emit(MeshEvent::PeerDown { node: node_id(&id) });
         }
-        self.score_all();
     }
 }
 

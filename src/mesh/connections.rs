@@ -41,7 +41,7 @@ const WALK_INTERVAL_KNOWN: Duration = Duration::from_secs(600);
 const DIALS_PER_REVIEW_MAX: usize = 4;
 
 /// After we closed a connection for want of a purpose, we do not dial that node for this long.
-const NO_CHURN: Duration = Duration::from_secs(120);
+pub(super) const NO_CHURN: Duration = Duration::from_secs(120);
 
 /// How long both of two connections live that were made at once: longer than what begins with them.
 const BOTH_FOR: Duration = Duration::from_secs(2);
@@ -126,31 +126,25 @@ impl Actor {
         let grace = Duration::from_millis(self.config.connection_grace_ms);
         for peer in surplus(standings, self.config.connections_high, self.config.connections_low, grace) {
             tracing::debug!(%peer, "a connection without purpose is closed");
-            self.let_go(&peer);
+            self.counts.connections_trimmed += 1;
+            self.book.hold_off(&peer, Instant::now() + NO_CHURN);
+            // An error means that it is closed already.
+            let _ = self.swarm.disconnect_peer_id(peer);
         }
-    }
-
-    /// Closes the connections to a peer for which there is no room.
-    pub(super) fn let_go(&mut self, peer: &PeerId) {
-        self.counts.connections_trimmed += 1;
-        self.book.hold_off(peer, Instant::now() + NO_CHURN);
-        // An error means that it is closed already.
-        let _ = self.swarm.disconnect_peer_id(*peer);
     }
 
     /// Of two connections that were made at once, closes one: the same at both ends, and when the other is known to be
     /// made at both. Not before what begins with a connection is over, nor while a question or a sync is under way.
     fn close_doubled(&mut self) {
         let me = *self.swarm.local_peer_id();
-        let syncing: BTreeSet<PeerId> = self.peers.keys().filter(|id| self.is_syncing(id)).copied().collect();
+        let (syncs, sync_gate) = (&self.syncs, &self.sync_gate);
+        let busy = |id: &PeerId| sync_gate.holds(id) || syncs.values().any(|(peer, _)| peer == id);
         for (id, peer) in &mut self.peers {
             let is_kept = |link: &Link| link.dialled == (me < *id);
             let one_answers = peer.links.iter().any(|link| is_kept(link) && link.answers);
             let is_new = peer.links.iter().any(|link| link.since.elapsed() < BOTH_FOR);
             let other = peer.links.iter().find(|link| !is_kept(link));
-            let Some(other) = other.filter(|_| one_answers && !is_new && !syncing.contains(id)) else {
-                continue;
-            };
+            let Some(other) = other.filter(|_| one_answers && !is_new && !busy(id)) else { continue };
             let (connection, line) = (other.id, self.lines.get(id));
             // Over which of them ours go is not known.
             if Arc::strong_count(&other.questions) > 1 || line.is_some_and(Line::is_waiting) {
@@ -224,11 +218,6 @@ impl Actor {
         }
     }
 
-    /// Whether a sync with a peer is under way, in either direction.
-    pub(super) fn is_syncing(&self, id: &PeerId) -> bool {
-        self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id)
-    }
-
     fn lacks_subscribers(&self) -> bool {
         self.published.iter().any(|topic| {
             self.peers.values().filter(|peer| peer.topics.contains(topic)).count() < SUBSCRIBERS_WANTED
@@ -253,7 +242,7 @@ impl Actor {
                 Purpose::Keep
             } else if self.partners.contains(id) {
                 Purpose::Partner
-            } else if self.is_syncing(id) {
+            } else if self.sync_gate.holds(id) || self.syncs.values().any(|(peer, _)| peer == id) {
                 Purpose::Sync
             } else if colocated.contains(id) {
                 // One machine with many names could keep them all by asking.
@@ -299,10 +288,12 @@ impl Actor {
 
     /// Takes score from a peer, and blocks it if it was often enough.
     pub(super) fn offend(&mut self, peer: PeerId, penalty: Penalty) {
-        let blocked = self.offences.add(peer, penalty, Instant::now());
-        tracing::debug!(%peer, ?penalty, "a peer is penalised");
-        self.score(&[peer]);
-        if blocked {
+        let sentence = self.offences.add(peer, penalty, Instant::now());
+        tracing::debug!(%peer, ?penalty, score = sentence.score, "a peer is penalised");
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.set_application_score(&peer, sentence.score);
+        }
+        if sentence.block {
             tracing::warn!(%peer, ?penalty, "a peer is blocked for ten minutes");
             self.counts.peers_blocked += 1;
             // This also closes its connections.
@@ -313,11 +304,12 @@ impl Actor {
 
     /// Unblocks those whose time is over.
     pub(super) fn pardon(&mut self) {
-        let pardoned = self.offences.pardon(Instant::now());
-        for peer in &pardoned {
-            self.swarm.behaviour_mut().blocked.unblock_peer(*peer);
+        for peer in self.offences.pardon(Instant::now()) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(peer);
+            if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                gossip.set_application_score(&peer, 0.0);
+            }
         }
-        self.score(&pardoned);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Announcements to everybody: gossipsub without its own signatures (an announcement is signed by its
 //! writer), named by content, passed on only after the engine's verdict.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,9 @@ use libp2p::gossipsub::{
     PeerScoreThresholds, PublishError, TopicScoreParams, ValidationMode,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 
 use super::actor::Actor;
+use super::crowd::COLOCATED_MAX;
 use super::event::{GossipToken, MeshEvent, Penalty};
 use super::transport::node_id;
 use super::{Config, MeshError};
@@ -47,12 +48,9 @@ const PUBLISH_THRESHOLD: f64 = -60.0;
 /// Score below which everything a peer gossips is ignored: three invalid messages in a minute.
 const GRAYLIST_THRESHOLD: f64 = -80.0;
 
-/// What all topics together can earn a peer: enough to outweigh one slight offence ...
-const EARNED_MAX: f64 = 20.0;
-
-/// ... and less than what those of a machine with many names lose (`crowd.rs`): below zero nobody is a gossip partner,
-/// above the thresholds each gets what is published.
-const COLOCATED_SCORE: f64 = -25.0;
+/// What each of the nodes on one machine loses where there are more than [`COLOCATED_MAX`]: so much times the square of
+/// how many are too many.
+const COLOCATION_WEIGHT: f64 = -0.5;
 
 pub(super) fn build(config: &Config) -> Result<gossipsub::Behaviour, MeshError> {
     let failed = |why: String| MeshError::Build { part: "gossip", why };
@@ -132,11 +130,20 @@ fn score_params(config: &Config) -> PeerScoreParams {
         Topic::ALL.map(|topic| (ident(topic, config).hash(), topic_score_params())).into_iter().collect();
     PeerScoreParams {
         topics,
-        topic_score_cap: EARNED_MAX,
+        topic_score_cap: 50.0,
         // The application's score is given in points already.
         app_specific_weight: 1.0,
-        // This node counts by itself who has many names on one machine.
-        ip_colocation_factor_weight: 0.0,
+        // Whoever has many names on one machine gets what is published, but is nobody's gossip partner there: else some
+        // machines could be all the partners that a node has. With as many as a machine may have (`crowd.rs`) the score
+        // stays above all thresholds; partners and nodes to keep come on top of that, and are not exempt here: with
+        // thirteen on one machine nothing is published to them directly, with fifteen they are not listened to.
+        ip_colocation_factor_weight: COLOCATION_WEIGHT,
+        ip_colocation_factor_threshold: COLOCATED_MAX as f64,
+        // Many nodes on one machine are a test, not an attack.
+        ip_colocation_factor_whitelist: HashSet::from([
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]),
         // A node that is busy for a moment is slow, not bad.
         slow_peer_threshold: 50.0,
         ..PeerScoreParams::default()
@@ -167,25 +174,6 @@ pub(super) fn ident(topic: Topic, config: &Config) -> IdentTopic {
 }
 
 impl Actor {
-    /// Tells gossipsub what this node thinks of peers, beside what gossipsub itself sees.
-    pub(super) fn score(&mut self, peers: &[PeerId]) {
-        if peers.is_empty() {
-            return;
-        }
-        let (now, colocated) = (Instant::now(), self.colocated());
-        let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return };
-        for peer in peers {
-            let machine = if colocated.contains(peer) { COLOCATED_SCORE } else { 0.0 };
-            gossip.set_application_score(peer, self.offences.score(peer, now) + machine);
-        }
-    }
-
-    /// The same of all that are connected: who comes and goes makes others many, or few.
-    pub(super) fn score_all(&mut self) {
-        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        self.score(&peers);
-    }
-
     /// Publishes, whether this node is subscribed or not.
     pub(super) fn publish(&mut self, topic: Topic, data: Bytes) {
         let name = ident(topic, &self.config);
@@ -264,7 +252,6 @@ impl Actor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::offences::BLOCKED_SCORE;
     use super::*;
 
     #[test]
@@ -272,13 +259,6 @@ mod tests {
         score_params(&Config::default()).validate().unwrap();
         thresholds().validate().unwrap();
         assert_eq!(topic_score_params().mesh_message_deliveries_weight, 0.0);
-    }
-
-    #[test]
-    fn many_names_on_one_machine_are_no_partners_however_busy_and_hear_what_is_published() {
-        assert_eq!(score_params(&Config::default()).topic_score_cap, EARNED_MAX);
-        const { assert!(EARNED_MAX + COLOCATED_SCORE < 0.0 && COLOCATED_SCORE > GOSSIP_THRESHOLD) };
-        const { assert!(EARNED_MAX + BLOCKED_SCORE < GRAYLIST_THRESHOLD) };
     }
 
     #[test]

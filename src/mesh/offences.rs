@@ -17,9 +17,6 @@ const BLOCK_AT: usize = 3;
 /// Offenders remembered; the one whose last offence is longest ago is forgotten first.
 const OFFENDERS_MAX: usize = 1024;
 
-/// Score of who is blocked: nothing that it earned makes anybody listen while its connections are being closed.
-pub(super) const BLOCKED_SCORE: f64 = -200.0;
-
 /// Points that an offence takes from the gossip score (see the thresholds in `gossip.rs`).
 fn points(penalty: Penalty) -> f64 {
     match penalty {
@@ -31,6 +28,15 @@ fn points(penalty: Penalty) -> f64 {
     }
 }
 
+/// What follows of an offence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sentence {
+    /// The application's part of the gossip score.
+    pub(super) score: f64,
+    /// Whether the peer is to be blocked.
+    pub(super) block: bool,
+}
+
 /// The offences of the last ten minutes.
 #[derive(Default)]
 pub(super) struct Offences {
@@ -39,8 +45,8 @@ pub(super) struct Offences {
 }
 
 impl Offences {
-    /// Notes an offence; whether the peer is to be blocked.
-    pub(super) fn add(&mut self, peer: PeerId, penalty: Penalty, now: Instant) -> bool {
+    /// Notes an offence.
+    pub(super) fn add(&mut self, peer: PeerId, penalty: Penalty, now: Instant) -> Sentence {
         if self.offenders.len() >= OFFENDERS_MAX && !self.offenders.contains_key(&peer) {
             let last = |list: &Vec<(Instant, f64)>| list.last().map(|(at, _)| *at);
             let oldest = self.offenders.iter().min_by_key(|(_, list)| last(list)).map(|(peer, _)| *peer);
@@ -49,21 +55,13 @@ impl Offences {
         let list = self.offenders.entry(peer).or_default();
         list.retain(|(at, _)| *at + WINDOW > now);
         list.push((now, points(penalty)));
-        let block = list.len() >= BLOCK_AT;
-        if block {
+        let sentence =
+            Sentence { score: list.iter().map(|(_, points)| points).sum(), block: list.len() >= BLOCK_AT };
+        if sentence.block {
             self.offenders.remove(&peer);
             self.blocked.insert(peer, now + WINDOW);
         }
-        block
-    }
-
-    /// What its offences take from a peer's gossip score.
-    pub(super) fn score(&self, peer: &PeerId, now: Instant) -> f64 {
-        if self.blocked.contains_key(peer) {
-            return BLOCKED_SCORE;
-        }
-        let recent = self.offenders.get(peer).into_iter().flatten().filter(|(at, _)| *at + WINDOW > now);
-        recent.map(|(_, points)| points).sum()
+        sentence
     }
 
     /// Who is blocked.
@@ -92,17 +90,14 @@ mod tests {
     async fn three_offences_in_ten_minutes_block_for_ten_minutes() {
         let (mut offences, now, peer) = (Offences::default(), Instant::now(), PeerId::random());
         let late = now + WINDOW;
-        assert!(!offences.add(peer, Penalty::Malformed, now));
-        assert!(!offences.add(peer, Penalty::Malformed, now));
-        assert_eq!(offences.score(&peer, now), -60.0);
-        assert!(!offences.add(peer, Penalty::Malformed, late), "the first two are forgotten");
-        assert_eq!(offences.score(&peer, late), -30.0);
-        assert!(!offences.add(peer, Penalty::TooSlow, late));
-        assert!(offences.add(peer, Penalty::TooSlow, late));
-        assert_eq!(offences.score(&peer, late), BLOCKED_SCORE);
+        assert!(!offences.add(peer, Penalty::Malformed, now).block);
+        assert!(!offences.add(peer, Penalty::Malformed, now).block);
+        let third = offences.add(peer, Penalty::Malformed, late);
+        assert_eq!(third, Sentence { score: -30.0, block: false }, "the first two are forgotten");
+        assert!(!offences.add(peer, Penalty::TooSlow, late).block);
+        assert!(offences.add(peer, Penalty::TooSlow, late).block);
         assert!(offences.pardon(late).is_empty());
         assert_eq!(offences.pardon(late + WINDOW), [peer]);
-        assert_eq!(offences.score(&peer, late + WINDOW), 0.0);
     }
 
     #[tokio::test]

@@ -33,7 +33,6 @@ impl Actor {
         self.book.keep(&partners);
         self.swarm.behaviour_mut().full.keep_partners(partners.clone());
         self.partners = partners;
-        self.score_all();
         self.dial_partners();
     }
 

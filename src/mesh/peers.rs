@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::actor::{Actor, Link, Peer};
 use super::behaviour::BehaviourEvent;
 use super::book::believable;
+use super::connections::NO_CHURN;
 use super::event::MeshEvent;
 use super::transport::node_id;
 
@@ -34,8 +35,6 @@ impl Actor {
                 if let Some(peer) = self.peers.get_mut(&peer_id) {
                     peer.links.retain(|link| link.id != connection_id);
                 }
-                // The other may be to another machine.
-                self.score_all();
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.on_dial_failed(peer, &error);
@@ -89,7 +88,11 @@ impl Actor {
         }
         if self.is_crowded(&id, &address) {
             tracing::debug!(peer = %id, %address, "too many nodes of one machine: closed");
-            return self.let_go(&id);
+            self.counts.connections_trimmed += 1;
+            self.book.hold_off(&id, now + NO_CHURN);
+            // An error means that it has gone already.
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
         }
         let gone = self.streams.stop.child_token().drop_guard();
         let peer = self.peers.entry(id).or_insert_with(|| Peer {
@@ -115,7 +118,6 @@ impl Actor {
             questions,
             gone,
         });
-        self.score_all();
     }
 
     fn on_dial_failed(&mut self, peer: PeerId, error: &DialError) {
