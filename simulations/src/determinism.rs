@@ -1,8 +1,8 @@
 //! The two functions of libc through which chance and time come into a process, replaced for the thread
-//! of the simulation: random bytes come from the seed, and the clocks show virtual time. The only unsafe
-//! code of the project.
+//! of the simulation: random bytes come from the seed, and the clocks show virtual time; and what the allocator is
+//! told. The only unsafe code of the project.
 
-#![allow(unsafe_code, reason = "two functions of the C library are replaced by exporting their names")]
+#![allow(unsafe_code, reason = "names that C code looks for are exported")]
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -52,6 +52,15 @@ fn fill(bytes: &mut [u8]) -> bool {
 fn simulated() -> bool {
     SIMULATED.try_with(Cell::get).unwrap_or(false)
 }
+
+/// Settings of jemalloc. One arena, for one thread makes nearly all; what is free goes back at once: by default that
+/// waits for ten seconds on a clock that here shows virtual time.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static ALLOCATOR_SETTINGS: &std::ffi::c_char = {
+    const TEXT: &std::ffi::CStr = c"narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0";
+    // SAFETY: the first character of a text that lives as long as the program.
+    unsafe { &*TEXT.as_ptr() }
+};
 
 /// getrandom(2).
 ///

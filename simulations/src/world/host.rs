@@ -23,8 +23,8 @@ use crate::operators::Operator;
 use crate::people::{self, NETWORK, Party};
 use crate::scenario::{Death, Scenario};
 
-/// Page cache of one database in KiB: many nodes share one machine here.
-const CACHE_KIB: u32 = 256;
+/// Page cache of one database in KiB: many nodes share one machine here, and the pages come from memory anyway.
+const CACHE_KIB: u32 = 64;
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
