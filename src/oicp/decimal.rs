@@ -118,7 +118,7 @@ fn units(text: &str) -> Option<i128> {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (text, 0),
     };
-    if exponent.abs() > EXPONENT_MAX {
+    if exponent.unsigned_abs() > EXPONENT_MAX.unsigned_abs() {
         return None;
     }
     let (sign, digits) = match mantissa.strip_prefix('-') {
@@ -222,7 +222,22 @@ mod tests {
     #[test]
     fn what_cannot_be_computed_is_refused() {
         let wide = format!("1{}", "0".repeat(DIGITS_MAX));
-        for bad in ["", " 1", "1 ", "+1", "01", ".5", "1.", "1e", "NaN", "1e400", "1e-400", "1e-19", &wide] {
+        for bad in [
+            "",
+            " 1",
+            "1 ",
+            "+1",
+            "01",
+            ".5",
+            "1.",
+            "1e",
+            "NaN",
+            "1e400",
+            "1e-400",
+            "1e-2147483648",
+            "1e-19",
+            &wide,
+        ] {
             assert!(Decimal::parse(bad).is_none(), "{bad}");
         }
         let most = Decimal::parse(&"9".repeat(DIGITS_MAX)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::json::push_token;
+use super::json::{Node, push_token};
 use super::json_write::Writer;
 
 /// How much a deviation from the published schema matters.
@@ -262,6 +262,12 @@ impl Fault {
             error_message: error_message.into(),
         };
         Fault { message: Fault::MESSAGE.to_owned(), validation_errors: vec![error] }
+    }
+
+    /// What stands where a list is due, and is none.
+    #[must_use]
+    pub fn no_list(pointer: &str, found: &Node<'_>) -> Fault {
+        Fault::single(pointer, format!("a list is needed, not a {}", found.kind()))
     }
 
     /// A fault out of findings; those of severity Info are left out.

@@ -226,6 +226,17 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The items of a list; an object where a list is due is its only item in tolerant reading. `None` for
+    /// anything else: a text or a number is no empty list.
+    #[must_use]
+    pub fn items_or_one(&self) -> Option<&[Node<'a>]> {
+        match &self.value {
+            Value::Array(items) => Some(items),
+            Value::Object(_) => Some(std::slice::from_ref(self)),
+            _ => None,
+        }
+    }
+
     /// The text of a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {

@@ -350,7 +350,7 @@ fn action(root: &Node<'_>) -> Result<ActionType, Fault> {
 }
 
 fn records<'n, 'a>(list: &'n Node<'a>, at: &str, max: usize) -> Result<&'n [Node<'a>], Fault> {
-    let records = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+    let records = list.items_or_one().ok_or_else(|| Fault::no_list(at, list))?;
     if records.len() > max {
         return Err(Fault::single(at, format!("more than {max} records in one push")));
     }

@@ -37,6 +37,7 @@ fn what_a_charging_point_costs_is_read_in_both_shapes() {
         (r#"[{"EvseID":"DE*ABC*E1","ProviderID":"*","EvseIDProductList":[7]}]"#, false, false),
         (r#"[{"EvseID":"DE*ABC","ProviderID":"*","EvseIDProductList":["AC 1"]}]"#, false, false),
         (r#"[{"ProviderID":"*","EvseIDProductList":["AC 1"]}]"#, false, false),
+        ("\"[]\"", false, false),
         ("null", false, false),
     ] {
         let body = evses(records);

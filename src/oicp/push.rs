@@ -196,7 +196,7 @@ impl<'n, 'a> Envelope<'n, 'a> {
             .map_err(|error| Fault::single(&operator_at, error.to_string()))?;
         let records_at = format!("{at}/{list_name}");
         let list = block.field_any_case(&[list_name]).ok_or_else(|| missing(&records_at, list_name))?;
-        let records = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+        let records = list.items_or_one().ok_or_else(|| Fault::no_list(&records_at, list))?;
         if records.len() > RECORDS_MAX {
             return Err(Fault::single(&records_at, format!("more than {RECORDS_MAX} records in one push")));
         }

@@ -35,6 +35,7 @@ fn hopeless_bodies_are_faults_in_both_readings() {
         r#"{"ActionType":"merge"}"#,
         r#"{"ActionType":"insert","OperatorEvseStatus":{"OperatorID":"nope","EvseStatusRecord":[]}}"#,
         r#"{"ActionType":"insert","OperatorEvseStatus":{"OperatorID":"DE*ABC","EvseStatusRecord":[{"EvseID":"x"}]}}"#,
+        r#"{"ActionType":"insert","OperatorEvseStatus":{"OperatorID":"DE*ABC","EvseStatusRecord":"[]"}}"#,
     ] {
         for reading in [Reading::Strict, Reading::Tolerant] {
             let fault = read_evse_status(body.as_bytes(), reading).unwrap_err();

@@ -142,7 +142,7 @@ fn block<'n, 'a>(
 ) -> Result<OperatorBlock<'n, 'a>, RegisterError> {
     let list_name = if kind == RegisterKind::EvseData { DATA_LIST } else { STATUS_LIST };
     let (name, list) = member(node, list_name).ok_or_else(|| RegisterError::BadBlock(pointer.to_owned()))?;
-    let items = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+    let items = list.items_or_one().ok_or_else(|| RegisterError::BadBlock(pointer.to_owned()))?;
     let text = |name: &str| node.field_any_case(&[name]).and_then(Node::as_str).map(str::to_owned);
     Ok(OperatorBlock {
         operator_id: text("OperatorID").unwrap_or_default(),

@@ -90,7 +90,7 @@ impl Extras {
         let root = json::parse(body, Reading::Tolerant)?;
         let action = action(&root)?;
         let list = needed(&root, "EVSEPricing")?;
-        let list = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+        let list = list.items_or_one().ok_or_else(|| missing("EVSEPricing"))?;
         let mut pushed = BTreeMap::new();
         for node in list {
             let id = text(node, "EvseID").and_then(|text| EvseId::parse(text).ok());

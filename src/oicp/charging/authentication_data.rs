@@ -49,7 +49,7 @@ impl PushAuthenticationData {
         let list_at = at("AuthenticationDataRecord");
         let list = block.field_any_case(&["AuthenticationDataRecord"]);
         let list = list.ok_or_else(|| Fault::single(&list_at, "AuthenticationDataRecord may not be null"))?;
-        let nodes = if list.is_object() { std::slice::from_ref(list) } else { list.items() };
+        let nodes = list.items_or_one().ok_or_else(|| Fault::no_list(&list_at, list))?;
         if nodes.len() > RECORDS_MAX {
             return Err(Fault::single(&list_at, format!("more than {RECORDS_MAX} records in one push")));
         }
@@ -196,6 +196,13 @@ mod tests {
         assert_eq!(read.records[0].medium_key(), read.records[1].medium_key());
         assert_eq!(read.foreign_contracts(|provider| provider == "DEDCB"), [1]);
         assert!(push("").unwrap().records.is_empty());
+        for no_list in ["true", "\"[]\"", "7"] {
+            let body = format!(
+                r#"{{"ActionType":"fullLoad","ProviderAuthenticationData":{{"ProviderID":"DE-DCB","AuthenticationDataRecord":{no_list}}}}}"#
+            );
+            // Taken for an empty list it would take every card away.
+            assert!(PushAuthenticationData::parse(body.as_bytes(), Reading::Tolerant).is_err(), "{no_list}");
+        }
     }
 
     #[test]
