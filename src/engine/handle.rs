@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Trust {
         reply: oneshot::Sender<TrustSummary>,
     },
+    Committed {
+        reply: oneshot::Sender<()>,
+    },
     Agreement {
         act: AgreementAct,
         reply: AgreementReply,
@@ -189,6 +192,12 @@ impl Engine {
     /// and told to everybody. Returns after the durable commit.
     pub async fn hand_in(&self, object: Bytes) -> Result<PushOutcome, EngineError> {
         self.ask(|reply| Command::HandIn { object, reply }).await?
+    }
+
+    /// Returns when all promises with an earlier time than now are committed. A record has the time at which it was
+    /// taken, and is seen when it is committed: who reads up to now would miss one between the two.
+    pub async fn committed(&self) -> Result<(), EngineError> {
+        self.ask(|reply| Command::Committed { reply }).await
     }
 
     /// Who is who right now.

@@ -325,6 +325,10 @@ impl Runner {
                 // The asker may have gone.
                 let _gone = reply.send(trust_summary(&trust, &self.parts.parties));
             }
+            Command::Committed { reply } => {
+                // The round before was committed, and the next one has a later time. The asker may have gone.
+                let _gone = reply.send(());
+            }
             Command::Agreement { act, reply } => {
                 self.agreement_calls.insert(call, reply);
                 inputs.push(Input::Agreement { call, act });

@@ -78,6 +78,8 @@ pub(super) async fn pull_cdrs(shared: &Shared, call: Call) -> Result<Answer, Ans
         offset: wanted.offset(),
         limit: wanted.size(),
     };
+    // The next pull may begin where this one ends: what was taken before now is to be in this one.
+    shared.engine.committed().await?;
     let (total, cdrs) = shared.directory.pulled_cdrs(pull).await?;
     let bytes = cdrs.iter().map(|cdr| cdr.signed.as_ref().map_or(0, Bytes::len)).sum();
     let write = move || {

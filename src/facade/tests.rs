@@ -142,6 +142,7 @@ async fn fake_engine(mut commands: mpsc::Receiver<Command>) {
             Command::HandIn { reply, .. } => reply.send(Ok(outcome)).is_ok(),
             Command::Accounts(_) => true,
             Command::Trust { reply } => reply.send(TrustSummary::default()).is_ok(),
+            Command::Committed { reply } => reply.send(()).is_ok(),
             Command::Confirm { reply, .. } => reply.send(Err(EngineError::Storage("full".into()))).is_ok(),
             Command::Reload { reply, .. } => reply.send(Ok(())).is_ok(),
             Command::Agreement { reply, .. } => reply.send(Err(EngineError::Busy)).is_ok(),

@@ -372,8 +372,13 @@ impl Actor {
         if let Some(line) = self.lines.get(&id) {
             line.disconnected();
         }
-        if self.peers.remove(&id).is_some_and(|peer| peer.up) {
+        let Some(peer) = self.peers.remove(&id) else { return };
+        if peer.up {
             self.emit(MeshEvent::PeerDown { node: node_id(&id) });
+        } else if peer.is_dialled() {
+            // It has blocked us, or is full: it lets us connect, and closes.
+            let jitter = self.jitter();
+            self.book.failed(&id, Instant::now(), &self.config, jitter);
         }
     }
 }

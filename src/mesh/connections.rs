@@ -191,7 +191,9 @@ impl Actor {
     fn dial_candidates(&mut self) -> usize {
         let now = Instant::now();
         let candidates = self.book.candidates(now, |peer| {
-            self.peers.contains_key(peer) || self.bootstrap.contains(peer) || self.partners.contains(peer)
+            let is_fixed = self.bootstrap.contains(peer) || self.partners.contains(peer);
+            // Whom we block we do not dial: it would take the place of one that we do.
+            is_fixed || self.peers.contains_key(peer) || self.offences.has_blocked(peer)
         });
         let known = candidates.len();
         let candidates = candidates.into_iter().map(|peer| (peer, self.book.address(&peer))).collect();

@@ -69,6 +69,11 @@ impl Offences {
         self.blocked.keys()
     }
 
+    /// Whether it is blocked.
+    pub(super) fn has_blocked(&self, peer: &PeerId) -> bool {
+        self.blocked.contains_key(peer)
+    }
+
     /// Whose time is over: to be unblocked, or whose score is to be given back.
     pub(super) fn pardon(&mut self, now: Instant) -> Vec<PeerId> {
         let free: Vec<PeerId> =

@@ -138,8 +138,11 @@ impl Actor {
         if !answers && !routes {
             let version = info.protocol_version.escape_debug();
             tracing::debug!(peer = %id, %version, "a peer of another network");
-            let jitter = self.jitter();
-            self.book.failed(&id, Instant::now(), &self.config, jitter);
+            // Whom we dialled counts as failed when it is closed (`peer_down`).
+            if !peer.is_dialled() {
+                let jitter = self.jitter();
+                self.book.failed(&id, Instant::now(), &self.config, jitter);
+            }
             // An error means that it has gone already.
             let _ = self.swarm.disconnect_peer_id(id);
             return;

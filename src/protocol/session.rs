@@ -299,6 +299,9 @@ impl SessionMessage {
             }
             MessageWire::Receipts(session, receipts, chains) => {
                 let limit = Purpose::Receipt.size_bytes_max();
+                if receipts.0.is_empty() {
+                    return Err(ProtocolError::Invalid { what: WHAT, rule: "receipts without a receipt" });
+                }
                 if receipts.0.iter().any(|receipt| receipt.0.len() > limit) {
                     return Err(ProtocolError::Invalid { what: WHAT, rule: "a receipt is over its limit" });
                 }

@@ -33,7 +33,7 @@ pub type OpenPage = (Vec<StoredCdr>, Option<OpenPlace>);
 pub struct CdrPull {
     /// The EMP.
     pub provider: PartyId,
-    /// Committed here at or after this time, unix milliseconds.
+    /// Taken here at or after this time, unix milliseconds.
     pub from_unix_ms: u64,
     /// ... and at or before this one.
     pub to_unix_ms: u64,
@@ -322,6 +322,25 @@ mod tests {
         assert_eq!(of_state(CdrState::Received, None), [6]);
         assert_eq!(of_state(CdrState::Received, Some("session-6")), [6]);
         assert_eq!(of_state(CdrState::Received, Some("session-1")), [0; 0]);
+    }
+
+    #[test]
+    fn a_session_is_loaded_as_long_as_a_record_of_it_is_open() {
+        let mut ledger = ledger();
+        let over = |number: u8| LedgerChange::Session {
+            session: format!("session-{number}"),
+            is_over: true,
+            changed_unix_ms: 5,
+            record: vec![number].into(),
+            account: None,
+        };
+        ledger.commit(&[over(5), over(6)]).unwrap();
+        let connection = super::super::place::lock(&ledger.connection);
+        for (since_unix_ms, expected) in [(5, vec!["session-5", "session-6"]), (6, vec!["session-6"])] {
+            let mut loaded = super::super::ledger::sessions(&connection, since_unix_ms).unwrap();
+            loaded.sort();
+            assert_eq!(loaded.iter().map(|(session, _)| session).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -322,17 +322,26 @@ pub(super) fn agreements(connection: &Connection) -> Result<Vec<Bytes>, StorageE
     read().map_err(|error| StorageError::of(Database::Ledger, error))
 }
 
-/// The sessions that are open, and those that changed at or after a time.
+/// Sessions that are over and loaded at a start, the newest: no more than memory is meant to hold of them.
+const OVER_LOADED_MAX: u64 = 100_000;
+
+/// The sessions that are open, those that changed at or after a time, the newest of them if they are many, and those of
+/// which a charge detail record is not settled.
 pub(super) fn sessions(
     connection: &Connection,
     since_unix_ms: u64,
 ) -> Result<Vec<(String, Bytes)>, StorageError> {
     let read = || -> Result<Vec<(String, Bytes)>> {
         let mut statement = connection.prepare(
-            "SELECT session, record FROM sessions WHERE is_over = 0
-             UNION ALL SELECT session, record FROM sessions WHERE is_over = 1 AND changed_unix_ms >= ?",
+            "WITH unsettled AS (SELECT session FROM cdrs WHERE is_open = 1)
+             SELECT session, record FROM sessions WHERE is_over = 0
+             UNION ALL SELECT session, record FROM sessions WHERE is_over = 1 AND session IN unsettled
+             UNION ALL SELECT session, record FROM (SELECT session, record FROM sessions
+               WHERE is_over = 1 AND changed_unix_ms >= ?1 AND session NOT IN unsettled
+               ORDER BY changed_unix_ms DESC LIMIT ?2)",
         )?;
-        let rows = statement.query_map([Number(since_unix_ms)], |row| Ok((row.get(0)?, bytes(row, 1)?)))?;
+        let times = [Number(since_unix_ms), Number(OVER_LOADED_MAX)];
+        let rows = statement.query_map(times, |row| Ok((row.get(0)?, bytes(row, 1)?)))?;
         rows.collect()
     };
     read().map_err(|error| StorageError::of(Database::Ledger, error))

@@ -181,7 +181,7 @@ impl Roaming {
         partner: Option<PartyId>,
         now: Now,
     ) -> Result<SessionId, Code> {
-        if !self.has_room_for_session() {
+        if !self.has_room_for_session(now) {
             return Err(Code::HubSystemError);
         }
         let id = self.new_session_id();

@@ -373,9 +373,10 @@ impl Roaming {
         for read in receipts {
             let hash = read.receipt.cdr;
             let key = CdrKey { session: id, hash, incoming: false };
-            let of_key =
-                |cdr: &&mut StoredCdr| !cdr.incoming && cdr.hash == hash && cdr.partner == asker.partner;
-            if self.charging.cdrs.open.contains_key(&key) {
+            // Only whom the record went to can receipt it.
+            let is_between = |cdr: &StoredCdr| cdr.partner == asker.partner && cdr.ours == asker.ours;
+            let of_key = |cdr: &&mut StoredCdr| !cdr.incoming && cdr.hash == hash && is_between(cdr);
+            if self.charging.cdrs.open.get(&key).is_some_and(|open| is_between(&open.stored)) {
                 self.add_receipts(key, vec![read], now, fx);
             } else if let Some(stored) = known.iter_mut().find(of_key) {
                 // Settled before: nothing is to be done but to keep it.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::answer::refusal;
 use super::ask::reply;
-use super::cdr::{CdrKey, CdrWaiter, finding_texts, note_signer};
+use super::cdr::{CdrKey, CdrWaiter, OpenCdr, finding_texts, note_signer};
 use super::cdr_findings::{CdrFacts, ended_unix_ms, with_directory, with_session};
 use super::cdr_send::{may_have_cdr, may_replace, state_of};
 use super::{About, Asker, BackendAnswer, OurMessage};
@@ -405,7 +405,12 @@ impl Roaming {
     /// The EMP's last word about a record: the partner is told until it takes note.
     fn cdr_settled(&mut self, key: CdrKey, verdict: ReceiptVerdict, now: Now, fx: &mut Effects) {
         let open = self.charging.cdrs.open.get(&key);
-        if let Some(open) = open.filter(|open| open.stored.record.via == Via::Hub) {
+        // One that came directly as well has receipts, and its partner waits for the last.
+        let by_hub_alone = |open: &&OpenCdr| {
+            let record = &open.stored.record;
+            record.via == Via::Hub && record.receipts.is_empty()
+        };
+        if let Some(open) = open.filter(by_hub_alone) {
             return self.hub_cdr_settled(open.stored.clone(), key, &verdict, now, fx);
         }
         if !self.may_sign() {

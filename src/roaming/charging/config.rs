@@ -40,7 +40,8 @@ pub struct ChargingConfig {
     /// and charge detail records go, the hashes of the log stay. Claims come under limitation after three years in many
     /// countries; the law of yours may want another time.
     pub personal_data_days: u64,
-    /// Sessions that are open at once; more are refused.
+    /// Sessions that are open at once; more are refused. Those that are over are remembered for a day as far as these
+    /// leave room.
     pub sessions_max: usize,
     /// Messages under way to one partner at once, and calls of our backend for one; more are refused.
     pub in_flight_per_partner_max: usize,

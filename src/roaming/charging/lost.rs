@@ -125,7 +125,7 @@ impl Roaming {
             Some(_) => return Err("another session has its SessionID here".to_owned()),
             None => {}
         }
-        if !self.has_room_for_session() {
+        if !self.has_room_for_session(now) {
             return Err("too many sessions are open here".to_owned());
         }
         let of_it = stored

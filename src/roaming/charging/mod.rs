@@ -16,6 +16,7 @@ mod cdr_send;
 mod cdr_serve;
 mod config;
 mod evidence;
+mod expiry;
 mod hub_cdr;
 mod hub_serve;
 mod lost;
@@ -299,6 +300,8 @@ pub(super) struct Charging {
     /// What EMPs of ours uploaded.
     media: BTreeMap<PartyId, BTreeMap<MediumKey, KnownMedium>>,
     expiry_at_ms: u64,
+    /// When sessions were last looked through for those that give way to new ones, on the monotonic clock.
+    room_sought_ms: Option<u64>,
     log: Log,
     cdrs: Cdrs,
     hub: Bridge,
@@ -458,37 +461,9 @@ impl Roaming {
         }
     }
 
-    /// Sessions that nobody speaks of any more, and those that were over long ago.
-    fn expire_sessions(&mut self, now: Now, fx: &mut Effects) {
-        let expiry_ms = self.charging.config.session_expiry_days.saturating_mul(86_400_000);
-        let age = |session: &Session| now.unix_ms.saturating_sub(session.record.changed_unix_ms);
-        let old = |(id, session): (&SessionId, &Session)| (age(session) >= expiry_ms).then_some(*id);
-        let expired: Vec<SessionId> = self.charging.sessions.iter().filter_map(old).collect();
-        for id in expired {
-            if let Some(session) = self.charging.sessions.get_mut(&id) {
-                session.record.to_release.clear();
-                session.record.to_tell_backend = false;
-            }
-            self.step(id, Event::Expired, now, fx);
-        }
-        let gone = |session: &Session| {
-            let record = &session.record;
-            record.phase.is_over() && record.to_release.is_empty() && age(session) >= SESSION_OVER_FOR_MS
-        };
-        self.charging.sessions.retain(|_, session| !gone(session));
-        let Charging { sessions, hub, .. } = &mut self.charging;
-        hub.aliases.retain(|_, id| sessions.contains_key(id));
-        self.charging.never_came.retain(|_, until_ms| *until_ms > now.mono_ms);
-    }
-
     /// Whether both sides are parties of this node.
     fn is_between_own(&self, record: &SessionRecord) -> bool {
         record.partner.as_ref().is_some_and(|partner| self.parties.contains_key(partner))
-    }
-
-    /// Whether there is room for one more session.
-    fn has_room_for_session(&self) -> bool {
-        self.charging.sessions.len() < self.charging.config.sessions_max
     }
 }
 

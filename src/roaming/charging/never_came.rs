@@ -25,8 +25,8 @@ impl Roaming {
         };
         let may = |service| self.decide(&asker.ours, &asker.partner, service, now).code().is_none();
         let could_begin = may(Service::Authorization) || may(Service::Reservation);
-        let has_room = self.charging.never_came.len() < NEVER_CAME_MAX && self.has_room_for_session();
-        if could_begin && has_room {
+        let is_noted = could_begin && self.charging.never_came.len() < NEVER_CAME_MAX;
+        if is_noted && self.has_room_for_session(now) {
             let record =
                 SessionRecord { phase: SessionPhase::Refused, ask, ..asked_of_us(asker, id, operation, now) };
             self.charging.sessions.insert(id, Session::new(record, now));

@@ -258,17 +258,18 @@ impl Roaming {
         }
     }
 
-    /// The peer does not know who speaks: it hears that first.
+    /// The peer does not know who speaks: it hears that first. Its backend waits no longer for that.
     fn send_again(&mut self, id: MessageId, now: Now, fx: &mut Effects) {
         let again = self.charging.messages.get_mut(&id).and_then(|message| {
             let first = !std::mem::replace(&mut message.way.introduced, true);
             let way = first.then_some(&message.way)?;
-            Some((way.node.clone()?, way.sealed.clone()?, message.timeout_ms))
+            let left_ms = way.until_ms.checked_sub(now.mono_ms).filter(|left_ms| *left_ms > 0)?;
+            Some((way.node.clone()?, way.sealed.clone()?, left_ms))
         });
         match again {
-            Some((node, bytes, timeout_ms)) => {
+            Some((node, bytes, left_ms)) => {
                 self.introduce_to(&node, now, fx);
-                self.ask_within(node, Pending::Message(id), Question::Message(bytes), timeout_ms, now, fx);
+                self.ask_within(node, Pending::Message(id), Question::Message(bytes), left_ms, now, fx);
             }
             None => self.message_failed(id, false, now, fx),
         }

@@ -140,11 +140,11 @@ impl Roaming {
         }
     }
 
-    fn may_start(&self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
+    fn may_start(&mut self, asker: &Asker, demand: &Demand, now: Now) -> Result<ChargeRequest, Code> {
         if self.charging.never_came.contains_key(&demand.session) {
             return Err(Code::SessionInvalid);
         }
-        if !self.has_room_for_session() {
+        if !self.has_room_for_session(now) {
             return Err(Code::HubSystemError);
         }
         let request = self.may_ask(asker, demand, now)?;

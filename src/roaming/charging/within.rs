@@ -127,9 +127,14 @@ impl Roaming {
             return self.serve_again(asker, &demand, now, fx);
         }
         if session.record.phase == SessionPhase::Calling && operation != SessionOperation::Notification {
-            // It comes again, over another connection.
-            session.deferred.retain(|earlier| earlier.asker.message != asker.message);
+            // It comes again, over another connection. Whoever still waits for the first one's answer has one too: a
+            // question without answer keeps its place.
+            let same = |earlier: &mut Deferred| earlier.asker.message == asker.message;
+            let earlier: Vec<Deferred> = session.deferred.extract_if(.., same).collect();
             session.deferred.push(Deferred { asker, demand });
+            for Deferred { asker, .. } in earlier {
+                self.say(asker, id.as_str(), AskOutcome::Pending, now, fx);
+            }
             return self.note_unsettled(id);
         }
         let request = match self.may_ask(&asker, &demand, now) {
@@ -161,8 +166,8 @@ impl Roaming {
         let same = |call: &&mut BackendCall| call.session == demand.session && call.message == asker.message;
         if let Some(call) = running.find(same) {
             call.until_ms = demand.until_ms;
-            // Over HTTP each has its own answer.
-            if let Some(back @ Back::Hub(..)) = call.back.replace(asker.back.clone()) {
+            // Over HTTP each has its own answer, and a peer's question without answer keeps its place.
+            if let Some(back @ (Back::Hub(..) | Back::Peer(..))) = call.back.replace(asker.back.clone()) {
                 let first = Asker { back, ..asker };
                 self.say(first, demand.session.as_str(), AskOutcome::Pending, now, fx);
             }

@@ -177,6 +177,26 @@ fn a_record_goes_to_the_emp_and_its_receipts_come_back() {
 }
 
 #[test]
+fn a_session_is_known_as_long_as_its_record_is_on_its_way() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let (mut world, a, b) = agreed();
+    let id = world.running(a, b);
+    world.disconnect(a, b);
+    assert_eq!(world.brought(a, &cdr(&id, "10.10")), "000");
+    world.run(DAY_MS + 3_600_000);
+    assert_eq!(world.phases(a), [SessionPhase::Closed], "or who asks about it hears that it never came");
+    world.kill(a);
+    world.start(a);
+    world.connect(a, b);
+    world.run(3_600_000);
+    world.backend_takes(b, yes());
+    world.run(3_600_000);
+    world.settled(a, b, CdrState::Accepted);
+    world.run(DAY_MS);
+    assert!(world.phases(a).is_empty(), "not for ever");
+}
+
+#[test]
 fn a_backends_no_is_told_and_a_broken_backend_is_asked_again() {
     let (mut world, a, b) = agreed();
     let id = world.running(a, b);

@@ -4,7 +4,7 @@ use super::super::agreements::cpo;
 use super::super::*;
 use super::cdr::{STRANGER, cdr, signed, yes};
 use super::{agreed, agreed_with};
-use crate::identity::{Chain, Receipt};
+use crate::identity::{Chain, Receipt, ReceiptVerdict};
 use crate::protocol::{CdrState, SessionMessage, SessionPhase};
 use crate::roaming::{CdrArrival, ChargingConfig};
 
@@ -233,7 +233,7 @@ fn two_that_come_at_once_for_a_forgotten_session_are_one() {
 
 impl World {
     /// Takes away the next such event that is on its way to a node.
-    fn intercepted(&mut self, node: usize, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub(super) fn intercepted(&mut self, node: usize, wanted: impl Fn(&Event) -> bool) -> Event {
         for _ in 0..60_000 {
             let is_it = |delivery: &Delivery| delivery.to == node && wanted(&delivery.event);
             let at = self.queue.iter().find(|(_, delivery)| is_it(delivery)).map(|(at, _)| *at);
@@ -276,6 +276,42 @@ fn what_the_disk_refused_was_not_promised_and_comes_again() {
     refused(&mut world, b, found);
     assert!(world.stored(b).is_empty());
     assert_eq!(world.phases(b), [SessionPhase::Active]);
+    world.run(30_000);
+    world.backend_takes(b, yes());
+    world.run(3_000);
+    world.settled(a, b, CdrState::Accepted);
+}
+
+#[test]
+fn nobody_else_s_receipt_settles_a_record() {
+    let (mut world, a, b) = agreed();
+    let other = Person::new("CH*XYZ", 9).emp();
+    let c = world.add(std::slice::from_ref(&other));
+    world.connect_all();
+    world.run(3_000);
+    let offered = world.offer(a, &other, 365);
+    world.run(3_000);
+    world.settle(c, AgreementAct::Accept(offered)).unwrap();
+    world.run(3_000);
+    let id = world.running(a, b);
+    assert_eq!(world.brought(a, &cdr(&id, "10.1")), "000");
+    world.disconnect(a, b);
+    let of_record = world.stored(a)[0].clone();
+    let ours = other.ours(&node_id(c));
+    let receipt = Receipt {
+        session: id.clone(),
+        cdr: of_record.hash,
+        from: other.party(),
+        to: cpo().party(),
+        verdict: ReceiptVerdict::Accepted,
+        at_unix_ms: world.now().unix_ms,
+    };
+    let receipt = receipt.issue(NETWORK, &ours.speaker, &ours.message_key).unwrap().into();
+    let body = SessionMessage::Receipts { session: id, receipts: vec![receipt], chains: vec![ours.chain] };
+    world.message_to(a, &other, c, body);
+    world.run(1_000);
+    assert_eq!(world.states(a), [(CdrState::Waiting, true)]);
+    world.connect(a, b);
     world.run(30_000);
     world.backend_takes(b, yes());
     world.run(3_000);

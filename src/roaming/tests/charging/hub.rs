@@ -1,6 +1,7 @@
 //! Two ways: between the nodes, and through a hub that is played by hand. What begins on one stays on it, nothing takes
 //! effect twice, and what only the hub attests is nobody's signature and nobody's gossip.
 
+mod both_ways;
 mod contracts;
 mod reservations;
 
@@ -409,25 +410,6 @@ fn a_session_that_the_hub_gave_up_is_settled_over_the_way_that_takes_its_record(
     world.settled(a, b, CdrState::Accepted);
     let closed = world.core(b).sessions().filter(|session| session.phase == SessionPhase::Closed);
     assert_eq!(closed.map(|session| session.session.as_str()).collect::<Vec<_>>(), [GIVEN]);
-}
-
-#[test]
-fn a_record_over_both_ways_counts_once() {
-    let (mut world, a, b) = both(Some(Routing::DirectThenHub), Some(Routing::Hub));
-    world.begun_at_hub(b);
-    world.begun_by_hub(a);
-    assert_eq!(world.brought(a, &cdr(GIVEN, "10.0")), "000");
-    // The hub passes it on; its answer to us is lost, and then it says that it has lost the session.
-    assert_eq!(world.hub_brings(b, &cpo(), &cdr(GIVEN, "10.0")), "000");
-    world.backend_takes(b, super::cdr::yes());
-    world.hub_says(a, BackendAnswer::Silent("lost".into()));
-    world.run(120_000);
-    world.hub_says(a, no(404, "400", "Session is not valid"));
-    world.run(10_000);
-    assert_eq!(world.nodes[b].charging.given_ever.len(), 1);
-    assert_eq!(world.states(a), [(CdrState::Accepted, false)]);
-    assert_eq!(world.states(b), [(CdrState::Accepted, false)]);
-    assert_eq!(world.stored(b)[0].record.via, Via::Hub, "it stays what it was");
 }
 
 #[test]

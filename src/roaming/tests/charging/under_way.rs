@@ -26,6 +26,34 @@ fn no_more_is_under_way_to_a_partner_than_the_settings_allow() {
 }
 
 #[test]
+fn sessions_that_are_over_give_way_to_new_ones_and_open_ones_do_not() {
+    let config = ChargingConfig { sessions_max: 2, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([config, ChargingConfig::default()]);
+    let start = |world: &mut World, contract: u32, answer: &str| {
+        let body = remote_start("CH*ABC*E1").replace("C12345678", &format!("C{contract:08}"));
+        let called = world.nodes[a].charging.called;
+        let call = world.charge(b, SessionOperation::RemoteStart, &body);
+        world.run(1_000);
+        if world.nodes[a].charging.called > called {
+            world.backend_says(a, answer);
+            world.run(1_000);
+        }
+        world.heard(b, call).unwrap().1
+    };
+    // Two that its backend refuses take all places, and give them back.
+    for contract in 0..2 {
+        assert!(start(&mut world, contract, NO).contains("false"));
+    }
+    assert_eq!(world.phases(a), [SessionPhase::Refused; 2]);
+    for contract in 2..4 {
+        assert!(start(&mut world, contract, YES).contains("true"), "{contract}");
+    }
+    assert_eq!(world.phases(a), [SessionPhase::Active; 2]);
+    assert!(start(&mut world, 4, YES).contains("false"), "those that are open stay");
+    assert_eq!(world.phases(a), [SessionPhase::Active; 2]);
+}
+
+#[test]
 fn a_stop_outlives_its_connection_and_is_carried_out_once() {
     let (mut world, a, b) = agreed();
     world.start_charging(b);
@@ -62,6 +90,36 @@ fn a_stop_outlives_its_connection_and_is_carried_out_once() {
     world.run(1_500);
     let (_, said) = world.heard(b, stop).unwrap();
     assert!(said.contains("\"310\"") && said.contains("send it again"), "{said}");
+}
+
+#[test]
+fn a_question_that_comes_again_takes_no_second_place() {
+    let (mut world, a, b) = agreed();
+    world.start_charging(b);
+    world.run(1_000);
+    let id = world.session(b).session;
+    // While the start is under way, and while the stop is.
+    for is_started in [false, true] {
+        if is_started {
+            world.backend_says(a, YES);
+            world.run(1_000);
+        }
+        let waiting = world.nodes[a].asks.len();
+        world.charge(b, SessionOperation::RemoteStop, &remote_stop(&id));
+        let said = |event: &Event| matches!(event, Event::Ask { .. });
+        let Event::Ask { from, request, bytes } = world.intercepted(a, said) else { unreachable!() };
+        for after_ms in 1..5 {
+            let event = Event::Ask { from, request, bytes: bytes.clone() };
+            world.deliver(a, Some(b), after_ms, event);
+        }
+        world.run(500);
+        assert_eq!(world.nodes[a].asks.len(), waiting + 1, "each but the last is answered");
+    }
+    while !world.nodes[a].charging.calls.is_empty() {
+        world.backend_says(a, YES);
+        world.run(1_000);
+    }
+    assert!(world.nodes[a].asks.is_empty());
 }
 
 #[test]
@@ -134,6 +192,26 @@ fn nodes_whose_introductions_were_lost_on_a_link_that_hung_introduce_themselves_
     world.start_charging(b);
     world.run(1_000);
     assert_eq!(world.nodes[a].charging.called, 1);
+}
+
+#[test]
+fn a_start_that_has_to_go_twice_has_its_time_once() {
+    let config = ChargingConfig { remote_ms: 2_000, ..ChargingConfig::default() };
+    let (mut world, a, b) = agreed_with([ChargingConfig::default(), config]);
+    let call = world.start_charging(b);
+    for ((at_ms, count), delivery) in std::mem::take(&mut world.queue) {
+        world.queue.insert((at_ms + 1_500, count), delivery);
+    }
+    world.run(1_500);
+    // The operator's node knows nobody when it comes.
+    world.recover(a);
+    world.run(1_000);
+    assert!(world.heard(b, call).unwrap().1.contains("\"310\""));
+    assert_eq!((world.phases(b), world.nodes[a].charging.called), (vec![SessionPhase::InDoubt], 1));
+    world.backend_says(a, YES);
+    world.run(5_000);
+    let (_, operation, _) = world.nodes[b].charging.calls[0].clone();
+    assert_eq!(operation, SessionOperation::Notification, "its backend heard otherwise");
 }
 
 #[test]
