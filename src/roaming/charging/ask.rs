@@ -272,27 +272,7 @@ impl Roaming {
         if operation.begins() {
             return self.start_settled(ours.session, outcome, now, fx);
         }
-        let session = self.charging.sessions.get(&ours.session).map(|session| session.record.clone());
-        let record = session.as_ref();
-        let answer = match outcome {
-            AskOutcome::Answered(oicp) => {
-                let yes = said_yes(operation, &oicp);
-                if yes == Some(true) {
-                    self.step(ours.session, Event::ShownAlive, now, fx);
-                }
-                HttpAnswer::verbatim(oicp)
-            }
-            AskOutcome::Refused(code) => refused_by_node(operation, &code, record),
-            AskOutcome::NeverCame => {
-                refusal(operation, Code::SessionInvalid, "unknown to the partner", record)
-            }
-            AskOutcome::Pending | AskOutcome::Unconfirmed => {
-                refusal(operation, Code::PartnerDidNotRespond, "its backend did not answer", record)
-            }
-        };
-        if let Some(call) = ours.call {
-            reply(call, answer, fx);
-        }
+        self.within_answered(&ours, operation, outcome, now, fx);
     }
 
     /// No answer came in time, or nothing could be sent.
@@ -324,10 +304,7 @@ impl Roaming {
             self.step(ours.session, Event::NotSent, now, fx);
             return self.answer_waiting(ours.session, Code::PartnerDidNotRespond, info, fx);
         }
-        let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
-        if let Some(call) = ours.call {
-            reply(call, refusal(operation, Code::PartnerDidNotRespond, info, session), fx);
-        }
+        self.within_unanswered(&ours, operation, info, fx);
     }
 
     /// Why something could not be sent, for the backend that asked for it.

@@ -1,13 +1,13 @@
 //! What is said within a session that is there, stops and notifications: at the side that asks, and at the side that
 //! is asked.
 
-use super::answer::{HttpAnswer, refusal};
-use super::ask::{Asked, Wish, with_session};
+use super::answer::{HttpAnswer, refusal, refused_by_node};
+use super::ask::{Asked, Wish, reply, said_yes, with_session};
 use super::references::with_references;
 use super::request::{ChargeRequest, in_upper_case};
 use super::serve::refused;
 use super::table::Event;
-use super::{Asker, Back, BackendCall, Deferred, Demand, EvseSeen, SEEN_MAX};
+use super::{Asker, Back, BackendCall, Deferred, Demand, EvseSeen, OurMessage, SEEN_MAX};
 use crate::identity::PartyId;
 use crate::oicp::charging::{NotificationKind, SessionId};
 use crate::oicp::id::EvseId;
@@ -108,6 +108,61 @@ impl Roaming {
         }
         session.progress_ms = Some(now.mono_ms);
         Ok(())
+    }
+
+    /// The partner's node says what became of a stop or a notification.
+    pub(super) fn within_answered(
+        &mut self,
+        ours: &OurMessage,
+        operation: SessionOperation,
+        outcome: AskOutcome,
+        now: Now,
+        fx: &mut Effects,
+    ) {
+        let is_yes =
+            matches!(&outcome, AskOutcome::Answered(oicp) if said_yes(operation, oicp) == Some(true));
+        match is_yes {
+            true => drop(self.step(ours.session, Event::ShownAlive, now, fx)),
+            false => self.progress_may_come(ours.session, operation),
+        }
+        let record = self.charging.sessions.get(&ours.session).map(|session| &session.record);
+        let answer = match outcome {
+            AskOutcome::Answered(oicp) => HttpAnswer::verbatim(oicp),
+            AskOutcome::Refused(code) => refused_by_node(operation, &code, record),
+            AskOutcome::NeverCame => {
+                refusal(operation, Code::SessionInvalid, "unknown to the partner", record)
+            }
+            AskOutcome::Pending | AskOutcome::Unconfirmed => {
+                refusal(operation, Code::PartnerDidNotRespond, "its backend did not answer", record)
+            }
+        };
+        if let Some(call) = ours.call {
+            reply(call, answer, fx);
+        }
+    }
+
+    /// Nobody says what became of a stop or a notification, or it could not be sent.
+    pub(super) fn within_unanswered(
+        &mut self,
+        ours: &OurMessage,
+        operation: SessionOperation,
+        info: &str,
+        fx: &mut Effects,
+    ) {
+        self.progress_may_come(ours.session, operation);
+        let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
+        if let Some(call) = ours.call {
+            reply(call, refusal(operation, Code::PartnerDidNotRespond, info, session), fx);
+        }
+    }
+
+    /// A notification was not taken: a Progress may come again before its time.
+    fn progress_may_come(&mut self, id: SessionId, operation: SessionOperation) {
+        if let Some(session) = self.charging.sessions.get_mut(&id)
+            && operation == SessionOperation::Notification
+        {
+            session.progress_ms = None;
+        }
     }
 
     /// A stop or a notification.

@@ -276,6 +276,14 @@ fn progress_comes_no_more_often_than_every_five_minutes() {
     let progress = format!(
         r#"{{"Type":"Progress","SessionID":"{id}","EvseID":"CH*ABC*E1","OperatorID":"CH*ABC","ChargingStart":"2027-01-15T08:00:00Z","EventOccurred":"2027-01-15T08:05:00Z","ChargingDuration":300000}}"#
     );
+    // What was not taken may come again at once.
+    for untaken in [BackendAnswer::NotSent("off".into()), BackendAnswer::Silent("slow".into())] {
+        let call = world.charge(a, SessionOperation::Notification, &progress);
+        world.run(1_000);
+        world.backend(b, untaken);
+        world.run(1_000);
+        assert!(world.heard(a, call).unwrap().1.contains("false"), "{:?}", world.heard(a, call));
+    }
     world.charge(a, SessionOperation::Notification, &progress);
     world.run(1_000);
     world.backend_says(b, YES);
