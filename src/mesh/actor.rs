@@ -375,8 +375,8 @@ impl Actor {
         let Some(peer) = self.peers.remove(&id) else { return };
         if peer.up {
             self.emit(MeshEvent::PeerDown { node: node_id(&id) });
-        } else if peer.is_dialled() {
-            // It has blocked us, or is full: it lets us connect, and closes.
+        } else if peer.is_dialled() && self.book.is_due(&id, Instant::now()) {
+            // It has blocked us, or is full: it lets us connect, and closes. Whom we closed is not due.
             let jitter = self.jitter();
             self.book.failed(&id, Instant::now(), &self.config, jitter);
         }

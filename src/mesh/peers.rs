@@ -138,8 +138,8 @@ impl Actor {
         if !answers && !routes {
             let version = info.protocol_version.escape_debug();
             tracing::debug!(peer = %id, %version, "a peer of another network");
-            // Whom we dialled counts as failed when it is closed (`peer_down`).
-            if !peer.is_dialled() {
+            // Else it counts when it is closed (`peer_down`).
+            if peer.up || !peer.is_dialled() {
                 let jitter = self.jitter();
                 self.book.failed(&id, Instant::now(), &self.config, jitter);
             }

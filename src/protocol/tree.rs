@@ -58,9 +58,7 @@ pub fn bucket_hash(leaves: impl Iterator<Item = Digest>) -> Digest {
 
 /// The root: SHA-256 over all bucket hashes.
 pub fn root_hash(buckets: &[Digest; BUCKETS]) -> Digest {
-    let mut hasher = Sha256::new();
-    buckets.iter().for_each(|bucket| hasher.update(bucket));
-    hasher.finalize().into()
+    Sha256::digest(buckets.as_flattened()).into()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const MARKS_SQL: &str = "SELECT known_as, phase FROM sessions
         AND known_as IS NOT NULL AND phase != 6 LIMIT ?5";
 
 /// Writes a session as it is now. What stands for one that is said never to have come (`Roaming::note_never_came`)
-/// replaces no session that did: memory forgets those that were over a day ago.
+/// replaces no session that began earlier: memory forgets those that were over a day ago.
 pub(super) fn write(
     tx: &Transaction<'_>,
     session: &str,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::cdr_findings::{CdrArrival, CdrFacts, CdrSubject};
 use super::cdr_serve::Brought;
+use super::lost::is_place_holder;
 use super::{Asker, Session};
 use crate::identity::{Chain, Hash, PartyId, Receipt, hash_of};
 use crate::oicp::charging::{CdrFinding, SessionId};
@@ -226,7 +227,9 @@ impl Roaming {
             CdrWaiter::Hub { .. } => true,
             CdrWaiter::Theirs { .. } | CdrWaiter::Receipts { .. } => false,
         };
-        let is_open = |session: &Session| session.record.phase != crate::protocol::SessionPhase::Closed;
+        let is_open = |session: &Session| {
+            session.record.phase != crate::protocol::SessionPhase::Closed && !is_place_holder(&session.record)
+        };
         if first && self.charging.sessions.get(&id).is_some_and(is_open) {
             return self.cdr_with(id, waiter, None, &mut Vec::new(), now, fx);
         }
@@ -252,7 +255,12 @@ impl Roaming {
             return waiting.into_iter().for_each(|waiter| self.cdr_not_looked_up(waiter, now, fx));
         };
         if let Some(record) = session {
-            self.charging.sessions.entry(id).or_insert_with(|| Session::new(record, now));
+            let known = &mut self.charging.sessions;
+            // Memory had forgotten it when the partner spoke of it.
+            if known.get(&id).is_some_and(|session| is_place_holder(&session.record)) {
+                known.remove(&id);
+            }
+            known.entry(id).or_insert_with(|| Session::new(record, now));
         }
         for (_, open) in self.charging.cdrs.open.iter().filter(|(key, _)| key.session == id) {
             let newer = &open.stored;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::table::Event;
-use super::{Charging, SESSION_OVER_FOR_MS, Session};
+use super::{Charging, NEVER_CAME_MS, SESSION_OVER_FOR_MS, Session};
 use crate::oicp::charging::SessionId;
 use crate::protocol::SessionPhase;
 use crate::roaming::Roaming;
@@ -51,7 +51,17 @@ impl Roaming {
         charging.room_sought_ms = Some(now.mono_ms);
         let awaited = charging.with_open_cdr();
         let is_awaited = |id: &SessionId| awaited.contains(id) || charging.unsettled.contains(id);
-        let done = charging.sessions.iter().filter(|(id, session)| is_done(session) && !is_awaited(id));
+        // What was begun must not begin again, whatever comes twice: it is known as long as its start is valid. A
+        // second no does no harm.
+        let may_come_again = |session: &Session| {
+            let record = &session.record;
+            let age_ms = now.unix_ms.saturating_sub(record.changed_unix_ms);
+            record.phase != SessionPhase::Refused && age_ms < NEVER_CAME_MS
+        };
+        let gives_way = |id: &SessionId, session: &Session| {
+            is_done(session) && !is_awaited(id) && !may_come_again(session)
+        };
+        let done = charging.sessions.iter().filter(|(id, session)| gives_way(id, session));
         let mut done: Vec<(bool, u64, SessionId)> = done
             .map(|(id, session)| {
                 (session.record.phase != SessionPhase::Refused, session.record.changed_unix_ms, *id)

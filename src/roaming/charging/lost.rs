@@ -148,7 +148,7 @@ impl Roaming {
 
 /// What stands for a session that the partner spoke of and that was unknown here ([`Roaming::note_never_came`]): nothing
 /// was decided about it.
-fn is_place_holder(record: &SessionRecord) -> bool {
+pub(super) fn is_place_holder(record: &SessionRecord) -> bool {
     record.phase == SessionPhase::Refused
         && !record.asked_by_us
         && record.answer.is_none()

@@ -147,8 +147,8 @@ struct Session {
     settle_at_ms: u64,
     /// The wait after that.
     settle_wait_ms: u64,
-    /// When the last Progress notification was taken, on the monotonic clock.
-    progress_ms: Option<u64>,
+    /// When the last Progress notification was taken, on the monotonic clock, and the call that brought it.
+    progress: Option<(u64, CallId)>,
     /// What was answered last within the session: its connection may have broken.
     said: Option<(MessageId, AskOutcome)>,
     /// Whether the backends that wait for its start know that it succeeded.
@@ -174,7 +174,7 @@ impl Session {
             deferred: Vec::new(),
             settle_at_ms: now.mono_ms + settle::WAIT_MS_MIN,
             settle_wait_ms: settle::WAIT_MS_MIN,
-            progress_ms: None,
+            progress: None,
             said: None,
             told: Told::NotYet,
             begins_with: None,

@@ -101,12 +101,12 @@ impl Roaming {
         }
         let every_ms = self.charging.config.progress_every_s * 1_000;
         let Some(session) = self.charging.sessions.get_mut(&id) else { return Ok(()) };
-        if session.progress_ms.is_some_and(|last_ms| now.mono_ms < last_ms + every_ms) {
+        if session.progress.is_some_and(|(last_ms, _)| now.mono_ms < last_ms + every_ms) {
             let info = format!("a session's Progress may come every {} s", every_ms / 1_000);
             let operation = SessionOperation::Notification;
             return Err(refusal(operation, Code::DataError, &info, Some(&session.record)));
         }
-        session.progress_ms = Some(now.mono_ms);
+        session.progress = Some((now.mono_ms, asked.call));
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Roaming {
             matches!(&outcome, AskOutcome::Answered(oicp) if said_yes(operation, oicp) == Some(true));
         match is_yes {
             true => drop(self.step(ours.session, Event::ShownAlive, now, fx)),
-            false => self.progress_may_come(ours.session, operation),
+            false => self.progress_may_come(ours),
         }
         let record = self.charging.sessions.get(&ours.session).map(|session| &session.record);
         let answer = match outcome {
@@ -149,20 +149,17 @@ impl Roaming {
         info: &str,
         fx: &mut Effects,
     ) {
-        self.progress_may_come(ours.session, operation);
+        self.progress_may_come(ours);
         let session = self.charging.sessions.get(&ours.session).map(|session| &session.record);
         if let Some(call) = ours.call {
             reply(call, refusal(operation, Code::PartnerDidNotRespond, info, session), fx);
         }
     }
 
-    /// A notification was not taken: a Progress may come again before its time.
-    fn progress_may_come(&mut self, id: SessionId, operation: SessionOperation) {
-        if let Some(session) = self.charging.sessions.get_mut(&id)
-            && operation == SessionOperation::Notification
-        {
-            session.progress_ms = None;
-        }
+    /// Nobody said yes to it. If it was a Progress, it may come again before its time.
+    fn progress_may_come(&mut self, ours: &OurMessage) {
+        let Some(session) = self.charging.sessions.get_mut(&ours.session) else { return };
+        session.progress = session.progress.filter(|(_, call)| Some(*call) != ours.call);
     }
 
     /// A stop or a notification.

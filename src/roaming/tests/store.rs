@@ -13,8 +13,8 @@ use crate::protocol::evidence::{
     EvidenceParts, EvidenceStep, LogHead, LogTail, LoggedSession, leaf_hash, log_path,
 };
 use crate::protocol::{
-    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, Members, SessionRecord, SignedHead, SyncChunk,
-    SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
+    Audience, BUCKETS, Digest, FeedId, Have, Head, Kind, Members, SessionPhase, SessionRecord, SignedHead,
+    SyncChunk, SyncEntry, SyncFrame, SyncRequest, SyncStart, bucket_of,
 };
 use crate::roaming::change::{
     CdrFacts, CdrSubject, CdrsOfSession, DirectoryChange, HeldPush, KnownMedium, LedgerChange, MediumChange,
@@ -163,7 +163,18 @@ impl Store {
                 LedgerChange::Held { push } => drop(self.held.insert(push.id, push)),
                 LedgerChange::HeldDone { id } => drop(self.held.remove(&id)),
                 LedgerChange::Agreement { id, papers } => drop(self.agreements.insert(id, papers)),
-                LedgerChange::Session { session, record, .. } => drop(self.sessions.insert(session, record)),
+                LedgerChange::Session { session, record, .. } => {
+                    let read = |bytes: &Bytes| SessionRecord::decode(&session, bytes).unwrap();
+                    let new = read(&record);
+                    // As in `storage::sessions`: what never came replaces nothing that did.
+                    let keeps = |old: SessionRecord| {
+                        old.phase != SessionPhase::Refused && new.opened_unix_ms > old.opened_unix_ms
+                    };
+                    let kept = self.sessions.get(&session).map(read).is_some_and(keeps);
+                    if new.phase != SessionPhase::Refused || !kept {
+                        self.sessions.insert(session, record);
+                    }
+                }
                 LedgerChange::Cdr { cdr } => {
                     let key = (cdr.session.clone(), cdr.hash, cdr.incoming);
                     self.cdrs.insert(key, *cdr);

@@ -4,7 +4,7 @@ use super::super::agreements::cpo;
 use super::super::*;
 use super::cdr::{STRANGER, cdr, signed, yes};
 use super::{agreed, agreed_with};
-use crate::identity::{Chain, Receipt, ReceiptVerdict};
+use crate::identity::{Chain, MessageId, Receipt, ReceiptVerdict};
 use crate::protocol::{CdrState, SessionMessage, SessionPhase};
 use crate::roaming::{CdrArrival, ChargingConfig};
 
@@ -229,6 +229,28 @@ fn two_that_come_at_once_for_a_forgotten_session_are_one() {
     world.backend_takes(b, yes());
     world.run(5_000);
     world.settled(a, b, CdrState::Accepted);
+}
+
+#[test]
+fn a_partners_word_hides_no_session_that_memory_forgot() {
+    for at_cpo in [true, false] {
+        let config = || ChargingConfig { session_expiry_days: 10, ..ChargingConfig::default() };
+        let (mut world, a, b) = agreed_with([config(), config()]);
+        let id = world.running(a, b);
+        world.asleep(&[a, b], 11);
+        world.asleep(&[a, b], 2);
+        let (node, sender) = if at_cpo { (a, b) } else { (b, a) };
+        let of = world.nodes[sender].people[0].clone();
+        let ask = MessageId([7; 16]);
+        world.message_to(node, &of, sender, SessionMessage::Query { session: id.clone(), ask });
+        assert_eq!(world.phases(node), [SessionPhase::Refused], "what stands for it");
+        let call = world.bring(a, &cdr(&id, "10.1"), None);
+        assert_eq!(world.said(a, call), "000");
+        world.run(5_000);
+        world.backend_takes(b, yes());
+        world.run(5_000);
+        world.settled(a, b, CdrState::Accepted);
+    }
 }
 
 impl World {

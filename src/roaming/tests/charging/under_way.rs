@@ -287,6 +287,14 @@ fn progress_comes_no_more_often_than_every_five_minutes() {
     world.charge(a, SessionOperation::Notification, &progress);
     world.run(1_000);
     world.backend_says(b, YES);
+    // Another notification that is not taken changes nothing.
+    let error = format!(
+        r#"{{"Type":"Error","SessionID":"{id}","EvseID":"CH*ABC*E1","OperatorID":"CH*ABC","ErrorType":"CriticalError"}}"#
+    );
+    world.charge(a, SessionOperation::Notification, &error);
+    world.run(1_000);
+    world.backend_says(b, NO);
+    world.run(1_000);
     let soon = world.charge(a, SessionOperation::Notification, &progress);
     assert!(world.heard(a, soon).unwrap().1.contains("\"022\""));
     world.run(301_000);
