@@ -45,8 +45,10 @@ pub(crate) struct Calls {
 pub(crate) struct Known {
     pub(crate) reference: Reference,
     pub(crate) calls: Calls,
-    /// The first push that was refused, and why.
+    /// The first push that was refused although its operator lost none before, and why.
     pub(crate) refusal: Option<String>,
+    /// Operators that lost a push: they do not know what is published, and may ask for what cannot be.
+    doubtful: BTreeSet<PartyId>,
     /// Everything that was ever pushed: nothing else may be anywhere.
     pub(crate) said: BTreeSet<(Kind, String, Digest)>,
 }
@@ -159,10 +161,18 @@ impl Backend {
             }
         };
         match answer {
+            // A node that lives has dropped the question.
+            Ok(Err(EngineError::Stopped)) if engine.committed().await.is_ok() => self.unanswered(),
             Ok(answer) => self.answered(changes, answer),
-            Err(_) => self.known().calls.unanswered += 1,
+            Err(_) => self.unanswered(),
         }
         Ok(())
+    }
+
+    fn unanswered(&self) {
+        let mut known = self.known();
+        known.calls.unanswered += 1;
+        known.doubtful.insert(self.party.clone());
     }
 
     fn answered(&self, changes: Vec<Change>, answer: Result<PushOutcome, EngineError>) {
@@ -175,11 +185,14 @@ impl Backend {
             }
             refusal @ (Ok(_) | Err(EngineError::Busy | EngineError::Storage(_) | EngineError::Reload(_))) => {
                 known.calls.refused += 1;
-                known.refusal.get_or_insert_with(|| format!("{}: {refusal:?}", self.party));
+                if !known.doubtful.contains(&self.party) {
+                    known.refusal.get_or_insert_with(|| format!("{}: {refusal:?}", self.party));
+                }
                 "refused"
             }
             Err(EngineError::Stopped) => {
                 known.calls.lost += 1;
+                known.doubtful.insert(self.party.clone());
                 known.reference.lost(changes);
                 "lost"
             }

@@ -263,7 +263,7 @@ pub(crate) enum LiarAct {
     FalseSnapshot,
     /// Claims heads that do not exist.
     LyingHeads,
-    /// Fills the address books of others with itself and its like.
+    /// Wants to be all that one node is connected to, under many names, and gives it nothing.
     Eclipse,
 }
 

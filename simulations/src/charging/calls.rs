@@ -119,13 +119,16 @@ impl Charges {
         let begin = elapsed();
         let patience = call.hangs_up.unwrap_or(NEVER);
         let answer = tokio::time::timeout(patience, reach.engine.charge(party, request, body, evse)).await;
+        let is_dropped =
+            matches!(answer, Ok(Err(EngineError::Stopped))) && reach.engine.committed().await.is_ok();
         if answer.is_err() && call.hangs_up.is_some() {
             self.state().tally.lost += 1;
             self.trace.event(&format!("hung up {} of {}", call.operation.as_str(), call.charge));
             return Ok(());
         }
         let took_ms = (elapsed() - begin).as_millis() as u64;
-        self.answered(&call, took_ms, answer.ok())
+        // A node that lives and drops the question does not answer either.
+        self.answered(&call, took_ms, answer.ok().filter(|_| !is_dropped))
     }
 
     /// A provider uploads its cards.

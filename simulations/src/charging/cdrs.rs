@@ -71,8 +71,15 @@ impl Charges {
         let asked = reach.engine.charge_detail_record(Some(party), arrival, body, None);
         let answer = tokio::time::timeout(NEVER, asked).await;
         let took_ms = (elapsed() - begin).as_millis() as u64;
+        // A node that lives and drops the question does not answer either.
+        let is_dropped =
+            matches!(answer, Ok(Err(EngineError::Stopped))) && reach.engine.committed().await.is_ok();
         let mut state = self.state();
         let code = match answer {
+            _ if is_dropped => {
+                state.wrong("every-charge-answered", || format!("the record of charge {charge} was dropped"));
+                "dropped".to_owned()
+            }
             Err(_) => {
                 state.wrong("every-charge-answered", || format!("the record of charge {charge} never was"));
                 "never answered".to_owned()

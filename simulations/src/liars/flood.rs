@@ -53,10 +53,7 @@ impl Act for Flood {
                 liar.chance.fill_bytes(&mut garbage);
                 liar.publish_lie(Topic::Status, garbage.into());
             }
-            With::Syncs => {
-                liar.did();
-                self.syncs(liar);
-            }
+            With::Syncs => self.syncs(liar),
         }
     }
 }
@@ -71,6 +68,7 @@ impl Flood {
         let feed = feeds.get(liar.below(feeds.len())).cloned();
         let node: Option<NodeId> = liar.some_peer();
         if let (Some(feed), Some(node)) = (feed, node) {
+            liar.did();
             liar.sync(node.clone(), &SyncRequest { feed, have: Have::Nothing });
             let unknown = Question::Chain(random(liar));
             liar.ask(node, &unknown);

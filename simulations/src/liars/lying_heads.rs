@@ -41,7 +41,6 @@ impl Act for LyingHeads {
 
     fn tick(&mut self, liar: &mut Liar) {
         self.turn += 1;
-        liar.did();
         let ahead = |heard: &super::archive::HeardFeed| {
             let mut mark = HeadMark::of(&heard.newest.head);
             (mark.seq, mark.root_prefix) = (mark.seq + AHEAD + self.turn, [9; 16]);
@@ -49,6 +48,7 @@ impl Act for LyingHeads {
         };
         let marks: Vec<HeadMark> = liar.archive.feeds.values().map(ahead).collect();
         if let Some(node) = liar.some_peer() {
+            liar.did();
             liar.ask(node, &Question::Heads(marks));
         }
         let announcement = Announcement { heads: vec![self.own(liar)], changes: None };

@@ -21,6 +21,12 @@ pub(crate) use schedule::check_evses;
 /// Charging points of all operators together: the largest register has a million.
 const EVSES_MAX: u32 = 10_000_000;
 
+/// Cards of one provider: UIDs have sixteen bits for the card.
+const CARDS_MAX: u32 = 1 << 16;
+
+/// Charges: contracts have eight digits for the number.
+const CHARGES_MAX: u32 = 100_000_000;
+
 /// Moments that are drawn for one kind of act: each is kept in memory.
 const MOMENTS_MAX: f64 = 1e6;
 
@@ -131,6 +137,8 @@ fn times(scenario: &Scenario) -> Result<()> {
     for (key, time) in named {
         some_time(key, *time)?;
     }
+    let allowed = format!("at most {duration}, duration: else nobody looks meanwhile");
+    must(check_every <= duration, "check_every", check_every, allowed)?;
     let spelled = scenario.schedule.iter().flatten().map(|entry| Duration::from_millis(entry.act.lasts_ms()));
     let crash = faults.crash.iter().map(|crash| crash.down[1].0);
     let partition = faults.partition.iter().map(|partition| partition.lasts[1].0);
@@ -164,7 +172,7 @@ fn sessions(scenario: &Scenario) -> Result<()> {
     let begin = if sessions.until.0.is_zero() { duration } else { sessions.until.min(duration) };
     rate("sessions.per_s", sessions.per_s, 1.0, begin)?;
     count("sessions.contracts", sessions.contracts, 0, scenario.nodes.cpo)?;
-    count("sessions.cards", sessions.cards, 1, u32::MAX)?;
+    count("sessions.cards", sessions.cards, 1, CARDS_MAX)?;
     share("sessions.faulty", sessions.faulty)?;
     share("sessions.again", sessions.again)?;
     share("sessions.doubles", sessions.doubles)?;
@@ -227,7 +235,9 @@ fn liars(scenario: &Scenario) -> Result<()> {
     let liars = &scenario.liars;
     let acts = liars.acts.len();
     must(liars.nodes > 0 || acts == 0, "liars.nodes", liars.nodes, "1 or more, or liars.acts left out")?;
-    must(liars.nodes == 0 || acts > 0, "liars.acts", "[]", "one act at least, or liars.nodes 0")
+    must(liars.nodes == 0 || acts > 0, "liars.acts", "[]", "one act at least, or liars.nodes 0")?;
+    let allowed = format!("{acts} or more: one for each of liars.acts");
+    must(acts <= liars.nodes as usize, "liars.nodes", liars.nodes, allowed)
 }
 
 fn limits(scenario: &Scenario) -> Result<()> {
@@ -287,6 +297,7 @@ mod tests {
         (r#"duration = "99999999999999d""#, "`99999999999999d` is too long"),
         (r#"settle = "0ms""#, "settle = 0ms"),
         (r#"check_every = "0s""#, "check_every = 0ms"),
+        (r#"check_every = "11s""#, "check_every = 11s: must be at most 10s, duration"),
         ("link.loss = 1.5", "link.loss = 1.5: must be 0 to 1"),
         ("link.loss = -0.1", "link.loss = -0.1: must be 0 to 1"),
         ("link.loss = nan", "link.loss = NaN: must be 0 to 1"),
@@ -296,6 +307,7 @@ mod tests {
         ("sessions.per_s = -1", "sessions.per_s = -1"),
         ("sessions.contracts = 3", "sessions.contracts = 3: must be 0 to 2"),
         ("sessions.cards = 0", "sessions.cards = 0: must be 1 to"),
+        ("sessions.cards = 65537", "sessions.cards = 65537: must be 1 to 65536"),
         ("sessions.faulty = 2", "sessions.faulty = 2: must be 0 to 1"),
         ("sessions.again = 2", "sessions.again = 2"),
         ("sessions.doubles = 2", "sessions.doubles = 2"),
@@ -336,6 +348,10 @@ mod tests {
         ("liars.nodes = 1", "liars.acts = []: must be one act at least, or liars.nodes 0"),
         (r#"liars.acts = ["replay"]"#, "liars.nodes = 0: must be 1 or more, or liars.acts left out"),
         (r#"liars = { nodes = 1, acts = ["cheat"] }"#, "unknown variant `cheat`"),
+        (
+            r#"liars = { nodes = 1, acts = ["forge", "flood"] }"#,
+            "liars.nodes = 1: must be 2 or more: one for each",
+        ),
         ("limits.connections = 0", "limits.connections = 0"),
         ("limits.connections_settled = 0", "limits.connections_settled = 0"),
         (r#"limits.revoked_within = "2m""#, "limits.revoked_within = 2m: must be at most 1m"),

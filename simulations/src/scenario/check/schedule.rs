@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 
-use super::{count, must};
+use super::{CARDS_MAX, CHARGES_MAX, count, must};
 use crate::scenario::{Death, Scenario};
 use crate::schedule::{Act, Entry, STATUSES};
 
@@ -43,6 +43,8 @@ pub(crate) fn check_evses(entries: &[Entry], evses_of: &[u32]) -> Result<()> {
         };
         count("operator", operator, 0, (evses_of.len() as u32).saturating_sub(1))?;
         let has = evses_of[operator as usize];
+        let named = evses.iter().collect::<BTreeSet<_>>().len();
+        must(named == evses.len(), "evses", format_args!("{evses:?}"), "each of them once")?;
         evses.iter().try_for_each(|evse| {
             let allowed = format!("below {has}: so many has operator {operator}");
             must(*evse < has, "evse", evse, allowed)
@@ -77,6 +79,8 @@ fn act(scenario: &Scenario, act: &Act) -> Result<()> {
             let per_s = scenario.sessions.per_s;
             must(per_s > 0.0, "sessions.per_s", per_s, "more than 0: else nobody has a contract")?;
             within("provider", start.provider, 0, nodes.emp)?;
+            within("card", start.card, 0, CARDS_MAX)?;
+            within("charge", start.charge, 0, CHARGES_MAX)?;
             start.other.map_or(Ok(()), |other| within("other", other, 0, nodes.emp))
         }
         // Only those publish nothing that the disk could lose.
@@ -176,6 +180,7 @@ mod tests {
                 "evse = 1: must be below 1: so many has operator 1",
             ),
             ("act = 'delete'\noperator = 0\nevses = [2]", "evse = 2: must be below 2"),
+            ("act = 'delete'\noperator = 0\nevses = [1, 1]", "evses = [1, 1]: must be each of them once"),
         ] {
             let told = check_evses(&[entry(act)], &[2, 1])
                 .map_or_else(|error| format!("{error:#}"), |()| String::new());
